@@ -1,0 +1,229 @@
+"""Who we are to HubSpot: a static token, or OAuth with a refresh token. No I/O: the client sends the calls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+
+from airflow_provider_hubprefs.hubspot.calls import Call
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, Endpoint
+from airflow_provider_hubprefs.hubspot.errors import AuthenticationError, HubSpotError, SettingsError
+from airflow_provider_hubprefs.hubspot.models import Wire, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MARGIN = 60.0
+"""Seconds before its end from which a token counts as expired, so that no request is under way then."""
+
+_SHORTEST_MARGIN_SHARE = 0.1
+
+
+class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of HubSpot's OAuth token endpoint; ``hub_id`` and ``scopes`` come from v3 on."""
+
+    access_token: str
+    expires_in: float = 1800
+    refresh_token: str | None = None
+    hub_id: int | None = None
+    scopes: list[str] | None = None
+
+    def __repr__(self) -> str:
+        return "TokenAnswer(...)"
+
+
+class TokenInfo(Wire, frozen=True, kw_only=True):
+    """What HubSpot says of a private app's token."""
+
+    hub_id: int | None = None
+    app_id: int | None = None
+    user_id: int | None = None
+    scopes: list[str] | None = None
+
+
+class Auth(Protocol):
+    """Where the client gets its access token from."""
+
+    kind: str
+
+    def token(self) -> str | None:
+        """Access token to send now; None when :meth:`refresh_call` has to be sent first."""
+
+    def refresh_call(self) -> Call[TokenAnswer]:
+        """Request of a new access token."""
+
+    def accept(self, answer: TokenAnswer) -> None:
+        """Take the new access token over."""
+
+    def expired(self, token: str) -> bool:
+        """HubSpot called this token expired. Returns whether a new one can be had."""
+
+    def identity(self) -> str:
+        """Secret that stays the same as long as the budget is the same; only ever fingerprinted."""
+
+
+@dataclass(slots=True, repr=False)
+class StaticToken:
+    """A private app's token or a service key; neither ends by itself.
+
+    :param access_token: as HubSpot shows it.
+    :raises SettingsError: empty, or with characters no token has (a line break copied along).
+    """
+
+    access_token: str
+    kind: str = "private app or service key"
+
+    def __post_init__(self) -> None:
+        check_secret("token (the connection's password)", self.access_token)
+
+    def token(self) -> str | None:
+        """See :class:`Auth`."""
+        return self.access_token
+
+    def refresh_call(self) -> Call[TokenAnswer]:
+        """Never needed: the token has no end."""
+        raise SettingsError("a static token cannot be refreshed")
+
+    def accept(self, answer: TokenAnswer) -> None:
+        """Never needed."""
+
+    def expired(self, token: str) -> bool:
+        """HubSpot also calls garbage "expired"; nothing can be done about it here."""
+        return False
+
+    def identity(self) -> str:
+        """The token."""
+        return self.access_token
+
+
+class OAuthRefresh:
+    """OAuth's refresh-token flow (HubSpot's OAuth guide).
+
+    An access token is used until shortly before ``expires_in`` is over. The refresh token HubSpot returns is
+    used from then on; HubSpot does not document that it ever differs.
+
+    :param client_id: of the app.
+    :param client_secret: of the app.
+    :param refresh_token: of the installation in the portal.
+    :param version: of the token endpoint, ``v3`` or ``YYYY-MM``. v1 is switched off on 2027-02-16.
+    :param on_token: told of every new access and refresh token, to have them masked in logs.
+    :raises SettingsError: something is missing.
+    """
+
+    kind = "OAuth app"
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_secret: str,
+        refresh_token: str,
+        version: str = DEFAULT_VERSION,
+        on_token: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        check_secret("client_id", client_id)
+        check_secret("client_secret", client_secret)
+        check_secret("refresh_token", refresh_token)
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._refresh_token = refresh_token
+        self._first_refresh_token = refresh_token
+        self._version = version
+        self._on_token = on_token
+        self._clock = clock
+        self._access_token: str | None = None
+        self._ends_at = 0.0
+        self.hub_id: int | None = None
+        self.scopes: tuple[str, ...] | None = None
+
+    def token(self) -> str | None:
+        """See :class:`Auth`."""
+        return self._access_token if self._clock() < self._ends_at else None
+
+    def refresh_call(self) -> Call[TokenAnswer]:
+        """Form body: HubSpot answers 415 to JSON and wants nothing of it in the query."""
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self._client_id,
+            "client_secret": self._client_secret,
+            "refresh_token": self._refresh_token,
+        }
+        return Call(
+            endpoint=Endpoint(
+                name="refresh_token", method="POST", path=f"/oauth/{self._version}/token", paced=False
+            ),
+            version=self._version,
+            path=f"/oauth/{self._version}/token",
+            body=urlencode(form).encode(),
+            content_type="application/x-www-form-urlencoded",
+            read=lambda reply: decode(reply.body, TokenAnswer),
+            recover=_final,
+        )
+
+    def accept(self, answer: TokenAnswer) -> None:
+        """See :class:`Auth`."""
+        margin = min(_MARGIN, answer.expires_in * _SHORTEST_MARGIN_SHARE)
+        self._access_token = answer.access_token
+        self._ends_at = self._clock() + answer.expires_in - margin
+        self._refresh_token = answer.refresh_token or self._refresh_token
+        self.hub_id = answer.hub_id
+        self.scopes = None if answer.scopes is None else tuple(answer.scopes)
+        if self._on_token is not None:
+            self._on_token(answer.access_token)
+            self._on_token(self._refresh_token)
+
+    def expired(self, token: str) -> bool:
+        """A clock that jumped, or a token revoked early: forget it, unless another thread already did."""
+        if token == self._access_token:
+            self._access_token, self._ends_at = None, 0.0
+        return True
+
+    def identity(self) -> str:
+        """App and installation: stays the same when tokens change."""
+        return f"{self._client_id} {self._first_refresh_token}"
+
+
+def token_info_call(token: str) -> Call[TokenInfo]:
+    """Ask HubSpot what a private app's token may do. It changes nothing."""
+    path = "/oauth/v2/private-apps/get/access-token-info"
+    return Call(
+        endpoint=Endpoint(name="token_info", method="POST", path=path, paced=False),
+        version="v2",
+        path=path,
+        body=msgspec.json.encode({"tokenKey": token}),
+        read=lambda reply: decode(reply.body, TokenInfo),
+    )
+
+
+def check_secret(name: str, value: object) -> None:
+    """Refuse a secret that cannot be one.
+
+    :param name: for the text.
+    :raises SettingsError: without the value in its text.
+    """
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{name}: expected a value, got nothing")
+    if value != value.strip() or not value.isascii() or not value.isprintable() or " " in value:
+        raise SettingsError(
+            f"{name}: expected printable ASCII without spaces or line breaks; "
+            "was a line break or a quotation mark copied along?"
+        )
+
+
+def _final(error: HubSpotError) -> TokenAnswer | None:
+    """BAD_REFRESH_TOKEN, BAD_CLIENT_ID and their kin come as 400: nothing but a human can mend them."""
+    if error.status in {400, 401, 403, 404}:
+        raise AuthenticationError(
+            f"{error}; check client_id, client_secret and refresh_token in the connection's extra: "
+            "the app may have been uninstalled, or the secret changed",
+            status=error.status,
+            category=error.category,
+            correlation_id=error.correlation_id,
+            not_applied=True,
+        ) from None
+    return None

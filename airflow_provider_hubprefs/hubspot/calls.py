@@ -1,0 +1,341 @@
+"""What to send for each thing one can ask of HubSpot, and how to read the answer: no I/O.
+
+A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``. v3's shapes are translated to those of v4
+and later in :mod:`.v3`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from airflow_provider_hubprefs.hubspot import v3
+from airflow_provider_hubprefs.hubspot.endpoints import (
+    DEFAULT_VERSION,
+    Endpoint,
+    check_subscriber,
+    endpoint,
+    known_version,
+    path_of,
+    query_of,
+)
+from airflow_provider_hubprefs.hubspot.errors import (
+    HubSpotError,
+    MalformedAnswerError,
+    UnsupportedCallError,
+    ValidationError,
+    error_from,
+)
+from airflow_provider_hubprefs.hubspot.models import (
+    LEGAL_BASES,
+    STATUSES,
+    Definition,
+    Operation,
+    PreferenceLinks,
+    Reply,
+    StatusChange,
+    SubscriberStatuses,
+    SubscriberWideStatuses,
+    SubscriptionStatus,
+    WideStatus,
+    decode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_hubprefs.hubspot.models import LegalBasis, StatusName
+
+T = TypeVar("T")
+CHANNEL = "EMAIL"
+"""The only channel HubSpot's documents name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request, and what its answer means.
+
+    :param endpoint: what is asked.
+    :param version: API version, for error texts.
+    :param path: absolute, percent-encoded, with the query string.
+    :param body: bytes to send, or None.
+    :param content_type: of the body.
+    :param read: turns the answer of a success into the result.
+    :param recover: turns an error into a result where an older version says "nothing to do" by an error.
+    """
+
+    endpoint: Endpoint
+    version: str
+    path: str
+    body: bytes | None
+    read: Callable[[Reply], T]
+    content_type: str = "application/json"
+    recover: Callable[[HubSpotError], T | None] | None = None
+
+    def conclude(self, reply: Reply) -> T:
+        """Result of an answer.
+
+        :raises HubSpotError: the answer is a refusal, or not what HubSpot's contract says.
+        """
+        if 200 <= reply.status < 300:
+            return self._result(reply)
+        error = error_from(reply, self.endpoint, version=self.version)
+        if self.recover is not None and (result := self.recover(error)) is not None:
+            return result
+        raise error
+
+    def _result(self, reply: Reply) -> T:
+        name = f"{self.endpoint.name} ({self.version})"
+        details: dict[str, Any] = {
+            "status": reply.status,
+            "correlation_id": reply.headers.get("x-hubspot-correlation-id"),
+        }
+        try:
+            return self.read(reply)
+        except msgspec.ValidationError as wrong:
+            raise MalformedAnswerError(
+                f"HubSpot's answer to {name} is not of the documented shape: {wrong}", **details
+            ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise MalformedAnswerError(
+                f"HubSpot's answer to {name} is no JSON: {len(reply.body)} bytes of "
+                f"{reply.content_type or 'unknown type'}, cut off or not from HubSpot",
+                retryable=True,
+                **details,
+            ) from None
+
+
+class Calls:
+    """Builds the calls of one API version.
+
+    :param version: ``v3``, ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: no such version can exist.
+    """
+
+    def __init__(self, version: str = DEFAULT_VERSION) -> None:
+        self.version = version
+        self.contract = known_version(version)
+
+    def get_definitions(
+        self, *, business_unit_id: int | None = None, include_translations: bool = False
+    ) -> Call[Operation[Definition]]:
+        """Subscription types of the portal.
+
+        :param business_unit_id: only those of this brand.
+        :param include_translations: with names in other languages.
+        """
+        if self.contract == "v3":
+            self._v3_has_no(business_unit_id=business_unit_id)
+            return self._call("get_definitions", read=v3.definitions)
+        query = {"businessUnitId": business_unit_id, "includeTranslations": include_translations or None}
+        return self._call("get_definitions", query=query, kind=Operation[Definition])
+
+    def generate_links(
+        self,
+        subscriber: str,
+        *,
+        subscription_id: int | None = None,
+        language: str | None = None,
+        business_unit_id: int | None = None,
+    ) -> Call[PreferenceLinks]:
+        """Links to the subscriber's own preference pages.
+
+        :param subscriber: address.
+        :param subscription_id: for the link that unsubscribes from this one only.
+        :param language: of the pages, such as ``en``.
+        :param business_unit_id: brand; HubSpot takes 0, the account's, when None.
+        """
+        check_subscriber(subscriber)
+        body = {"subscriberIdString": subscriber, "subscriptionId": subscription_id, "language": language}
+        return self._call(
+            "generate_links",
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id},
+            body={name: value for name, value in body.items() if value is not None},
+            kind=PreferenceLinks,
+        )
+
+    def get_statuses(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Statuses of one subscriber for every subscription.
+
+        v3 knows no NOT_SPECIFIED and answers 404 for an address without statuses; here that is no results.
+        """
+        if self.contract == "v3":
+            self._v3_has_no(business_unit_id=business_unit_id)
+            return self._call(
+                "get_statuses", subscriber=subscriber, read=v3.statuses, recover=v3.no_statuses_for_unknown
+            )
+        return self._call(
+            "get_statuses",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def set_status(
+        self,
+        subscriber: str,
+        subscription_id: int,
+        status: StatusName | str,
+        *,
+        legal_basis: LegalBasis | str | None = None,
+        legal_basis_explanation: str | None = None,
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Set one subscriber's status for one subscription.
+
+        It does not look at the status before: :class:`~airflow_provider_hubprefs.operators` do.
+        v3 has ``subscribe`` and ``unsubscribe`` only, and answers 400 to a repetition; here that is
+        NO_STATUS_CHANGE, as in later versions.
+
+        :raises ValidationError: status or legal basis outside HubSpot's enumerations.
+        :raises UnsupportedCallError: NOT_SPECIFIED on v3.
+        """
+        change = StatusChange(
+            subscriber=subscriber,
+            subscription_id=subscription_id,
+            status=status,
+            legal_basis=legal_basis,
+            legal_basis_explanation=legal_basis_explanation,
+        )
+        check_change(change)
+        if self.contract == "v3":
+            return self._call(
+                v3.write_endpoint(change),
+                body=v3.change(change),
+                read=lambda reply: v3.written(reply, change),
+                recover=lambda error: v3.nothing_to_do(error, change),
+            )
+        body = change.wire()
+        del body["subscriberIdString"]
+        return self._call("set_status", subscriber=subscriber, body=body, kind=Operation[SubscriptionStatus])
+
+    def get_unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[WideStatus]]:
+        """Opt-outs of one subscriber. No results: not opted out (HubSpot's OpenAPI document)."""
+        return self._call(
+            "get_unsubscribe_all",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            kind=Operation[WideStatus],
+        )
+
+    def unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Opt one subscriber out of everything, or of one brand.
+
+        Asks for a verbose answer: without, HubSpot answers 200 and no results (HubSpot's guide for v4).
+
+        :param business_unit_id: needed in portals with the Brands add-on; 0 is the account's own.
+        """
+        return self._call(
+            "unsubscribe_all",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def batch_get_statuses(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberStatuses]]:
+        """Statuses of many subscribers."""
+        return self._batch("batch_get_statuses", subscribers, business_unit_id, Operation[SubscriberStatuses])
+
+    def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Call[Operation[SubscriptionStatus]]:
+        """Set many statuses. A 200 can carry errors: look at them.
+
+        :raises ValidationError: nothing to set, or a status or legal basis outside HubSpot's enumerations.
+        """
+        if not changes:
+            raise ValidationError("batch_set_statuses: expected at least one change, got none")
+        for change in changes:
+            check_change(change)
+        return self._call(
+            "batch_set_statuses",
+            body={"inputs": [change.wire() for change in changes]},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def batch_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberStatuses]]:
+        """Opt many subscribers out of everything. A 200 can carry errors: look at them."""
+        return self._batch(
+            "batch_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberStatuses]
+        )
+
+    def batch_get_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberWideStatuses]]:
+        """Opt-outs of many subscribers; of all brands where ``business_unit_id`` is None."""
+        return self._batch(
+            "batch_get_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberWideStatuses]
+        )
+
+    def _batch(
+        self, name: str, subscribers: Sequence[str], business_unit_id: int | None, kind: type[Operation[T]]
+    ) -> Call[Operation[T]]:
+        if not subscribers:
+            raise ValidationError(f"{name}: expected at least one subscriber, got none")
+        return self._call(
+            name,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            body={"inputs": list(subscribers)},
+            kind=kind,
+        )
+
+    def _call(
+        self,
+        name: str,
+        *,
+        subscriber: str | None = None,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        kind: type[T] | None = None,
+        read: Callable[[Reply], T] | None = None,
+        recover: Callable[[HubSpotError], T | None] | None = None,
+    ) -> Call[T]:
+        found = endpoint(self.contract, name)
+        path = path_of(found, version=self.version, subscriber=subscriber)
+        asked = query_of(found, query or {})
+        if kind is not None:
+            read = _reader(kind)
+        if read is None:  # pragma: no cover - a mistake in this class
+            raise TypeError(f"{name}: neither a kind nor a reader")
+        return Call(
+            endpoint=found,
+            version=self.version,
+            path=f"{path}?{asked}" if asked else path,
+            body=None if body is None else msgspec.json.encode(body),
+            read=read,
+            recover=recover,
+        )
+
+    def _v3_has_no(self, **arguments: object) -> None:
+        for name, value in arguments.items():
+            if value is not None:
+                raise UnsupportedCallError(f"HubSpot's API v3 knows no {name}; v4 and the dated versions do")
+
+
+def _reader(kind: type[T]) -> Callable[[Reply], T]:
+    return lambda reply: decode(reply.body, kind)
+
+
+def check_change(change: StatusChange) -> None:
+    """Refuse what HubSpot's enumerations do not have, before any request.
+
+    :raises ValidationError: names the argument and the values it may have.
+    """
+    check_subscriber(change.subscriber)
+    if change.status not in STATUSES:
+        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {change.status!r}")
+    if change.legal_basis is not None and change.legal_basis not in LEGAL_BASES:
+        raise ValidationError(
+            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {change.legal_basis!r}"
+        )
+    if isinstance(change.subscription_id, bool) or not isinstance(change.subscription_id, int):
+        raise ValidationError(f"subscription_id: expected a whole number, got {change.subscription_id!r}")

@@ -1,0 +1,283 @@
+"""The client for tasks: moves bytes over ``requests``, sleeps, asks the pacer. It decides nothing itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from tenacity import Retrying
+
+from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.hubspot.calls import Call, Calls
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, base_url, is_loopback
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    BurstLimitError,
+    ConnectionFailedError,
+    HubSpotError,
+    MalformedAnswerError,
+)
+from airflow_provider_hubprefs.hubspot.models import Reply
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, process_pacer
+from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask_paths_logged_by
+from airflow_provider_hubprefs.hubspot.retry import retry_policy
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from tenacity import RetryCallState
+
+    from airflow_provider_hubprefs.hubspot.auth import Auth
+
+T = TypeVar("T")
+USER_AGENT = f"airflow-provider-hubprefs/{__version__}"
+_PIECE = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a client has spent.
+
+    :param requests: sent, retries included, token refreshes not.
+    :param retries: attempts after a first one.
+    :param throttled: 429s received.
+    :param waited_for_budget: seconds all threads together waited for a slot.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    waited_for_budget: float = 0.0
+
+
+class Client:
+    """HubSpot over HTTP, for any number of threads.
+
+    :param auth: whose token to send.
+    :param version: API version, ``v3``, ``v4`` or ``YYYY-MM``.
+    :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
+    :param settings: time-outs and limits.
+    :param pacer: the budget; by default the one of this process for these credentials.
+    :param connections: kept open at most.
+    :param sleep: for tests.
+    :raises SettingsError: a version, host or token that cannot work.
+    """
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        version: str = DEFAULT_VERSION,
+        host: str | None = None,
+        settings: Settings | None = None,
+        pacer: Pacer | None = None,
+        connections: int = 32,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.calls = Calls(version)
+        self.auth = auth
+        self.settings = settings or Settings()
+        self.url = base_url(host)
+        self.pacer = pacer or process_pacer(fingerprint(f"{self.url} {auth.identity()}", key="budget"))
+        self.usage = Usage()
+        self._usage_lock = threading.Lock()
+        self._token_lock = threading.Lock()
+        self._sleep = sleep
+        self._session = _session(self.url, connections)
+        mask_paths_logged_by("urllib3.connectionpool")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._session.close()
+
+    def send(self, call: Call[T]) -> T:
+        """Send a call and return its result; failures that pass are waited for and retried.
+
+        :param call: made by ``client.calls``.
+        :raises HubSpotError: HubSpot refused it, or it could not be done in time.
+        """
+
+        def before_sleep(state: RetryCallState) -> None:
+            self._count(retries=1)
+            error = state.outcome.exception() if state.outcome else None
+            _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
+
+        policy = retry_policy(self.settings, call.endpoint, before_sleep=before_sleep)
+        result: T = Retrying(sleep=self._sleep, **policy)(self._attempt, call)
+        return result
+
+    def _attempt(self, call: Call[T]) -> T:
+        """Send once; a second time with a new token where the first one's time was over."""
+        token = self._access_token()
+        try:
+            return self._paced(call, token)
+        except AuthenticationError as error:
+            if not (error.expired and self.auth.expired(token)):
+                raise
+        return self._paced(call, self._access_token())
+
+    def _access_token(self) -> str:
+        """The token to send; refreshed by the one thread that gets here first, the others wait for it."""
+        with self._token_lock:
+            if (token := self.auth.token()) is not None:
+                return token
+            call = self.auth.refresh_call()
+            policy = retry_policy(self.settings, call.endpoint, before_sleep=lambda _: None)
+            self.auth.accept(Retrying(sleep=self._sleep, **policy)(self._paced, call, None))
+            fresh = self.auth.token()
+        if fresh is None:
+            raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
+        return fresh
+
+    def _paced(self, call: Call[T], token: str | None) -> T:
+        if not call.endpoint.paced:
+            return call.conclude(self._exchange(call, token))
+        ticket = Ticket()
+        headers: dict[str, str] = {}
+        try:
+            while (wait := self.pacer.wait(ticket)) > 0:
+                self._count(waited_for_budget=wait)
+                self._sleep(wait)
+            self._count(requests=1)
+            reply = self._exchange(call, token)
+            headers.update(reply.headers)
+        finally:
+            self.pacer.done(ticket, headers)
+        try:
+            return call.conclude(reply)
+        except BurstLimitError as error:
+            self._count(throttled=1)
+            self.pacer.pause(error.retry_after)
+            raise
+
+    def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+        """One request and its whole answer, or an error that says whether HubSpot can have acted on it."""
+        headers = {"Accept": "application/json"}
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        what = f"{call.endpoint.name} ({call.version})"
+        try:
+            with self._session.request(
+                call.endpoint.method,
+                self.url + call.path,
+                data=call.body,
+                headers=headers,
+                auth=_Bearer(token),
+                timeout=(self.settings.connect_timeout, self.settings.read_timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status_code, names, self._body(response, what))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            # "from None": the text of the original names the URL, and with it the address.
+            raise connection_error(error, what, self.url) from None
+
+    def _body(self, response: requests.Response, what: str) -> bytes:
+        """Read an answer with an end: in bytes, and in seconds however slowly it drips."""
+        most = self.settings.max_answer_bytes
+        until = time.monotonic() + self.settings.read_timeout
+        pieces, size = [], 0
+        for piece in response.iter_content(_PIECE):
+            size += len(piece)
+            if size > most:
+                raise MalformedAnswerError(
+                    f"HubSpot's answer to {what} is longer than {most} bytes; it was not read to its end. "
+                    "Use smaller batches, or raise max_answer_bytes in the connection's extra",
+                    status=response.status_code,
+                )
+            if time.monotonic() > until:
+                raise requests.ReadTimeout
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _count(self, **amounts: float) -> None:
+        with self._usage_lock:
+            for field in fields(self.usage):
+                setattr(self.usage, field.name, getattr(self.usage, field.name) + amounts.get(field.name, 0))
+
+
+class _Bearer(AuthBase):
+    """Sets the header; being an ``auth`` it also keeps requests from reading ``~/.netrc``."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _session(url: str, connections: int) -> requests.Session:
+    """Make a pooled session without retries of its own: there is one policy, and it is not urllib3's."""
+    session = requests.Session()
+    session.headers["User-Agent"] = USER_AGENT
+    session.trust_env = not is_loopback(url)  # a proxy of the environment is for the world outside
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=False)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
+    """Tell what kind of failure it was, without the original's text: that names the URL.
+
+    :param error: of requests or urllib3.
+    :param what: the call, for the text.
+    :param url: scheme and host.
+    """
+    reasons = list(_reasons(error))
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(reason, kinds) for reason in reasons)
+
+    if among(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+        return ConnectionFailedError(
+            f"{what}: no trusted TLS connection to {url}; check the certificates of this machine and any "
+            "proxy between (REQUESTS_CA_BUNDLE)"
+        )
+    if among(urllib3.exceptions.NameResolutionError):
+        text = f"{what}: the name in {url} cannot be looked up; check DNS and the connection's host"
+        return ConnectionFailedError(text, retryable=True, not_applied=True)
+    if among(requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError):
+        text = f"{what}: no connection to {url} (refused, unreachable or timed out)"
+        return ConnectionFailedError(text, retryable=True, not_applied=True)
+    if among(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
+        return ConnectionFailedError(f"{what}: {url} did not answer in time", retryable=True)
+    return ConnectionFailedError(
+        f"{what}: the connection to {url} broke before the whole answer was there ({type(error).__name__})",
+        retryable=True,
+    )
+
+
+def _reasons(error: BaseException | None) -> list[BaseException]:
+    """The error and all it was caused by; requests hides urllib3's in arguments and ``reason``."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, BaseException) or any(one is known for known in found):
+            continue
+        found.append(one)
+        waiting += [getattr(one, "reason", None), one.__cause__, one.__context__]
+        waiting += [argument for argument in one.args if isinstance(argument, BaseException)]
+    return found

@@ -1,0 +1,316 @@
+"""One table of all endpoints of the API, in every version; how addresses and hosts become URLs.
+
+The table follows HubSpot's OpenAPI documents; ``tests/contract`` compares them. v4, 2025-09, 2026-03 and
+2026-09 offer the same ten operations (2025-09 declares no 207); v3 has four of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow_provider_hubprefs.hubspot.errors import SettingsError, UnsupportedCallError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DEFAULT_VERSION = "2026-09"
+DEFAULT_HOST = "https://api.hubapi.com"
+
+READ = "communication_preferences.read"
+WRITE = "communication_preferences.write"
+READ_WRITE = "communication_preferences.read_write"
+BATCH_READ = "communication_preferences.statuses.batch.read"
+BATCH_WRITE = "communication_preferences.statuses.batch.write"
+
+Scopes = tuple[frozenset[str], ...]
+"""Alternatives: any one set is enough, and of that set every scope is needed."""
+
+_READS: Scopes = (frozenset({READ}), frozenset({READ_WRITE}))
+_WRITES: Scopes = (frozenset({WRITE}), frozenset({READ_WRITE}))
+_LINKS: Scopes = (frozenset({READ, WRITE}), frozenset({READ_WRITE}))
+_BATCH_READS: Scopes = (frozenset({BATCH_READ}),)
+_BATCH_WRITES: Scopes = (frozenset({BATCH_WRITE}),)
+
+
+class UnknownVersionWarning(UserWarning):
+    """An API version newer than this package; it is spoken to as the newest known one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One operation of the API in one version.
+
+    :param name: what it is called here; also the hook's method.
+    :param path: below ``/communication-preferences/{version}/``, or absolute for HubSpot's other APIs.
+    :param query: parameters it takes; ``required_query`` those it does not work without.
+    :param body: the kind of body it takes, as the schema is called in HubSpot's documents, or None.
+    :param scopes: alternatives, see :data:`Scopes`.
+    :param success: HTTP statuses HubSpot declares for success.
+    :param repeatable: whether sending it twice does no harm. True for reads and for v4 and dated writes
+        (HubSpot answers NO_STATUS_CHANGE), False for v3's writes (400 on a repeat).
+    :param paced: whether it counts against the account's burst limit.
+    """
+
+    name: str
+    method: str
+    path: str
+    query: tuple[str, ...] = ()
+    required_query: tuple[str, ...] = ()
+    body: str | None = None
+    scopes: Scopes = ()
+    success: frozenset[int] = frozenset({200})
+    repeatable: bool = True
+    paced: bool = True
+
+
+_MULTI = frozenset({200, 207})
+_CHANNEL = ("channel", "businessUnitId")
+_V4 = (
+    Endpoint(
+        name="get_definitions",
+        method="GET",
+        path="definitions",
+        query=("businessUnitId", "includeTranslations"),
+        scopes=_READS,
+    ),
+    Endpoint(
+        name="generate_links",
+        method="POST",
+        path="links/generate",
+        query=_CHANNEL,
+        required_query=("channel",),
+        body="LinkGenerationRequest",
+        scopes=_LINKS,
+    ),
+    Endpoint(
+        name="get_statuses",
+        method="GET",
+        path="statuses/{subscriberIdString}",
+        query=_CHANNEL,
+        required_query=("channel",),
+        scopes=_READS,
+    ),
+    Endpoint(
+        name="set_status",
+        method="POST",
+        path="statuses/{subscriberIdString}",
+        body="PartialPublicStatusRequest",
+        scopes=_WRITES,
+    ),
+    Endpoint(
+        name="get_unsubscribe_all",
+        method="GET",
+        path="statuses/{subscriberIdString}/unsubscribe-all",
+        query=(*_CHANNEL, "verbose"),
+        required_query=("channel",),
+        scopes=_READS,
+    ),
+    Endpoint(
+        name="unsubscribe_all",
+        method="POST",
+        path="statuses/{subscriberIdString}/unsubscribe-all",
+        query=(*_CHANNEL, "verbose"),
+        required_query=("channel",),
+        scopes=_WRITES,
+    ),
+    Endpoint(
+        name="batch_get_statuses",
+        method="POST",
+        path="statuses/batch/read",
+        query=_CHANNEL,
+        required_query=("channel",),
+        body="BatchInputString",
+        scopes=_BATCH_READS,
+        success=_MULTI,
+    ),
+    Endpoint(
+        name="batch_set_statuses",
+        method="POST",
+        path="statuses/batch/write",
+        body="BatchInputPublicStatusRequest",
+        scopes=_BATCH_WRITES,
+    ),
+    Endpoint(
+        name="batch_unsubscribe_all",
+        method="POST",
+        path="statuses/batch/unsubscribe-all",
+        query=(*_CHANNEL, "verbose"),
+        required_query=("channel",),
+        body="BatchInputString",
+        scopes=_BATCH_WRITES,
+    ),
+    Endpoint(
+        name="batch_get_unsubscribe_all",
+        method="POST",
+        path="statuses/batch/unsubscribe-all/read",
+        query=_CHANNEL,
+        required_query=("channel",),
+        body="BatchInputString",
+        scopes=_BATCH_READS,
+        success=_MULTI,
+    ),
+)
+_V3_WRITE = Endpoint(
+    name="subscribe",
+    method="POST",
+    path="subscribe",
+    body="PublicUpdateSubscriptionStatusRequest",
+    scopes=_WRITES,
+    repeatable=False,
+)
+_V3 = (
+    Endpoint(name="get_definitions", method="GET", path="definitions", scopes=_READS),
+    Endpoint(name="get_statuses", method="GET", path="status/email/{emailAddress}", scopes=_READS),
+    _V3_WRITE,
+    replace(_V3_WRITE, name="unsubscribe", path="unsubscribe"),
+)
+
+
+def _by_name(endpoints: Iterable[Endpoint]) -> Mapping[str, Endpoint]:
+    return MappingProxyType({endpoint.name: endpoint for endpoint in endpoints})
+
+
+ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = MappingProxyType(
+    {
+        "v3": _by_name(_V3),
+        "v4": _by_name(_V4),
+        "2025-09": _by_name(replace(endpoint, success=frozenset({200})) for endpoint in _V4),
+        "2026-03": _by_name(_V4),
+        "2026-09": _by_name(_V4),
+    }
+)
+"""version -> name -> endpoint; the last version is the newest known."""
+
+_DATED = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+def known_version(version: str) -> str:
+    """Check an API version; return the version whose contract holds for it.
+
+    HubSpot publishes a version each March and September, each with ten same operations so far: a later one
+    is spoken to as the newest known, with a warning, rather than refused.
+
+    :param version: ``v3``, ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: anything else.
+    """
+    if version in ENDPOINTS:
+        return version
+    if not _DATED.fullmatch(version):
+        raise SettingsError(
+            f"api_version: expected one of {', '.join(ENDPOINTS)} or another YYYY-MM, got {version!r}"
+        )
+    newest = list(ENDPOINTS)[-1]
+    warnings.warn(
+        f"api_version {version!r} is not known to this release; it is taken to have the contract of {newest}. "
+        "See whether a newer airflow-provider-hubprefs exists.",
+        UnknownVersionWarning,
+        stacklevel=2,
+    )
+    return newest
+
+
+def endpoint(version: str, name: str) -> Endpoint:
+    """Look up an endpoint.
+
+    :param version: a known version, see :func:`known_version`.
+    :param name: the endpoint's name.
+    :raises UnsupportedCallError: the version does not have it; the text names those that do.
+    """
+    try:
+        return ENDPOINTS[version][name]
+    except KeyError:
+        having = [known for known, endpoints in ENDPOINTS.items() if name in endpoints]
+        raise UnsupportedCallError(
+            f"HubSpot's API {version} has no {name}; these versions do: {', '.join(having) or 'none'}. "
+            "Set api_version on the connection or the task."
+        ) from None
+
+
+def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) -> str:
+    """Absolute path of an endpoint, the address in it percent-encoded to the last character.
+
+    :param endpoint: which.
+    :param version: as it stands in the URL; it may be newer than the newest known one.
+    :param subscriber: the address, for paths that have one.
+    :raises ValidationError: the address is none, so that it could change the path's meaning (``..``).
+    """
+    path = endpoint.path
+    if not path.startswith("/"):
+        path = f"/communication-preferences/{version}/{path}"
+    if subscriber is None:
+        return path
+    check_subscriber(subscriber)
+    return re.sub(r"\{\w+\}", lambda _: quote(subscriber, safe=""), path)
+
+
+def check_subscriber(subscriber: str) -> None:
+    """Refuse what cannot be an address at all; HubSpot judges the rest.
+
+    :raises ValidationError: without the value in its text.
+    """
+    local, at, domain = subscriber.rpartition("@")
+    if not (at and local and domain) or subscriber != subscriber.strip():
+        raise ValidationError(
+            "subscriber: expected an e-mail address such as name@example.com, "
+            f"got {len(subscriber)} characters that are none"
+        )
+
+
+def query_of(endpoint: Endpoint, values: Mapping[str, object]) -> str:
+    """Query string of the values that are set; ``business_unit_id=None`` means: do not send it.
+
+    :param values: by HubSpot's parameter names.
+    """
+    pairs = []
+    for name, value in values.items():
+        if value is None or name not in endpoint.query:
+            continue
+        pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
+    return urlencode(pairs)
+
+
+def base_url(host: str | None) -> str:
+    """Check where the token would go, and return scheme, host and port.
+
+    A token leaves for HubSpot only (``*.hubapi.com``), by https; plain http is for loopback, where the
+    simulator lives.
+
+    :param host: ``api.hubapi.com``, ``https://api.hubapi.com``, ``http://127.0.0.1:8080`` or None.
+    :raises SettingsError: a path, another scheme, another host.
+    """
+    given = (host or DEFAULT_HOST).strip()
+    try:
+        parts = urlsplit(given if "://" in given else f"https://{given}")
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise SettingsError(f"host: expected {DEFAULT_HOST}, got something that is no URL") from None
+    if parts.username or parts.password:
+        raise SettingsError(
+            "host: expected no user or password in it; the token belongs in the password field"
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise SettingsError(
+            f"host: expected no path behind it, got {parts.path or '?'!r}; leave only {name!r}"
+        )
+    local = name in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
+    if parts.scheme not in ({"http", "https"} if local else {"https"}):
+        raise SettingsError(
+            f"host: expected https (plain http for loopback only), got {parts.scheme}://{name}; "
+            "the token would be readable on the way"
+        )
+    if not local and name != "hubapi.com" and not name.endswith(".hubapi.com"):
+        raise SettingsError(
+            f"host: expected HubSpot's ({DEFAULT_HOST}) or loopback, got {name!r}; the token is sent nowhere else"
+        )
+    shown = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL made by :func:`base_url` is on this machine."""
+    return not (urlsplit(url).hostname or "").endswith("hubapi.com")

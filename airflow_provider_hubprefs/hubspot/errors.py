@@ -1,0 +1,290 @@
+"""One exception tree: what HubSpot refused, what went wrong on the way, what was asked wrongly.
+
+No text of these errors carries an address: HubSpot's own messages are scrubbed before they are shown. They
+are plain exceptions, so that this layer needs no Airflow; ``airflow_provider_hubprefs.exceptions`` turns them
+into Airflow's at the face of operators and sensors. The hook raises them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_hubprefs.hubspot.endpoints import Endpoint
+    from airflow_provider_hubprefs.hubspot.models import Reply
+
+RETRYABLE_SERVER_STATUSES = frozenset({500, 502, 503, 504, 521, 522, 523, 524})
+"""HubSpot's guide "Error handling" asks to pause and retry these; 500 occurs too and is as passing."""
+
+_LONGEST_MESSAGE = 500
+_BATCH_HINT = "; the batch scopes can only be granted with Marketing Hub Enterprise"
+
+
+class HubSpotError(Exception):
+    """Base of everything this package raises about HubSpot.
+
+    :param message: what happened, what was expected and what to do, without an address.
+    :param status: HTTP status, or None when there was no answer.
+    :param category: HubSpot's ``category`` (or ``errorType``), such as VALIDATION_ERROR. The set is open.
+    :param sub_category: HubSpot's ``subCategory``.
+    :param correlation_id: what HubSpot's support asks for.
+    :param retry_after: seconds HubSpot asked to wait, or None when it did not say.
+    :param retryable: whether the same call may succeed a little later.
+    :param not_applied: whether it is certain that HubSpot did not act on the call, so that even a call that
+        must not be repeated may be sent again.
+    """
+
+    permanent = False
+    """True where a human has to change something first: repeating the task cannot help."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        category: str | None = None,
+        sub_category: str | None = None,
+        correlation_id: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool = False,
+        not_applied: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.category = category
+        self.sub_category = sub_category
+        self.correlation_id = correlation_id
+        self.retry_after = retry_after
+        self.retryable = retryable
+        self.not_applied = not_applied
+
+
+class SettingsError(HubSpotError):
+    """A token, host or setting that cannot work; found before any request."""
+
+    permanent = True
+
+
+class UnsupportedCallError(HubSpotError):
+    """The API version in use cannot do what was asked; found before any request."""
+
+    permanent = True
+
+
+class AuthenticationError(HubSpotError):
+    """HubSpot does not accept the credentials (401, or a 403 that is not about scopes).
+
+    :param expired: the access token's time is over (category EXPIRED_AUTHENTICATION); a refresh may help.
+    """
+
+    permanent = True
+
+    def __init__(self, message: str, *, expired: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.expired = expired
+
+
+class MissingScopesError(HubSpotError):
+    """The token lacks scopes (403 MISSING_SCOPES).
+
+    :param scopes: what HubSpot asks for; any one of them is enough, unless the text says otherwise.
+    """
+
+    permanent = True
+
+    def __init__(self, message: str, *, scopes: Iterable[str] = (), **details: Any) -> None:
+        super().__init__(message, **details)
+        self.scopes = tuple(scopes)
+
+
+class ValidationError(HubSpotError):
+    """HubSpot calls the request wrong (400 and its kin), or it was found wrong before it was sent."""
+
+    permanent = True
+
+
+class NotFoundError(HubSpotError):
+    """HubSpot does not know the thing asked for (404)."""
+
+    permanent = True
+
+
+class ConflictError(HubSpotError):
+    """The request contradicts what is there (409)."""
+
+
+class LockedError(HubSpotError):
+    """Too many changes of the same data at once (423); HubSpot asks to wait 2 s or more."""
+
+
+class BurstLimitError(HubSpotError):
+    """More requests in a few seconds than the account allows (429)."""
+
+
+class DailyLimitError(HubSpotError):
+    """The account's requests of this day are used up (429, policy DAILY)."""
+
+
+class MigratingError(HubSpotError):
+    """The account is being moved between data centres (477); ``retry_after`` may be as long as 24 h."""
+
+
+class ServerError(HubSpotError):
+    """HubSpot, or Cloudflare before it, failed (5xx)."""
+
+
+class ConnectionFailedError(HubSpotError):
+    """No answer: name look-up, connection, TLS or time-out."""
+
+
+class MalformedAnswerError(HubSpotError):
+    """The answer is not what HubSpot's contract says: no JSON, cut off, too long, fields missing."""
+
+
+class OperationCanceledError(HubSpotError):
+    """HubSpot canceled the operation; nothing of it can be relied upon."""
+
+
+def error_from(reply: Reply, endpoint: Endpoint, *, version: str) -> HubSpotError:
+    """Turn an answer that is no success into the error it means.
+
+    Every field of HubSpot's error body is optional, 5xx may be Cloudflare's HTML, and a body may be empty
+    (HubSpot's guide "Error handling"): none of that may hide the status.
+
+    :param reply: the answer.
+    :param endpoint: what was asked; names the scopes when HubSpot does not.
+    :param version: API version asked, for the text.
+    """
+    body = _json_object(reply.body)
+    category = _text(body.get("category")) or _text(body.get("errorType"))
+    details: dict[str, Any] = {
+        "status": reply.status,
+        "category": category,
+        "sub_category": _sub_category(body.get("subCategory")),
+        "correlation_id": _text(body.get("correlationId"))
+        or reply.headers.get("x-hubspot-correlation-id")
+        or reply.headers.get("cf-ray"),
+        "retry_after": reply.retry_after,
+    }
+    said = _said(body, reply)
+    head = (
+        f"HubSpot answered {reply.status}{f' {category}' if category else ''} to {endpoint.name} ({version})"
+    )
+    tail = f" [correlation id {details['correlation_id']}]" if details["correlation_id"] else ""
+    make = _Text(head, said, tail, details)
+    match reply.status:
+        case 401:
+            return _authentication(make, expired=category == "EXPIRED_AUTHENTICATION")
+        case 403:
+            return _forbidden(make, body, endpoint)
+        case 404:
+            return NotFoundError(make.text(), **details)
+        case 409:
+            return ConflictError(make.text(), **details)
+        case 423:
+            return LockedError(make.text(), retryable=True, not_applied=True, **details)
+        case 429:
+            return _limited(make, body)
+        case 477:
+            return MigratingError(
+                make.text("the account is moving between data centres"),
+                retryable=True,
+                not_applied=True,
+                **details,
+            )
+        case status if status >= 500:
+            return ServerError(make.text(), retryable=status in RETRYABLE_SERVER_STATUSES, **details)
+        case status if 300 <= status < 400:
+            return MalformedAnswerError(make.text("redirects are never followed with a token"), **details)
+        case status if 400 <= status < 500:
+            return ValidationError(make.text(), **details)
+    return MalformedAnswerError(make.text("this status means nothing here"), **details)
+
+
+class _Text:
+    """Puts an error's sentence together: head, what HubSpot said, a hint, the correlation id."""
+
+    def __init__(self, head: str, said: str, tail: str, details: dict[str, Any]) -> None:
+        self.head, self.said, self.tail, self.details = head, said, tail, details
+
+    def text(self, hint: str = "") -> str:
+        parts = [part for part in (self.said, hint) if part]
+        return f"{self.head}{': ' if parts else ''}{'; '.join(parts)}{self.tail}"
+
+
+def _authentication(make: _Text, *, expired: bool) -> AuthenticationError:
+    hint = (
+        "the token has expired or was revoked: put a new one into the connection"
+        if expired
+        else "check the token in the connection's password field"
+    )
+    return AuthenticationError(make.text(hint), expired=expired, not_applied=True, **make.details)
+
+
+def _forbidden(make: _Text, body: Mapping[str, Any], endpoint: Endpoint) -> HubSpotError:
+    named = _required_scopes(body)
+    if make.details["category"] != "MISSING_SCOPES" and not named:
+        return AuthenticationError(make.text("the token may not do this"), not_applied=True, **make.details)
+    scopes = named or sorted({scope for alternative in endpoint.scopes for scope in alternative})
+    hint = f"grant the token one of these scopes: {', '.join(scopes)}"
+    if any(".batch." in scope for scope in scopes):
+        hint += _BATCH_HINT
+    return MissingScopesError(make.text(hint), scopes=scopes, not_applied=True, **make.details)
+
+
+def _limited(make: _Text, body: Mapping[str, Any]) -> HubSpotError:
+    if _text(body.get("policyName")) == "DAILY":
+        return DailyLimitError(
+            make.text(
+                "the day's requests are used up; they come back at midnight in the account's time zone"
+            ),
+            not_applied=True,
+            **make.details,
+        )
+    return BurstLimitError(make.text(), retryable=True, not_applied=True, **make.details)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _said(body: Mapping[str, Any], reply: Reply) -> str:
+    message = _text(body.get("message")) or _text(body.get("error_description"))
+    if message:
+        return scrub(message[:_LONGEST_MESSAGE])
+    if not reply.body:
+        return "the body was empty"
+    return (
+        ""
+        if body
+        else f"the body was {len(reply.body)} bytes of {reply.content_type or 'unknown type'}, not JSON"
+    )
+
+
+def _required_scopes(body: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    errors = body.get("errors")
+    for error in errors if isinstance(errors, list) else ():
+        context = error.get("context") if isinstance(error, dict) else None
+        scopes = context.get("requiredGranularScopes") if isinstance(context, dict) else None
+        found += [scope for scope in scopes if isinstance(scope, str)] if isinstance(scopes, list) else []
+    return found
+
+
+def _sub_category(value: object) -> str | None:
+    """Text in some answers, an object in others (StandardError in HubSpot's OpenAPI documents)."""
+    return _text(value.get("name") if isinstance(value, dict) else value)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
