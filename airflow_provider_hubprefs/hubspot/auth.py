@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,12 +12,20 @@ import msgspec
 
 from airflow_provider_hubprefs.hubspot.calls import Call
 from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, Endpoint
-from airflow_provider_hubprefs.hubspot.errors import AuthenticationError, HubSpotError, SettingsError
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    HubSpotError,
+    MalformedAnswerError,
+    SettingsError,
+)
 from airflow_provider_hubprefs.hubspot.models import Wire, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_hubprefs.hubspot.models import Reply
+
+_VERSION = re.compile(r"v[123]|\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _MARGIN = 60.0
 """Seconds before its end from which a token counts as expired, so that no request is under way then."""
 
@@ -30,7 +39,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: float = 1800
     refresh_token: str | None = None
     hub_id: int | None = None
-    scopes: list[str] | None = None
+    scopes: list[str] | str | None = None
 
     def __repr__(self) -> str:
         return "TokenAnswer(...)"
@@ -111,7 +120,7 @@ class OAuthRefresh:
     :param refresh_token: of the installation in the portal.
     :param version: of the token endpoint, ``v3`` or ``YYYY-MM``. v1 is switched off on 2027-02-16.
     :param on_token: told of every new access and refresh token, to have them masked in logs.
-    :raises SettingsError: something is missing.
+    :raises SettingsError: something is missing, or the version cannot exist.
     """
 
     kind = "OAuth app"
@@ -129,6 +138,8 @@ class OAuthRefresh:
         check_secret("client_id", client_id)
         check_secret("client_secret", client_secret)
         check_secret("refresh_token", refresh_token)
+        if not _VERSION.fullmatch(version):
+            raise SettingsError(f"version of the token endpoint: expected v3 or YYYY-MM, got {version!r}")
         self._client_id = client_id
         self._client_secret = client_secret
         self._refresh_token = refresh_token
@@ -161,7 +172,7 @@ class OAuthRefresh:
             path=f"/oauth/{self._version}/token",
             body=urlencode(form).encode(),
             content_type="application/x-www-form-urlencoded",
-            read=lambda reply: decode(reply.body, TokenAnswer),
+            read=_token_answer,
             recover=_final,
         )
 
@@ -172,7 +183,8 @@ class OAuthRefresh:
         self._ends_at = self._clock() + answer.expires_in - margin
         self._refresh_token = answer.refresh_token or self._refresh_token
         self.hub_id = answer.hub_id
-        self.scopes = None if answer.scopes is None else tuple(answer.scopes)
+        scopes = answer.scopes.split() if isinstance(answer.scopes, str) else answer.scopes
+        self.scopes = None if scopes is None else tuple(scopes)
         if self._on_token is not None:
             self._on_token(answer.access_token)
             self._on_token(self._refresh_token)
@@ -213,6 +225,18 @@ def check_secret(name: str, value: object) -> None:
             f"{name}: expected printable ASCII without spaces or line breaks; "
             "was a line break or a quotation mark copied along?"
         )
+
+
+def _token_answer(reply: Reply) -> TokenAnswer:
+    answer = decode(reply.body, TokenAnswer)
+    for name in ("access_token", "refresh_token"):
+        if (value := getattr(answer, name)) is None:
+            continue
+        try:
+            check_secret(name, value)
+        except SettingsError as wrong:
+            raise MalformedAnswerError(f"HubSpot's token endpoint sent a wrong {wrong}") from None
+    return answer
 
 
 def _final(error: HubSpotError) -> TokenAnswer | None:

@@ -42,6 +42,7 @@ from airflow_provider_hubprefs.hubspot.models import (
     WideStatus,
     decode,
 )
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,7 @@ CHANNEL = "EMAIL"
 """The only channel HubSpot's documents name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Call(Generic[T]):
     """One request, and what its answer means.
 
@@ -73,6 +74,9 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     content_type: str = "application/json"
     recover: Callable[[HubSpotError], T | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Call {self.endpoint.name} ({self.version})>"
 
     def conclude(self, reply: Reply) -> T:
         """Result of an answer.
@@ -127,7 +131,9 @@ class Calls:
         :param include_translations: with names in other languages.
         """
         if self.contract == "v3":
-            self._v3_has_no(business_unit_id=business_unit_id)
+            self._v3_has_no(
+                business_unit_id=business_unit_id, include_translations=include_translations or None
+            )
             return self._call("get_definitions", read=v3.definitions)
         query = {"businessUnitId": business_unit_id, "includeTranslations": include_translations or None}
         return self._call("get_definitions", query=query, kind=Operation[Definition])
@@ -279,8 +285,12 @@ class Calls:
     def _batch(
         self, name: str, subscribers: Sequence[str], business_unit_id: int | None, kind: type[Operation[T]]
     ) -> Call[Operation[T]]:
+        if isinstance(subscribers, str):
+            raise ValidationError(f"{name}: expected a list of subscribers, got one text")
         if not subscribers:
             raise ValidationError(f"{name}: expected at least one subscriber, got none")
+        for subscriber in subscribers:
+            check_subscriber(subscriber)
         return self._call(
             name,
             query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
@@ -332,10 +342,17 @@ def check_change(change: StatusChange) -> None:
     """
     check_subscriber(change.subscriber)
     if change.status not in STATUSES:
-        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {change.status!r}")
+        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {_shown(change.status)}")
     if change.legal_basis is not None and change.legal_basis not in LEGAL_BASES:
         raise ValidationError(
-            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {change.legal_basis!r}"
+            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {_shown(change.legal_basis)}"
         )
     if isinstance(change.subscription_id, bool) or not isinstance(change.subscription_id, int):
-        raise ValidationError(f"subscription_id: expected a whole number, got {change.subscription_id!r}")
+        raise ValidationError(
+            f"subscription_id: expected a whole number, got {_shown(change.subscription_id)}"
+        )
+
+
+def _shown(value: object) -> str:
+    """A wrong argument as it may be shown: two may have changed places, and one of them is an address."""
+    return scrub(repr(value))

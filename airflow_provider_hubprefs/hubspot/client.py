@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import ssl
 import threading
 import time
 from dataclasses import dataclass, fields
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
@@ -23,6 +26,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     ConnectionFailedError,
     HubSpotError,
     MalformedAnswerError,
+    SettingsError,
 )
 from airflow_provider_hubprefs.hubspot.models import Reply
 from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, process_pacer
@@ -92,9 +96,12 @@ class Client:
         self.usage = Usage()
         self._usage_lock = threading.Lock()
         self._token_lock = threading.Lock()
+        self._refreshes = 0
+        self._refresh_error: HubSpotError | None = None
         self._sleep = sleep
         self._session = _session(self.url, connections)
-        mask_paths_logged_by("urllib3.connectionpool")
+        for logger in ("urllib3.connectionpool", "urllib3.connection"):
+            mask_paths_logged_by(logger)
 
     def __enter__(self) -> Client:
         return self
@@ -130,18 +137,34 @@ class Client:
         try:
             return self._paced(call, token)
         except AuthenticationError as error:
-            if not (error.expired and self.auth.expired(token)):
+            if not (error.expired and self._renewable(token)):
                 raise
         return self._paced(call, self._access_token())
 
+    def _renewable(self, token: str) -> bool:
+        with self._token_lock:
+            return self.auth.expired(token)
+
     def _access_token(self) -> str:
-        """The token to send; refreshed by the one thread that gets here first, the others wait for it."""
+        """The token to send; refreshed by the one thread that gets here first, the others wait for it.
+
+        They share its failure, too: trying one after the other, the last of many would wait for hours. What
+        failed is tried again together with the call it was for, which certainly was not sent.
+        """
+        tried = self._refreshes
         with self._token_lock:
             if (token := self.auth.token()) is not None:
                 return token
-            call = self.auth.refresh_call()
-            policy = retry_policy(self.settings, call.endpoint, before_sleep=lambda _: None)
-            self.auth.accept(Retrying(sleep=self._sleep, **policy)(self._paced, call, None))
+            if self._refresh_error is not None and self._refreshes != tried:
+                raise copy.copy(self._refresh_error)
+            self._refreshes += 1
+            self._refresh_error = None
+            try:
+                self.auth.accept(self._paced(self.auth.refresh_call(), None))
+            except HubSpotError as error:
+                error.not_applied = True
+                self._refresh_error = error
+                raise
             fresh = self.auth.token()
         if fresh is None:
             raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
@@ -165,7 +188,8 @@ class Client:
             return call.conclude(reply)
         except BurstLimitError as error:
             self._count(throttled=1)
-            self.pacer.pause(error.retry_after)
+            asked = error.retry_after
+            self.pacer.pause(None if asked is None else min(asked, self.settings.retry_total))
             raise
 
     def _exchange(self, call: Call[Any], token: str | None) -> Reply:
@@ -187,16 +211,19 @@ class Client:
             ) as response:
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, names, self._body(response, what))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            # "from None": the text of the original names the URL, and with it the address.
-            raise connection_error(error, what, self.url) from None
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            failed = connection_error(error, what, self.url)
+        raise failed  # out here it has no context: the original's text names the URL, and with it the address
 
     def _body(self, response: requests.Response, what: str) -> bytes:
-        """Read an answer with an end: in bytes, and in seconds however slowly it drips."""
+        """Read an answer with an end: in bytes, and in seconds however slowly it drips.
+
+        ``read1`` returns what is there; ``iter_content`` would wait until a whole piece has dripped in.
+        """
         most = self.settings.max_answer_bytes
         until = time.monotonic() + self.settings.read_timeout
         pieces, size = [], 0
-        for piece in response.iter_content(_PIECE):
+        while piece := response.raw.read1(_PIECE, decode_content=True):
             size += len(piece)
             if size > most:
                 raise MalformedAnswerError(
@@ -227,10 +254,22 @@ class _Bearer(AuthBase):
         return request
 
 
+class _Session(requests.Session):
+    """A session that sees no redirects.
+
+    With ``allow_redirects=False`` alone, requests would still read the whole body of one, without a limit.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Nowhere."""
+        return None
+
+
 def _session(url: str, connections: int) -> requests.Session:
     """Make a pooled session without retries of its own: there is one policy, and it is not urllib3's."""
-    session = requests.Session()
+    session = _Session()
     session.headers["User-Agent"] = USER_AGENT
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one call never colours the next
     session.trust_env = not is_loopback(url)  # a proxy of the environment is for the world outside
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=False)
     session.mount("https://", adapter)
@@ -250,7 +289,17 @@ def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
     def among(*kinds: type[BaseException]) -> bool:
         return any(isinstance(reason, kinds) for reason in reasons)
 
-    if among(requests.exceptions.SSLError, urllib3.exceptions.SSLError):
+    if isinstance(error, ValueError):
+        return SettingsError(
+            f"{what}: no request could be made of {url} and the proxy of the environment ({type(error).__name__}); "
+            "check HTTPS_PROXY"
+        )
+    if among(urllib3.exceptions.ProxyError):
+        text = f"{what}: no way to {url} through the proxy of the environment; check HTTPS_PROXY and NO_PROXY"
+        return ConnectionFailedError(text, retryable=True, not_applied=True)
+    unreadable_bundle = not isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
+    tls = among(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
+    if unreadable_bundle or (tls and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return ConnectionFailedError(
             f"{what}: no trusted TLS connection to {url}; check the certificates of this machine and any "
             "proxy between (REQUESTS_CA_BUNDLE)"

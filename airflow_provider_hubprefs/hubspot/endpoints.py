@@ -186,7 +186,9 @@ ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = MappingProxyType(
 )
 """version -> name -> endpoint; the last version is the newest known."""
 
-_DATED = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+_DATED = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
+_HUBSPOT = re.compile(r"([a-z0-9-]+\.)*hubapi\.com", re.ASCII)
+_LOOPBACK = re.compile(r"localhost|::1|127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
 def known_version(version: str) -> str:
@@ -200,7 +202,7 @@ def known_version(version: str) -> str:
     """
     if version in ENDPOINTS:
         return version
-    if not _DATED.fullmatch(version):
+    if not (isinstance(version, str) and _DATED.fullmatch(version)):
         raise SettingsError(
             f"api_version: expected one of {', '.join(ENDPOINTS)} or another YYYY-MM, got {version!r}"
         )
@@ -209,7 +211,7 @@ def known_version(version: str) -> str:
         f"api_version {version!r} is not known to this release; it is taken to have the contract of {newest}. "
         "See whether a newer airflow-provider-hubprefs exists.",
         UnknownVersionWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return newest
 
@@ -253,8 +255,11 @@ def check_subscriber(subscriber: str) -> None:
 
     :raises ValidationError: without the value in its text.
     """
+    if not isinstance(subscriber, str):
+        raise ValidationError(f"subscriber: expected text, got {type(subscriber).__name__}")
     local, at, domain = subscriber.rpartition("@")
-    if not (at and local and domain) or subscriber != subscriber.strip():
+    sendable = not any("\ud800" <= character <= "\udfff" for character in subscriber)
+    if not (at and local and domain and sendable) or subscriber != subscriber.strip():
         raise ValidationError(
             "subscriber: expected an e-mail address such as name@example.com, "
             f"got {len(subscriber)} characters that are none"
@@ -294,18 +299,18 @@ def base_url(host: str | None) -> str:
             "host: expected no user or password in it; the token belongs in the password field"
         )
     if parts.path.strip("/") or parts.query or parts.fragment:
+        raise SettingsError(f"host: expected no path, query or fragment behind it; leave only {DEFAULT_HOST}")
+    # The whole name is matched, since libraries disagree about where "evil.example\\.hubapi.com" leads.
+    local = _LOOPBACK.fullmatch(name) is not None
+    if not local and not _HUBSPOT.fullmatch(name):
+        got = repr(name) if "." in name else "something else"  # perhaps a token in the wrong field
         raise SettingsError(
-            f"host: expected no path behind it, got {parts.path or '?'!r}; leave only {name!r}"
+            f"host: expected HubSpot's ({DEFAULT_HOST}) or loopback, got {got}; the token is sent nowhere else"
         )
-    local = name in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", name) is not None
     if parts.scheme not in ({"http", "https"} if local else {"https"}):
         raise SettingsError(
             f"host: expected https (plain http for loopback only), got {parts.scheme}://{name}; "
             "the token would be readable on the way"
-        )
-    if not local and name != "hubapi.com" and not name.endswith(".hubapi.com"):
-        raise SettingsError(
-            f"host: expected HubSpot's ({DEFAULT_HOST}) or loopback, got {name!r}; the token is sent nowhere else"
         )
     shown = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
@@ -313,4 +318,4 @@ def base_url(host: str | None) -> str:
 
 def is_loopback(url: str) -> bool:
     """Whether a URL made by :func:`base_url` is on this machine."""
-    return not (urlsplit(url).hostname or "").endswith("hubapi.com")
+    return _LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None

@@ -23,6 +23,9 @@ RETRYABLE_SERVER_STATUSES = frozenset({500, 502, 503, 504, 521, 522, 523, 524})
 """HubSpot's guide "Error handling" asks to pause and retry these; 500 occurs too and is as passing."""
 
 _LONGEST_MESSAGE = 500
+_LONGEST_READ = 10_000
+"""Characters of a text that are looked at; more than one error message ever needs."""
+
 _BATCH_HINT = "; the batch scopes can only be granted with Marketing Hub Enterprise"
 
 
@@ -168,8 +171,8 @@ def error_from(reply: Reply, endpoint: Endpoint, *, version: str) -> HubSpotErro
         "category": category,
         "sub_category": _sub_category(body.get("subCategory")),
         "correlation_id": _text(body.get("correlationId"))
-        or reply.headers.get("x-hubspot-correlation-id")
-        or reply.headers.get("cf-ray"),
+        or _text(reply.headers.get("x-hubspot-correlation-id"))
+        or _text(reply.headers.get("cf-ray")),
         "retry_after": reply.retry_after,
     }
     said = _said(body, reply)
@@ -190,7 +193,7 @@ def error_from(reply: Reply, endpoint: Endpoint, *, version: str) -> HubSpotErro
         case 423:
             return LockedError(make.text(), retryable=True, not_applied=True, **details)
         case 429:
-            return _limited(make, body)
+            return _limited(make, body, reply)
         case 477:
             return MigratingError(
                 make.text("the account is moving between data centres"),
@@ -232,14 +235,20 @@ def _forbidden(make: _Text, body: Mapping[str, Any], endpoint: Endpoint) -> HubS
     if make.details["category"] != "MISSING_SCOPES" and not named:
         return AuthenticationError(make.text("the token may not do this"), not_applied=True, **make.details)
     scopes = named or sorted({scope for alternative in endpoint.scopes for scope in alternative})
-    hint = f"grant the token one of these scopes: {', '.join(scopes)}"
+    if named:
+        hint = f"grant the token one of these scopes: {', '.join(named)}"
+    else:
+        alternatives = [" and ".join(sorted(alternative)) for alternative in endpoint.scopes]
+        hint = f"grant the token {', or '.join(alternatives) or 'the scopes this call needs'}"
     if any(".batch." in scope for scope in scopes):
         hint += _BATCH_HINT
     return MissingScopesError(make.text(hint), scopes=scopes, not_applied=True, **make.details)
 
 
-def _limited(make: _Text, body: Mapping[str, Any]) -> HubSpotError:
-    if _text(body.get("policyName")) == "DAILY":
+def _limited(make: _Text, body: Mapping[str, Any], reply: Reply) -> HubSpotError:
+    policy = _text(body.get("policyName"))
+    nothing_left = reply.headers.get("x-hubspot-ratelimit-daily-remaining", "").strip() == "0"
+    if policy == "DAILY" or (policy is None and nothing_left):
         return DailyLimitError(
             make.text(
                 "the day's requests are used up; they come back at midnight in the account's time zone"
@@ -253,7 +262,7 @@ def _limited(make: _Text, body: Mapping[str, Any]) -> HubSpotError:
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -261,7 +270,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 def _said(body: Mapping[str, Any], reply: Reply) -> str:
     message = _text(body.get("message")) or _text(body.get("error_description"))
     if message:
-        return scrub(message[:_LONGEST_MESSAGE])
+        return message
     if not reply.body:
         return "the body was empty"
     return (
@@ -277,7 +286,7 @@ def _required_scopes(body: Mapping[str, Any]) -> list[str]:
     for error in errors if isinstance(errors, list) else ():
         context = error.get("context") if isinstance(error, dict) else None
         scopes = context.get("requiredGranularScopes") if isinstance(context, dict) else None
-        found += [scope for scope in scopes if isinstance(scope, str)] if isinstance(scopes, list) else []
+        found += [text for scope in scopes if (text := _text(scope))] if isinstance(scopes, list) else []
     return found
 
 
@@ -287,4 +296,7 @@ def _sub_category(value: object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Text of HubSpot's as it may be shown: on one line, not endless, without an address."""
+    if not isinstance(value, str):
+        return None
+    return scrub(" ".join(value[:_LONGEST_READ].split()))[:_LONGEST_MESSAGE] or None

@@ -9,6 +9,7 @@ sends text in definitions and integers in statuses).
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -46,11 +47,13 @@ LEGAL_BASES: tuple[LegalBasis, ...] = (
     "PROCESS_AND_STORE",
 )
 
+_SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
+
 NO_STATUS_CHANGE = "NO_STATUS_CHANGE"
 """``setStatusSuccessReason`` of a write that found everything as wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reply:
     """An HTTP answer, whatever library brought it.
 
@@ -63,6 +66,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"<Reply {self.status}, {len(self.body)} bytes>"
+
     @property
     def content_type(self) -> str:
         """Media type without parameters, in lower case; empty when not given."""
@@ -72,12 +78,8 @@ class Reply:
     def retry_after(self) -> float | None:
         """Seconds of ``Retry-After`` (a number or a date), or None where it is absent or unreadable."""
         given = self.headers.get("retry-after", "").strip()
-        if not given:
-            return None
-        try:
-            return max(0.0, float(given))
-        except ValueError:
-            pass
+        if _SECONDS.fullmatch(given):
+            return float(given)
         try:
             at = parsedate_to_datetime(given)
         except ValueError:
@@ -89,7 +91,14 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     """Base of all: camelCase on the wire, absent fields omitted, no address in the printed form."""
 
     def __repr__(self) -> str:
-        return scrub(super().__repr__())
+        fields = ", ".join(f"{name}={_shown(value)}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value) if isinstance(value, Wire) else scrub(repr(value))
 
 
 class BatchError(Wire, frozen=True, kw_only=True):
@@ -98,19 +107,20 @@ class BatchError(Wire, frozen=True, kw_only=True):
     :param context: where HubSpot gives it, names what the entry is about; values are lists of text.
     """
 
-    status: str | None = None
+    status: str | int | None = None
     category: str | None = None
     message: str | None = None
-    id: str | None = None
+    id: str | int | None = None
     sub_category: Any = None
-    context: dict[str, Any] | None = None
+    context: Any = None
     errors: Any = None
     links: Any = None
 
     def names(self) -> set[str]:
         """All text in the context: the subscribers among it are those the entry is about."""
         found: set[str] = set()
-        for value in (self.context or {}).values():
+        context = self.context if isinstance(self.context, dict) else {}
+        for value in context.values():
             found.update(
                 item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)
             )
@@ -207,6 +217,9 @@ class PreferenceLinks(Wire, frozen=True, kw_only=True):
     unsubscribe_all_url: str
     unsubscribe_single_url: str | None = None
 
+    def __repr__(self) -> str:
+        return f"PreferenceLinks(subscriber={_shown(self.subscriber)}, ...)"
+
 
 class Operation(Wire, Generic[T], frozen=True, kw_only=True):
     """One call's answer. ``status`` is PENDING, PROCESSING, CANCELED, COMPLETE or a value HubSpot adds.
@@ -269,7 +282,10 @@ def decode(body: bytes, kind: type[T]) -> T:
     :raises msgspec.ValidationError: JSON, but not of this shape; the text names the field, never its value.
     :raises msgspec.DecodeError: no JSON.
     """
-    return msgspec.json.decode(body, type=kind, strict=False, dec_hook=_decode_time)
+    try:
+        return msgspec.json.decode(body, type=kind, strict=False, dec_hook=_decode_time)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def _decode_time(kind: type, value: object) -> DateTime:
@@ -279,9 +295,13 @@ def _decode_time(kind: type, value: object) -> DateTime:
     if isinstance(value, str):
         try:
             moment = datetime.datetime.fromisoformat(value)
-        except ValueError:
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+            return pendulum.instance(aware.astimezone(datetime.UTC))
+        except (ValueError, OverflowError):
             raise ValueError("expected an ISO 8601 time") from None
-        return pendulum.instance(moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC), tz="UTC")
     if isinstance(value, int | float):
-        return pendulum.from_timestamp(value / 1000)
+        try:
+            return pendulum.from_timestamp(value / 1000)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError("expected epoch milliseconds") from None
     raise ValueError("expected an ISO 8601 time or epoch milliseconds")

@@ -27,6 +27,12 @@ FIRST_INTERVAL = 10.0
 _ASK_AGAIN = 0.05
 """Seconds until asking again while every slot is under way."""
 
+_MOST = 10_000
+_LONGEST = 3600.0
+"""Beyond these a figure in a header (requests; seconds) is taken for a mistake: HubSpot's highest are 250 and 10."""
+
+_NEVER = float("-inf")
+
 
 @dataclass(slots=True)
 class Ticket:
@@ -58,13 +64,14 @@ class Budget:
 
         :param headers: names in lower case.
         """
-        milliseconds = _positive(headers.get("x-hubspot-ratelimit-interval-milliseconds"))
+        burst = _whole(headers.get("x-hubspot-ratelimit-max"))
+        milliseconds = _whole(headers.get("x-hubspot-ratelimit-interval-milliseconds"))
         return cls(
-            burst=_positive(headers.get("x-hubspot-ratelimit-max")) or None,
-            burst_remaining=_positive(headers.get("x-hubspot-ratelimit-remaining")),
-            interval=milliseconds / 1000 if milliseconds else None,
-            daily=_positive(headers.get("x-hubspot-ratelimit-daily")),
-            daily_remaining=_positive(headers.get("x-hubspot-ratelimit-daily-remaining")),
+            burst=burst if burst and burst <= _MOST else None,
+            burst_remaining=_whole(headers.get("x-hubspot-ratelimit-remaining")),
+            interval=milliseconds / 1000 if milliseconds and milliseconds <= _LONGEST * 1000 else None,
+            daily=_whole(headers.get("x-hubspot-ratelimit-daily")),
+            daily_remaining=_whole(headers.get("x-hubspot-ratelimit-daily-remaining")),
         )
 
 
@@ -104,7 +111,7 @@ class ProcessPacer:
         self._lock = threading.Lock()
         self._limit = limit
         self._interval = interval
-        self._free: list[float] = [clock()] * limit  # a heap of the times at which slots are free
+        self._free: list[float] = [_NEVER] * limit  # a heap: when each free slot's last answer arrived
         self._slots = limit  # all there are: free ones and those under way
         self._not_before = clock()
         self._budget = Budget()
@@ -120,7 +127,7 @@ class ProcessPacer:
             if ticket.slot_free_at is None:
                 if not self._free:
                     return _ASK_AGAIN
-                ticket.slot_free_at = heapq.heappop(self._free)
+                ticket.slot_free_at = heapq.heappop(self._free) + self._interval
             return max(0.0, max(ticket.slot_free_at, self._not_before) - self._clock())
 
     def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
@@ -133,7 +140,7 @@ class ProcessPacer:
             if self._slots > self._limit:
                 self._slots -= 1
             else:
-                heapq.heappush(self._free, self._clock() + self._interval)
+                heapq.heappush(self._free, self._clock())
 
     def pause(self, seconds: float | None = None) -> None:
         """See :class:`Pacer`."""
@@ -149,7 +156,7 @@ class ProcessPacer:
         self._interval = said.interval or self._interval
         self._limit = said.burst
         while self._slots < self._limit:
-            heapq.heappush(self._free, self._clock())
+            heapq.heappush(self._free, _NEVER)
             self._slots += 1
         while self._slots > self._limit and self._free:
             heapq.heappop(self._free)
@@ -169,5 +176,7 @@ def process_pacer(key: str) -> ProcessPacer:
         return _pacers.setdefault(key, ProcessPacer())
 
 
-def _positive(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().isdecimal() else None
+def _whole(text: str | None) -> int | None:
+    """Whole number of a header; None for anything else, and for more digits than any budget has."""
+    digits = (text or "").strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= 12 else None

@@ -6,10 +6,14 @@ import hashlib
 import logging
 import re
 
-# Anything around an "@" (or its percent-encoded form), quoted local parts with spaces included. Greedy on
-# purpose: a word too much masked costs nothing, an address left over does.
-_ADDRESS = re.compile(r"""(?:"[^"]*"|[^\s"<>()\[\]{},;=])*(?:@|%40)[^\s"'<>()\[\]{},;]*""", re.IGNORECASE)
-_TRAILING = ".:!?"
+_AT = re.compile(r"%(?:25)*40", re.IGNORECASE)
+"""A percent-encoded "@", also one encoded twice."""
+
+# A word: what can stand around an "@", quoted local parts with spaces included. Every word is looked at once,
+# whether it has an "@" or not, so that the time grows with the text and not with its square. Greedy on purpose:
+# a word too much masked costs nothing, an address left over does.
+_WORD = re.compile(r"""(?:"(?:[^"\\]|\\.){0,128}"(?=@|%(?:25)*40)|[^\s"<>()\[\],;:\\])+""", re.IGNORECASE)
+_TRAILING = ".!?"
 
 
 def mask(address: str) -> str:
@@ -36,10 +40,13 @@ def scrub(text: str) -> str:
 
     def masked(found: re.Match[str]) -> str:
         word = found.group()
-        body = word.rstrip(_TRAILING)
-        return mask(re.sub("%40", "@", body, flags=re.IGNORECASE)) + word[len(body) :]
+        plain = _AT.sub("@", word)
+        if "@" not in plain:
+            return word
+        body = plain.rstrip(_TRAILING)
+        return mask(body) + plain[len(body) :]
 
-    return _ADDRESS.sub(masked, text)
+    return _WORD.sub(masked, text)
 
 
 def fingerprint(value: str, *, key: str | bytes) -> str:
@@ -50,9 +57,13 @@ def fingerprint(value: str, *, key: str | bytes) -> str:
     :param value: an address, a token, a path.
     :param key: a secret of the caller's; at most its first 64 bytes count.
     :return: 32 hexadecimal digits.
+    :raises ValueError: the key is empty.
     """
     secret = key.encode() if isinstance(key, str) else key
-    return hashlib.blake2b(value.encode(), key=secret[:64], digest_size=16).hexdigest()
+    if not secret:
+        raise ValueError("fingerprint: expected a key, got an empty one; without a key anyone can go back")
+    digest = hashlib.blake2b(value.encode(errors="surrogatepass"), key=secret[:64], digest_size=16)
+    return digest.hexdigest()
 
 
 class MaskedPaths(logging.Filter):
@@ -60,9 +71,7 @@ class MaskedPaths(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record's text; never drops one."""
-        text = record.getMessage()
-        if "@" in text or "%40" in text:
-            record.msg, record.args = scrub(text), ()
+        record.msg, record.args = scrub(record.getMessage()), ()
         return True
 
 

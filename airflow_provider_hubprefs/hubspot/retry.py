@@ -78,11 +78,14 @@ def _again(error: BaseException | None, endpoint: Endpoint, attempt: int, settin
 
 
 def _too_late(state: RetryCallState, settings: Settings) -> bool:
-    """Whether the next attempt would start after the time is over; a migration has its own limit."""
+    """Whether the next attempt would start after the time is over; a migration has its own limit.
+
+    The waits count as they were asked for, too: a ``sleep`` that returns early must not make the time endless.
+    """
     total = settings.retry_total
     if isinstance(_error(state), MigratingError):
         total = max(total, settings.migrating_max_wait * 1.1)
-    return (state.seconds_since_start or 0.0) + state.upcoming_sleep > total
+    return max(state.seconds_since_start or 0.0, state.idle_for) + state.upcoming_sleep > total
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from airflow_provider_hubprefs.hubspot.errors import SettingsError
 
+_LONGEST = 86_400.0
+"""Seconds; a day, as long as HubSpot may ask to wait. What is longer was meant in milliseconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times are in seconds.
+    """Times are in seconds, at most a day.
 
     :param connect_timeout: to reach HubSpot and agree on TLS.
     :param read_timeout: between two pieces of an answer. HubSpot itself gives up after 100 s and says 524
@@ -33,8 +37,13 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise SettingsError(f"{field.name}: expected a number of at least 0, got {value!r}")
+            most = math.inf if field.name == "max_answer_bytes" else _LONGEST
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and 0 <= value <= most):
+                raise SettingsError(
+                    f"{field.name}: expected a number of at least 0"
+                    f"{'' if most == math.inf else ' and at most 86400 seconds'}, got {value!r}"
+                )
         for name in ("connect_timeout", "read_timeout", "max_answer_bytes"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name}: expected more than 0; a call without a limit can hang forever")
