@@ -1,0 +1,59 @@
+"""One subscriber, with the same guards and the same judgement as many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.writes import found_in
+from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, ValidationError
+from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.bulk.report import OutcomeName
+    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.models import Operation
+
+
+def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeName, Operation[Any]]:
+    """Write one subscriber's preference, after looking where that is needed.
+
+    :param subscriber: normalised.
+    :return: changed, unchanged or unconfirmed, and the operation that said so.
+    :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
+    """
+    write.check()
+    if write.look_first:
+        operation = client.send(write.read.single(subscriber))
+        actual = found_in(operation, asked=subscriber)[subscriber]
+        if write.is_so(actual):
+            return "unchanged", operation
+        if (error := write.objection(actual)) is not None:
+            raise error
+    operation = client.send(write.write.single(subscriber))
+    raise_errors_of(operation)
+    answered = found_in(operation, asked=subscriber)[subscriber]
+    if operation.complete and (verdict := write.verdict(answered)):
+        return verdict, operation
+    now = client.send(write.read.single(subscriber))
+    seen = write.is_so(found_in(now, asked=subscriber)[subscriber])
+    return ("changed" if seen else "unconfirmed"), operation
+
+
+def raise_errors_of(operation: Operation[Any]) -> None:
+    """A success is none where it carries errors or was canceled.
+
+    :raises OperationCanceledError: HubSpot canceled it.
+    :raises ValidationError: HubSpot calls it complete, with errors.
+    """
+    said = "; ".join(
+        scrub(f"{error.category or 'no category'}: {error.message or 'no message'}")
+        for error in operation.errors
+    )
+    category = operation.errors[0].category if operation.errors else None
+    if operation.canceled:
+        raise OperationCanceledError(
+            f"HubSpot canceled the operation: {said or 'it gave no reason'}", category=category
+        )
+    if said:
+        raise ValidationError(f"HubSpot answered with errors inside a success: {said}", category=category)

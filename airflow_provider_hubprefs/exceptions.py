@@ -1,0 +1,51 @@
+"""HubSpot's errors as Airflow's, for operators and sensors.
+
+The layers below raise plain exceptions, so that they need no Airflow; the hook lets them through as they are.
+Operators and sensors raise :class:`HubPrefsException`, which Airflow's ``soft_fail`` and retries understand;
+``error`` holds the original with HTTP status, category and correlation id.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class HubPrefsException(AirflowException):
+    """A task could not do what it was for.
+
+    :param message: without an address.
+    :param error: what HubSpot or the source said, where that was the reason.
+    """
+
+    def __init__(self, message: str, *, error: Exception | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class HubPrefsFailException(HubPrefsException, AirflowFailException):
+    """The same, where a retry cannot help before somebody changes something: the task fails at once."""
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Turn errors of the layers below into Airflow's.
+
+    :raises HubPrefsFailException: credentials, scopes, settings, a request HubSpot calls wrong.
+    :raises HubPrefsException: everything else of HubSpot's, and a source that cannot be read.
+    """
+    from airflow_provider_hubprefs.bulk.source import SourceError
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+
+    try:
+        yield
+    except HubSpotError as error:
+        kind = HubPrefsFailException if error.permanent else HubPrefsException
+        raise kind(str(error), error=error) from error
+    except SourceError as error:
+        raise HubPrefsException(str(error), error=error) from error

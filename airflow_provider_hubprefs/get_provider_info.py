@@ -1,0 +1,86 @@
+"""What Airflow asks a provider for. Runs on every ``airflow`` command, so it imports nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PACKAGE = "airflow_provider_hubprefs"
+_NAME = "HubSpot Communication Preferences"
+
+
+def _number(label: str, description: str, default: float) -> dict[str, Any]:
+    schema = {"type": ["number", "null"], "minimum": 0, "default": default}
+    return {"label": label, "description": description, "schema": schema}
+
+
+def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+
+
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "api_version": _text(
+        "API version", "v3, v4, 2025-09, 2026-03 or 2026-09 (default); a later YYYY-MM is accepted"
+    ),
+    "business_unit_id": {
+        "label": "Brand (businessUnitId)",
+        "description": "Needed for opt-outs in portals with the Brands add-on; 0 is the account's own brand",
+        "schema": {"type": ["integer", "null"], "minimum": 0},
+    },
+    "client_id": _text("OAuth client id", "Only for OAuth apps, which need no token above"),
+    "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
+    "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
+    "oauth_version": _text("OAuth version", "v3 or YYYY-MM of the token endpoint; default 2026-09"),
+    "connect_timeout": _number("Connect timeout (s)", "To reach HubSpot", 10),
+    "read_timeout": _number(
+        "Read timeout (s)", "Between two pieces of an answer; HubSpot gives up at 100", 110
+    ),
+    "retry_total": _number("Retry for at most (s)", "No attempt of one call starts later than this", 300),
+    "migrating_max_wait": _number(
+        "Wait for a migration (s)", "Longest Retry-After of a 477 to wait for", 900
+    ),
+    "max_answer_bytes": _number("Longest answer (bytes)", "A longer one is refused", 64 * 1024 * 1024),
+}
+"""The connection's extra fields, in the form Airflow 3.2 and later draw by themselves."""
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login", "schema", "port"],
+    "relabeling": {"password": "Token", "host": "Host"},
+    "placeholders": {
+        "password": "private app token or service key",
+        "host": "https://api.hubapi.com (leave empty)",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider."""
+    integration = _NAME
+    return {
+        "package-name": "airflow-provider-hubprefs",
+        "name": _NAME,
+        "description": "HubSpot's communication preferences: opt-outs, statuses and consents, one or millions.",
+        "integrations": [
+            {
+                "integration-name": integration,
+                "external-doc-url": "https://developers.hubspot.com/docs/api-reference/overview",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.hooks.hubprefs"]}],
+        "operators": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{_PACKAGE}.operators.preferences", f"{_PACKAGE}.operators.bulk"],
+            }
+        ],
+        "sensors": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],
+        "connection-types": [
+            {
+                "connection-type": "hubprefs",
+                "hook-class-name": f"{_PACKAGE}.hooks.hubprefs.HubPrefsHook",
+                "hook-name": _NAME,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+    }

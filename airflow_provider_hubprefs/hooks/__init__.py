@@ -1,0 +1,1 @@
+"""Turn a connection into a client."""

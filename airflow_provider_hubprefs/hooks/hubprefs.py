@@ -1,0 +1,292 @@
+"""The hook: an Airflow connection becomes a client, and every endpoint of the API a method."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_hubprefs.hubspot.calls import Call
+    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.models import (
+        Definition,
+        LegalBasis,
+        Operation,
+        PreferenceLinks,
+        StatusChange,
+        StatusName,
+        SubscriberStatuses,
+        SubscriberWideStatuses,
+        SubscriptionStatus,
+        WideStatus,
+    )
+
+T = TypeVar("T")
+_QUICK = {"connect_timeout": 5, "read_timeout": 20, "retry_total": 5}
+"""Settings of a connection test: somebody is looking at a button."""
+
+
+class HubPrefsHook(BaseHook):
+    """Talk to HubSpot's communication preferences, from a task or an operator.
+
+    Its methods block, retry what passes (see :mod:`~airflow_provider_hubprefs.hubspot.retry`) and raise the
+    errors of :mod:`airflow_provider_hubprefs.hubspot.errors`. One hook may be used by many threads.
+
+    .. code-block:: python
+
+        @task
+        def count_subscriptions() -> int:
+            return len(HubPrefsHook().get_definitions().results)
+
+    :param hubprefs_conn_id: connection of type ``hubprefs``: the password is the token of a private app or a
+        service key; OAuth apps have client_id, client_secret and refresh_token in the extra instead.
+    :param api_version: ``v3``, ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
+    :param business_unit_id: brand; by default the connection's, or none.
+    :param settings: overrides of the connection's time-outs and limits, by the names of
+        :class:`~airflow_provider_hubprefs.hubspot.settings.Settings`.
+    """
+
+    conn_name_attr = "hubprefs_conn_id"
+    default_conn_name = "hubprefs_default"
+    conn_type = "hubprefs"
+    hook_name = "HubSpot Communication Preferences"
+
+    def __init__(
+        self,
+        hubprefs_conn_id: str = default_conn_name,
+        api_version: str | None = None,
+        *,
+        business_unit_id: int | str | None = None,
+        settings: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hubprefs_conn_id = hubprefs_conn_id
+        self._api_version = api_version
+        self._business_unit_id = business_unit_id
+        self._settings = dict(settings or {})
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection, fetched once."""
+        return self.get_connection(self.hubprefs_conn_id)
+
+    @cached_property
+    def client(self) -> Client:
+        """The client of this connection; its session and its token live as long as the hook.
+
+        :raises SettingsError: something in the connection cannot work; the text names it.
+        """
+        from airflow_provider_hubprefs.hooks.connection import client_from
+
+        fields = {**self._fields, **self._settings}
+        return client_from(self.connection, fields, api_version=self._api_version, mask=mask_secret)
+
+    @cached_property
+    def business_unit_id(self) -> int | None:
+        """The brand that methods ask for when they are not told another.
+
+        :raises SettingsError: no whole number.
+        """
+        from airflow_provider_hubprefs.hooks.connection import brand
+
+        given = self._business_unit_id
+        return brand(self._fields.get("business_unit_id") if given is None else given)
+
+    def get_conn(self) -> Client:
+        """Return the client."""
+        return self.client
+
+    def close(self) -> None:
+        """Close the connections that are kept open. The hook can be used again."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+    # -- every endpoint of the API --------------------------------------------------------------------------
+
+    def get_definitions(
+        self, *, business_unit_id: int | None = None, include_translations: bool = False
+    ) -> Operation[Definition]:
+        """List the portal's subscription types.
+
+        :param business_unit_id: only those of this brand.
+        :param include_translations: with names in other languages.
+        """
+        return self._send(
+            self.client.calls.get_definitions(
+                business_unit_id=self._brand(business_unit_id), include_translations=include_translations
+            )
+        )
+
+    def generate_links(
+        self,
+        subscriber: str,
+        *,
+        subscription_id: int | None = None,
+        language: str | None = None,
+        business_unit_id: int | None = None,
+    ) -> PreferenceLinks:
+        """Make links to a subscriber's own preference pages.
+
+        Whoever holds such a link can change the preferences: treat it as a secret, also in XComs.
+        """
+        return self._send(
+            self.client.calls.generate_links(
+                subscriber,
+                subscription_id=subscription_id,
+                language=language,
+                business_unit_id=self._brand(business_unit_id),
+            )
+        )
+
+    def get_statuses(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Operation[SubscriptionStatus]:
+        """Read one subscriber's status for every subscription."""
+        return self._send(
+            self.client.calls.get_statuses(subscriber, business_unit_id=self._brand(business_unit_id))
+        )
+
+    def set_status(
+        self,
+        subscriber: str,
+        subscription_id: int,
+        status: StatusName | str,
+        *,
+        legal_basis: LegalBasis | str | None = None,
+        legal_basis_explanation: str | None = None,
+    ) -> Operation[SubscriptionStatus]:
+        """Set one subscriber's status for one subscription.
+
+        It writes what it is told; the guard against subscribing by accident is the operators'.
+        """
+        return self._send(
+            self.client.calls.set_status(
+                subscriber,
+                subscription_id,
+                status,
+                legal_basis=legal_basis,
+                legal_basis_explanation=legal_basis_explanation,
+            )
+        )
+
+    def get_unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Operation[WideStatus]:
+        """Read one subscriber's opt-outs. No results: not opted out."""
+        return self._send(
+            self.client.calls.get_unsubscribe_all(subscriber, business_unit_id=self._brand(business_unit_id))
+        )
+
+    def unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Operation[SubscriptionStatus]:
+        """Opt one subscriber out of everything, or of one brand."""
+        return self._send(
+            self.client.calls.unsubscribe_all(subscriber, business_unit_id=self._brand(business_unit_id))
+        )
+
+    def batch_get_statuses(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Operation[SubscriberStatuses]:
+        """Read the statuses of many subscribers, by one request."""
+        return self._send(
+            self.client.calls.batch_get_statuses(subscribers, business_unit_id=self._brand(business_unit_id))
+        )
+
+    def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Operation[SubscriptionStatus]:
+        """Set many statuses, by one request. A success can carry errors: look at ``errors``."""
+        return self._send(self.client.calls.batch_set_statuses(changes))
+
+    def batch_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Operation[SubscriberStatuses]:
+        """Opt many subscribers out, by one request. A success can carry errors: look at ``errors``."""
+        return self._send(
+            self.client.calls.batch_unsubscribe_all(
+                subscribers, business_unit_id=self._brand(business_unit_id)
+            )
+        )
+
+    def batch_get_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Operation[SubscriberWideStatuses]:
+        """Read the opt-outs of many subscribers, by one request; of all brands where none is given."""
+        return self._send(
+            self.client.calls.batch_get_unsubscribe_all(
+                subscribers, business_unit_id=self._brand(business_unit_id)
+            )
+        )
+
+    def check_subscription(self, subscription_id: int) -> None:
+        """Check that the portal has an active subscription type of this id; silent where the token may not ask.
+
+        :raises ValidationError: it has none; the text names those it has.
+        """
+        from airflow_provider_hubprefs.bulk.plan import unusable_subscription
+        from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
+
+        try:
+            definitions = self._send(self.client.calls.get_definitions()).results
+        except MissingScopesError:
+            return
+        if (error := unusable_subscription(definitions, subscription_id)) is not None:
+            raise error
+
+    # -- the connection -------------------------------------------------------------------------------------
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Tell what the connection can do. Reads only, is quick, and shows no secret.
+
+        :return: whether the portal answers, and: portal, kind of token, missing scopes, budget left.
+        """
+        from airflow_provider_hubprefs.hooks.connection import describe_access
+        from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+
+        self._settings = {**_QUICK, **self._settings}
+        try:
+            return True, describe_access(self.client)
+        except HubSpotError as error:
+            return False, str(error)
+        finally:
+            self.close()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Form of the connection for Airflow 2.11 to 3.1; later ones read the provider's description."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Extra fields of that form."""
+        from wtforms import IntegerField, PasswordField, StringField  # type: ignore[import-untyped]
+
+        def widget(field: Mapping[str, Any]) -> Any:
+            schema = field["schema"]
+            if schema.get("format") == "password":
+                kind = PasswordField
+            else:
+                kind = StringField if "string" in schema["type"] else IntegerField
+            return kind(field["label"], description=field["description"], default=schema.get("default"))
+
+        return {name: widget(field) for name, field in CONNECTION_FIELDS.items()}
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        from airflow_provider_hubprefs.hooks.connection import extra_fields
+
+        return extra_fields(self.connection)
+
+    def _brand(self, business_unit_id: int | None) -> int | None:
+        return self.business_unit_id if business_unit_id is None else business_unit_id
+
+    def _send(self, call: Call[T]) -> T:
+        return self.client.send(call)

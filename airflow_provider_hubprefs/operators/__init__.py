@@ -1,0 +1,1 @@
+"""Write preferences: for one subscriber, or for many."""
