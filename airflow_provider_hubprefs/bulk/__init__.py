@@ -1,0 +1,1 @@
+"""Many subscribers: read, sent and accounted for, without Airflow."""

@@ -1,0 +1,239 @@
+"""The lines of a file anywhere, as a stream: opened, decompressed, decoded and numbered, one at a time."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections import deque
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LONGEST_LINE = 1 << 20
+"""Characters of a line, and of a CSV record that spans lines: more is not held in memory."""
+
+TOO_LONG = "(a line longer than the limit)\n"
+"""Stands for such a line; recognised by identity."""
+
+_BUFFER = 1 << 18
+_ENCODINGS = {  # told by the first bytes; the longer mark first, because it begins with the shorter one
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_NO_TEXT = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"%PDF": "a PDF",
+}
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+class SourceError(Exception):
+    """A source that cannot be read, or not to its end.
+
+    Says what is wrong with which file, what was expected and what to do; never what is in it.
+    """
+
+
+class File(Protocol):
+    """A file anywhere: ``pathlib.Path``, Airflow's ``ObjectStoragePath``, any path of ``universal_pathlib``."""
+
+    @property
+    def name(self) -> str:
+        """Last part of its path."""
+
+    def open(self, mode: str, /) -> Any:
+        """Open it; only ``"rb"`` is asked for."""
+
+
+def name_of(file: File) -> str:
+    """Name of a file for error texts: masked where it looks like an address, and of bearable length."""
+    return ascii(scrub(file.name)[:100])
+
+
+class Lines:
+    """Physical lines with their line ends. What was taken can be put back.
+
+    :param text: opened with ``newline=""``.
+    :param name: of the file, for error texts.
+    """
+
+    def __init__(self, text: io.TextIOBase, *, name: str) -> None:
+        self.name = name
+        self.number = 0  # of the line given last
+        self._text = text
+        self._back: deque[str] = deque()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else self._read()
+        if not line:
+            raise StopIteration
+        self.number += 1
+        return line
+
+    def put_back(self, lines: Iterable[str]) -> None:
+        """Give these lines once more, in this order; they must be the ones given last."""
+        again = list(lines)
+        self._back.extendleft(reversed(again))
+        self.number -= len(again)
+
+    def _read(self) -> str:
+        try:
+            line = self._text.readline(LONGEST_LINE + 1)
+            if len(line) <= LONGEST_LINE:
+                return line
+            while line and not line.endswith(("\n", "\r")):
+                line = self._text.readline(LONGEST_LINE)
+        except UnicodeError as error:  # not of UTF-8: there undecodable bytes are escaped, and judged by row
+            raise SourceError(
+                f"{self.name}: after line {self.number} the text is not in the encoding it was opened with. "
+                "Declare the right one (encoding=...) or save the file as UTF-8."
+            ) from error
+        except Exception as error:
+            if not _is_of_reading(error):
+                raise
+            raise SourceError(
+                f"{self.name}: cannot be read on after line {self.number} ({_kind(error)}): the file is damaged "
+                "or cut short, or its store stopped answering. Upload it again, or try again."
+            ) from error
+        return TOO_LONG
+
+
+@contextmanager
+def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
+    """Open a text file, compressed or not, and close it in the end.
+
+    :param encoding: of the text; UTF-8 when None, or what its byte order mark says. Bytes that are not UTF-8 come
+        as lone surrogates (``surrogateescape``): one bad byte does not make the rest unreadable.
+    :raises SourceError: it is missing, a directory, not accessible, empty, or no text.
+    """
+    name = name_of(file)
+    with ExitStack() as stack:
+        stream = opened(file, stack=stack)
+        head = _head(stream, name=name)
+        if not head:
+            raise SourceError(f"{name}: is empty. Expected at least one line; was it written to its end?")
+        packed = _unpacking(stream, head, file)
+        if packed is not None:
+            stream = stack.enter_context(packed)
+            head = _head(stream, name=name)
+        for magic, what in _NO_TEXT.items():
+            if head.startswith(magic):
+                raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
+        yield Lines(_decoded(stream, head, encoding, name=name), name=name)
+
+
+def opened(file: File, *, stack: ExitStack) -> io.BufferedReader:
+    """Open a file for reading bytes.
+
+    :param stack: closes it.
+    :raises SourceError: it cannot be opened; stores raise what their libraries raise, so everything counts.
+    """
+    name = name_of(file)
+    try:
+        stream = stack.enter_context(file.open("rb"))
+    except FileNotFoundError as error:
+        raise SourceError(f"{name}: there is no such file. Check the path and the connection.") from error
+    except IsADirectoryError as error:
+        raise SourceError(f"{name}: is a directory. Give one file.") from error
+    except Exception as error:
+        raise SourceError(
+            f"{name}: cannot be opened ({_kind(error)}). Check the path, the connection and its permissions."
+        ) from error
+    return stack.enter_context(io.BufferedReader(_Readable(stream), _BUFFER))
+
+
+class _Readable(io.RawIOBase):
+    """What the stores' file objects have in common: ``read``. Everything else comes with ``io``."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _head(stream: io.BufferedReader, *, name: str) -> bytes:
+    try:
+        return stream.peek(8)[:8]
+    except IsADirectoryError as error:
+        raise SourceError(f"{name}: is a directory. Give one file.") from error
+    except Exception as error:
+        if not _is_of_reading(error):
+            raise
+        raise SourceError(
+            f"{name}: cannot be read ({_kind(error)}): it is damaged, cut short or not accessible."
+        ) from error
+
+
+def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.BufferedReader | None:
+    """Unpack by what the file is; None when it is not packed. A name that says otherwise is an error."""
+    name = name_of(file)
+    if head.startswith(_GZIP):
+        # GzipFile has all that is used of a BufferedReader: peek, read1 and close.
+        return cast("io.BufferedReader", gzip.GzipFile(fileobj=stream))
+    if head.startswith(_ZSTD):
+        return cast("io.BufferedReader", _zstd(name).ZstdFile(stream))
+    if file.name.lower().endswith((".gz", ".zst")):
+        raise SourceError(
+            f"{name}: is named as compressed, but does not begin as such a file does. It is damaged, or its store "
+            "unpacks it already: then take the ending off its name."
+        )
+    return None
+
+
+def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
+    if encoding is None:
+        encoding = next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
+    try:
+        if codecs.lookup(encoding).name == "utf-8":
+            encoding = "utf-8-sig"  # the same, and a byte order mark is no part of the text
+        return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
+    except (LookupError, ValueError) as error:
+        raise SourceError(
+            f"{name}: encoding {ascii(scrub(encoding))[:40]} is not known to Python. Give one such as utf-8 or cp1252."
+        ) from error
+
+
+def _zstd(name: str) -> Any:
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # Python 3.14
+    except ImportError:
+        try:
+            from backports import zstd  # type: ignore[import-not-found,unused-ignore,no-redef]  # noqa: PLC0415
+        except ImportError as error:
+            raise SourceError(
+                f"{name}: is compressed with zstd, which needs Python 3.14 or the extra 'zstd': "
+                "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
+            ) from error
+    return zstd
+
+
+def _is_of_reading(error: Exception) -> bool:
+    """Whether an error is of the bytes or of their store; zstd's class is known only when that is installed."""
+    return isinstance(error, OSError | EOFError | zlib.error) or type(error).__name__ == "ZstdError"
+
+
+def _kind(error: Exception) -> str:
+    """Class of an error, and the system's words for it; never its text, which may name an address."""
+    words = error.strerror if isinstance(error, OSError) and error.errno else None
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
