@@ -1,0 +1,34 @@
+"""A local HubSpot: communication preferences in all their versions, limits, faults, one command to start.
+
+In a test::
+
+    with Simulator(portal={"batch_maximum": 10}, seed=1) as hubspot:
+        requests.get(
+            f"{hubspot.url}/communication-preferences/2026-09/definitions",
+            headers={"Authorization": f"Bearer {hubspot.token}"},
+        )
+
+On its own: ``python -m airflow_provider_hubprefs.simulator --port 0``. It needs the ``simulator`` extra.
+
+It is written from HubSpot's published documents and from recorded live answers, and shares nothing with this
+package's client, so that a misreading of HubSpot is not made twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.simulator.server import Simulator
+
+__all__ = ["Simulator"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the server only when it is asked for: importing this package needs no extra."""
+    if name == "Simulator":
+        # Only now: starlette and uvicorn are an extra.
+        from airflow_provider_hubprefs.simulator.server import Simulator  # noqa: PLC0415
+
+        return Simulator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""The simulator's time: a source that tests can replace, and move forward without waiting."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """Seconds since 1970, as the simulated HubSpot sees them.
+
+    :param source: where the time comes from; ``time.time`` unless a test gives its own.
+    """
+
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Return the simulated time in seconds."""
+        return self._source() + self._ahead
+
+    def now_ms(self) -> int:
+        """Return the simulated time in whole milliseconds, HubSpot's resolution."""
+        return int(self.now() * 1000)
+
+    def advance(self, seconds: float) -> None:
+        """Jump forward: limits refill, tokens expire and operations end as if this time had passed."""
+        self._ahead += seconds
+
+
+def iso(milliseconds: int) -> str:
+    """Write a time as HubSpot does: ISO 8601, UTC, milliseconds, ``Z``."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def milliseconds(text: str) -> int:
+    """Read an ISO 8601 time; one without an offset is UTC.
+
+    :raises ValueError: when it is not a time.
+    """
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
