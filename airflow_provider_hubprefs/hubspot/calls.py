@@ -99,16 +99,17 @@ class Call(Generic[T]):
         try:
             return self.read(reply)
         except msgspec.ValidationError as wrong:
-            raise MalformedAnswerError(
+            failed = MalformedAnswerError(
                 f"HubSpot's answer to {name} is not of the documented shape: {wrong}", **details
-            ) from None
+            )
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise MalformedAnswerError(
+            failed = MalformedAnswerError(
                 f"HubSpot's answer to {name} is no JSON: {len(reply.body)} bytes of "
                 f"{reply.content_type or 'unknown type'}, cut off or not from HubSpot",
                 retryable=True,
                 **details,
-            ) from None
+            )
+        raise failed  # out here it has no context: that would carry the value that was wrong
 
 
 class Calls:

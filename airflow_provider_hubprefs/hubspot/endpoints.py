@@ -244,15 +244,16 @@ def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) 
     path = endpoint.path
     if not path.startswith("/"):
         path = f"/communication-preferences/{version}/{path}"
-    if subscriber is None:
+    if "{" not in path:
         return path
-    check_subscriber(subscriber)
-    return re.sub(r"\{\w+\}", lambda _: quote(subscriber, safe=""), path)
+    encoded = quote(check_subscriber(subscriber), safe="")
+    return re.sub(r"\{\w+\}", lambda _: encoded, path)
 
 
-def check_subscriber(subscriber: str) -> None:
+def check_subscriber(subscriber: object) -> str:
     """Refuse what cannot be an address at all; HubSpot judges the rest.
 
+    :return: the address as it was given.
     :raises ValidationError: without the value in its text.
     """
     if not isinstance(subscriber, str):
@@ -264,6 +265,7 @@ def check_subscriber(subscriber: str) -> None:
             "subscriber: expected an e-mail address such as name@example.com, "
             f"got {len(subscriber)} characters that are none"
         )
+    return subscriber
 
 
 def query_of(endpoint: Endpoint, values: Mapping[str, object]) -> str:

@@ -299,7 +299,7 @@ def _decode_time(kind: type, value: object) -> DateTime:
             return pendulum.instance(aware.astimezone(datetime.UTC))
         except (ValueError, OverflowError):
             raise ValueError("expected an ISO 8601 time") from None
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return pendulum.from_timestamp(value / 1000)
         except (ValueError, OverflowError, OSError):

@@ -1,0 +1,65 @@
+"""Fixtures of the tests of ``airflow_provider_hubprefs.hubspot``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+
+from .server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TOKEN = "pat-na1-11111111-2222-3333-4444-555555555555"
+
+
+class Clock:
+    """Time that only passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def client_of(clock: Clock) -> Iterator[Callable[..., Client]]:
+    """Makes clients whose waits are recorded instead of waited for, with a budget they cannot spend."""
+    made: list[Client] = []
+
+    def make(server: Server | str, **settings: Any) -> Client:
+        arguments: dict[str, Any] = {
+            "auth": StaticToken(TOKEN),
+            "host": server if isinstance(server, str) else server.url,
+            "pacer": ProcessPacer(limit=1000, clock=clock),
+            "sleep": clock.sleep,
+            **settings,
+        }
+        made.append(Client(arguments.pop("auth"), **arguments))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()

@@ -1,0 +1,283 @@
+"""Answers are read leniently, and nothing of theirs is lost or misread."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import pickle
+from typing import TYPE_CHECKING
+
+import msgspec
+import pendulum
+import pytest
+import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_hubprefs.hubspot.models import (
+    BatchError,
+    Definition,
+    Operation,
+    PreferenceLinks,
+    Reply,
+    StatusChange,
+    SubscriberStatuses,
+    SubscriberWideStatuses,
+    SubscriptionStatus,
+    WideStatus,
+    decode,
+)
+
+if TYPE_CHECKING:
+    from pendulum import DateTime
+
+STATUS = {"subscriberIdString": "jane@example.com", "subscriptionId": 7, "status": "SUBSCRIBED"}
+
+
+def read_time(value: object) -> DateTime | None:
+    row = {**STATUS, "timestamp": value}
+    return decode(json.dumps(row).encode(), SubscriptionStatus).timestamp
+
+
+def test_only_what_makes_a_row_a_row_is_needed() -> None:
+    row = decode(json.dumps(STATUS).encode(), SubscriptionStatus)
+
+    assert (row.subscriber, row.subscription_id, row.status) == ("jane@example.com", 7, "SUBSCRIBED")
+    assert row.timestamp is None
+    assert row.legal_basis is None
+
+
+def test_unknown_fields_are_ignored_and_unknown_values_carried() -> None:
+    body = {
+        **STATUS,
+        "status": "PAUSED",
+        "legalBasis": "NEW",
+        "setStatusSuccessReason": "X",
+        "colour": {"a": [1]},
+    }
+
+    row = decode(json.dumps(body).encode(), SubscriptionStatus)
+
+    assert (row.status, row.legal_basis, row.set_status_success_reason) == ("PAUSED", "NEW", "X")
+
+
+@pytest.mark.parametrize("kind", [SubscriptionStatus, WideStatus, SubscriberStatuses, SubscriberWideStatuses])
+def test_every_optional_field_may_be_null(kind: type[msgspec.Struct]) -> None:
+    required = {"subscriberIdString": "jane@example.com", "subscriptionId": 7, "status": "X"}
+    nulls = {field.encode_name: None for field in msgspec.structs.fields(kind)}
+
+    row = decode(json.dumps({**nulls, **required}).encode(), kind)
+
+    assert {getattr(row, field.name) for field in msgspec.structs.fields(kind) if not field.required} == {
+        None
+    }
+
+
+@pytest.mark.parametrize(
+    ("given_id", "expected"), [("1110685904", 1110685904), (1110685904, 1110685904), (2**62, 2**62)]
+)
+def test_identifiers_are_text_or_numbers(given_id: object, expected: int) -> None:
+    body = json.dumps({"id": given_id, "name": "News"}).encode()
+
+    assert decode(body, Definition).id == expected
+
+
+@pytest.mark.parametrize(
+    "body", ['{"status":"COMPLETE"}', '{"status":"COMPLETE","results":null,"errors":null}']
+)
+def test_no_results_are_an_empty_list(body: str) -> None:
+    operation = decode(body.encode(), Operation[WideStatus])
+
+    assert operation.results == []
+    assert operation.errors == []
+    assert operation.complete
+    assert not operation.canceled
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "PENDING", "PROCESSING", "CANCELED", "NEW"])
+def test_only_complete_is_complete(status: str) -> None:
+    operation = decode(json.dumps({"status": status}).encode(), Operation[WideStatus])
+
+    assert operation.status == status
+    assert not operation.complete
+    assert operation.canceled == (status == "CANCELED")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-11-22T03:04:05.678Z", pendulum.datetime(2026, 11, 22, 3, 4, 5, 678000)),
+        ("2026-11-22T03:04:05Z", pendulum.datetime(2026, 11, 22, 3, 4, 5)),
+        ("2026-11-22T03:04:05.678123456Z", pendulum.datetime(2026, 11, 22, 3, 4, 5, 678123)),
+        ("2026-11-22T03:04:05+02:00", pendulum.datetime(2026, 11, 22, 1, 4, 5)),
+        ("2026-11-22T03:04:05", pendulum.datetime(2026, 11, 22, 3, 4, 5)),
+        (1795316645678, pendulum.datetime(2026, 11, 22, 3, 4, 5, 678000)),
+        (0, pendulum.datetime(1970, 1, 1)),
+        (None, None),
+    ],
+)
+def test_times_become_aware_and_utc(value: object, expected: DateTime | None) -> None:
+    moment = read_time(value)
+
+    assert moment == expected
+    if moment is not None:
+        assert isinstance(moment, pendulum.DateTime)
+        assert moment.timezone_name == "UTC"
+        assert moment.utcoffset() == datetime.timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "value", ["jane@example.com", "", 1e18, -1e18, 10**30, True, [], {}, "0001-01-01T00:00:00+05:00"]
+)
+def test_what_is_no_time_is_said_without_its_value(value: object) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        read_time(value)
+
+    assert "timestamp" in str(caught.value)
+    assert "jane" not in str(caught.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=10), children, max_size=3)
+    ),
+    max_leaves=10,
+)
+members = st.sampled_from(
+    ["status", "results", "errors", "numErrors", "startedAt", "links", "subscriberIdString"]
+)
+
+
+@given(st.dictionaries(members, json_values) | json_values)
+def test_any_json_is_read_or_called_malformed(value: object) -> None:
+    try:
+        body = json.dumps(value).encode()
+        decode(body, Operation[SubscriptionStatus])
+    except msgspec.ValidationError as wrong:
+        assert "`" in str(wrong)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_called_no_json(body: bytes) -> None:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        decode(body, Operation[SubscriptionStatus])
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"links":' + b'{"a":' * 100_000])
+def test_json_nested_without_end_is_called_no_json(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(body, Operation[SubscriptionStatus])
+
+
+@pytest.mark.parametrize(
+    ("context", "names"),
+    [
+        ({"emails": ["a@b.c", 1], "email": "d@e.f", "n": 3}, {"a@b.c", "d@e.f"}),
+        (None, set()),
+        ([], set()),
+        ("text", set()),
+    ],
+)
+def test_the_context_of_an_error_names_whom_it_is_about(context: object, names: set[str]) -> None:
+    body = json.dumps({"status": 400, "id": 7, "category": None, "context": context}).encode()
+
+    assert decode(body, BatchError).names() == names
+
+
+def test_any_wide_status_that_says_so_is_an_opt_out() -> None:
+    def row(*statuses: str) -> SubscriberWideStatuses:
+        wide = [WideStatus(subscriber="a@b.c", status=status) for status in statuses]
+        return SubscriberWideStatuses(subscriber="a@b.c", wide_statuses=wide)
+
+    assert row("SUBSCRIBED", "UNSUBSCRIBED").opted_out
+    assert not row("SUBSCRIBED").opted_out
+    assert not row().opted_out
+    assert not SubscriberWideStatuses(subscriber="a@b.c").opted_out
+
+
+def test_a_change_is_sent_with_its_channel_and_without_what_is_not_set() -> None:
+    change = StatusChange(subscriber="a@b.c", subscription_id=7, status="UNSUBSCRIBED")
+
+    assert change.wire() == {
+        "channel": "EMAIL",
+        "subscriberIdString": "a@b.c",
+        "subscriptionId": 7,
+        "statusState": "UNSUBSCRIBED",
+    }
+
+
+def test_printed_models_show_no_address() -> None:
+    row = SubscriptionStatus(
+        subscriber="jane@example.com", subscription_id=7, status="X", source="by Jane@Example.com"
+    )
+    error = BatchError(message="jane@example.com is wrong", context={"emails": ["jane@example.com"]})
+    operation = Operation(status="COMPLETE", given_results=[row], given_errors=[error])
+
+    for shown in (repr(operation), str(operation), f"{operation}", repr([row]), repr(error)):
+        assert "jane@" not in shown.lower()
+        assert "***@e***.com" in shown.lower()
+    assert "subscription_id=7" in repr(operation)
+
+
+def test_printed_links_show_no_link() -> None:
+    links = PreferenceLinks(
+        subscriber="jane@example.com",
+        manage_preferences_url="https://x/SECRET",
+        unsubscribe_all_url="https://x/SECRET",
+    )
+
+    assert "SECRET" not in repr(links)
+    assert "jane" not in repr(links)
+
+
+def test_a_printed_reply_shows_no_body() -> None:
+    assert repr(Reply(200, {"a": "b"}, b"jane@example.com")) == "<Reply 200, 16 bytes>"
+
+
+def test_models_can_be_pickled() -> None:
+    row = SubscriptionStatus(
+        subscriber="jane@example.com", subscription_id=7, status="X", timestamp=pendulum.now("UTC")
+    )
+
+    assert pickle.loads(pickle.dumps(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3.0),
+        (" 3.5 ", 3.5),
+        ("0", 0.0),
+        ("Sun, 22 Nov 2026 00:00:30 GMT", 30.0),
+        ("Sun, 22 Nov 2026 02:00:30 +0200", 30.0),
+        ("Sat, 21 Nov 2026 00:00:00 GMT", 0.0),
+        ("Sun, 22 Nov 2026 00:00:30 -0000", None),
+        ("Mon, 99 Foo 99999", None),
+        ("Sun, 06 Nov 99999 08:49:37 GMT", None),
+        ("-3", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e9", None),
+        ("1_000", None),
+        ("\u0661", None),
+        ("9999999999", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -> None:
+    with time_machine.travel(datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC), tick=False):
+        assert Reply(429, {"retry-after": header}).retry_after == seconds
+
+
+@given(st.text())
+def test_any_retry_after_is_a_sensible_number_or_nothing(header: str) -> None:
+    seconds = Reply(429, {"retry-after": header}).retry_after
+
+    assert seconds is None or 0 <= seconds < 1e12
+
+
+def test_the_media_type_is_read_without_its_parameters() -> None:
+    assert Reply(200, {"content-type": " Application/JSON; charset=x"}).content_type == "application/json"
+    assert Reply(200).content_type == ""
