@@ -12,7 +12,7 @@ help:
 	@echo "make setup   only the development environment, in $(VENV)"
 	@echo "make format  put the code into shape      make lock    resolve requirements/dev.in anew"
 
-$(READY): requirements/dev.txt setup.cfg pyproject.toml
+$(READY): requirements/dev.txt setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=... names another one")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt

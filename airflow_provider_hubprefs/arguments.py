@@ -74,6 +74,20 @@ def whole_number(name: str, value: object) -> int:
         raise ValidationError(f"{name}: expected a whole number, got {value!r}") from None
 
 
+def yes_or_no(name: str, value: object) -> bool:
+    """Read a switch that may have come through a template as text; ``"False"`` is no.
+
+    :param name: of the argument, for the text.
+    :raises ValidationError: neither.
+    """
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    said = {"true": True, "false": False}.get(str(value).strip().lower())
+    if said is None:
+        raise ValidationError(f"{name}: expected True or False, got {value!r}")
+    return said
+
+
 def _is_mapped_data(operator: BaseOperator, name: str) -> bool:
     dag = operator.get_dag()
     defined = dag.task_dict.get(operator.task_id) if dag else None

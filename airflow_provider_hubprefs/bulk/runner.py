@@ -7,31 +7,21 @@ success.
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.bulk.report import Outcome, Report
-from airflow_provider_hubprefs.bulk.writes import found_in
-from airflow_provider_hubprefs.hubspot.errors import (
-    ConflictError,
-    HubSpotError,
-    MissingScopesError,
-    NotFoundError,
-    ValidationError,
-)
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
     from airflow_provider_hubprefs.bulk.source import Row
-
-    from airflow_provider_hubprefs.bulk.writes import Pair, Write
-    from airflow_provider_hubprefs.hubspot.client import Client
-    from airflow_provider_hubprefs.hubspot.models import BatchError, Operation
+    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.hubspot.models import BatchError
 
 BATCH_SIZE = 100
 """HubSpot documents no limit for this API; 100 is its rule for CRM batches."""
@@ -39,17 +29,14 @@ BATCH_SIZE = 100
 CONCURRENCY = 4
 """Requests under way at once. At 120 ms a request, one at a time reaches 42 % of 19 requests/s; 4 reach it all."""
 
-_REFUSALS = (ValidationError, NotFoundError, ConflictError)
 _TELLING = 10
 """So many rows refused alike, with none accepted before, are no coincidence: something they share is wrong."""
-
-_log = logging.getLogger(__name__)
 
 
 class Runner:
     """Carries one write out over many rows.
 
-    :param client: of the portal.
+    :param exchange: with the portal.
     :param write: what is wanted.
     :param report: where outcomes go.
     :param batch_size: subscribers per request.
@@ -58,7 +45,7 @@ class Runner:
 
     def __init__(
         self,
-        client: Client,
+        exchange: Exchange,
         write: Write,
         report: Report,
         *,
@@ -68,15 +55,11 @@ class Runner:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValidationError(f"{name}: expected a whole number of at least 1, got {value!r}")
-        self._client = client
         self._write = write
         self._report = report
         self._batch_size = batch_size
         self._concurrency = concurrency
-        self._one_by_one: set[str] = set()
-        self._fallback_lock = threading.Lock()
-        self.operations: Counter[str] = Counter()
-        """How many answers had which operation status."""
+        self._exchange = exchange
 
     def run(self, rows: Iterable[Row]) -> None:
         """Send all rows; afterwards every one has its outcome in the report.
@@ -131,16 +114,16 @@ class Runner:
         outcomes: list[Outcome] = []
         if self._write.look_first:
             rows, outcomes = self._look(rows)
-        answers, refused = self._ask(self._write.write, rows)
+        answers, refused = self._exchange.ask(self._write.write, rows)
         self._stop_if_telling(rows, refused)
         outcomes += [_refused(row, error) for row, error in refused]
-        for asked, operation, single in answers:
-            outcomes += self._judge(asked, operation, single=single)
+        for answer in answers:
+            outcomes += self._judge(answer)
         return outcomes
 
     def _look(self, rows: list[Row]) -> tuple[list[Row], list[Outcome]]:
         """Read before writing: who is as wanted needs nothing, who unsubscribed is left alone."""
-        actual, refused = self._actual(rows)
+        actual, refused = self._exchange.actual(self._write.read, rows)
         outcomes = [_refused(row, error) for row, error in refused]
         known_refused = {row.number for row, _ in refused}
         to_write: list[Row] = []
@@ -159,13 +142,13 @@ class Runner:
                 to_write.append(row)
         return to_write, outcomes
 
-    def _judge(self, rows: Sequence[Row], operation: Operation[Any], *, single: bool) -> list[Outcome]:
+    def _judge(self, answer: Answer) -> list[Outcome]:
         """Read an answer: errors inside a success count, and so do subscribers that are missing in it."""
-        found = found_in(operation, asked=rows[0].subscriber if single else None)
-        named, unnamed = _errors_of(rows, operation)
+        operation, found = answer.operation, answer.found()
+        named, unnamed = _errors_of(answer)
         outcomes: list[Outcome] = []
         open_rows: list[Row] = []
-        for row in rows:
+        for row in answer.rows:
             if (error := named.get(row.subscriber)) is not None:
                 outcomes.append(_failed(row, error))
             elif operation.canceled:
@@ -179,7 +162,7 @@ class Runner:
     def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
         """Decide the rows an answer left open by what HubSpot shows of them now."""
         try:
-            actual, _ = self._actual(rows)
+            actual, _ = self._exchange.actual(self._write.read, rows)
         except MissingScopesError as error:
             return [Outcome(row, "unconfirmed", error.category, str(error)) for row in rows]
         outcomes = [
@@ -192,69 +175,6 @@ class Runner:
         category = "NOT_IN_ANSWER" if status == "COMPLETE" else f"OPERATION_{status}"
         text = "HubSpot neither confirmed nor refused it, and reading it back did not show it"
         return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
-
-    def _actual(self, rows: list[Row]) -> tuple[dict[str, list[Any]], list[tuple[Row, HubSpotError]]]:
-        """What HubSpot shows of these subscribers now; those it does not tell of are absent."""
-        answers, refused = self._ask(self._write.read, rows)
-        actual: dict[str, list[Any]] = {}
-        for asked, operation, single in answers:
-            if operation.complete or single:
-                actual.update(found_in(operation, asked=asked[0].subscriber if single else None))
-        return actual, refused
-
-    def _ask(
-        self, pair: Pair, rows: Sequence[Row]
-    ) -> tuple[list[tuple[Sequence[Row], Operation[Any], bool]], list[tuple[Row, HubSpotError]]]:
-        """Ask for all rows: by one call, or by halves where HubSpot refuses the whole, or one by one.
-
-        :return: answers as (rows asked, operation, whether it was a single call); rows refused, with why.
-        """
-        if not rows:
-            return [], []
-        if pair.name in self._one_by_one:
-            return self._ask_singly(pair, rows)
-        try:
-            operation = self._client.send(pair.batch([row.subscriber for row in rows]))
-        except MissingScopesError as error:
-            self._fall_back(pair, error)
-            return self._ask_singly(pair, rows)
-        except _REFUSALS as error:
-            if len(rows) == 1:
-                return [], [(rows[0], error)]
-            half = len(rows) // 2
-            first_answers, first_refused = self._ask(pair, rows[:half])
-            answers, refused = self._ask(pair, rows[half:])
-            return first_answers + answers, first_refused + refused
-        self.operations[operation.status] += 1
-        return [(rows, operation, False)], []
-
-    def _ask_singly(
-        self, pair: Pair, rows: Sequence[Row]
-    ) -> tuple[list[tuple[Sequence[Row], Operation[Any], bool]], list[tuple[Row, HubSpotError]]]:
-        answers: list[tuple[Sequence[Row], Operation[Any], bool]] = []
-        refused: list[tuple[Row, HubSpotError]] = []
-        for row in rows:
-            try:
-                operation = self._client.send(pair.single(row.subscriber))
-            except _REFUSALS as error:
-                refused.append((row, error))
-            else:
-                self.operations[operation.status] += 1
-                answers.append(([row], operation, True))
-        return answers, refused
-
-    def _fall_back(self, pair: Pair, error: MissingScopesError) -> None:
-        with self._fallback_lock:
-            if pair.name in self._one_by_one:
-                return
-            self._one_by_one.add(pair.name)
-        _log.warning(
-            "%s is not open to this token (%s): one call per subscriber instead of one per %d. %s",
-            pair.name,
-            ", ".join(error.scopes),
-            self._batch_size,
-            "The batch scopes need Marketing Hub Enterprise.",
-        )
 
     def _stop_if_telling(self, rows: Sequence[Row], refused: Sequence[tuple[Row, HubSpotError]]) -> None:
         """Stop where HubSpot refuses everybody alike: an unknown brand, not a hundred bad addresses.
@@ -276,15 +196,15 @@ class Runner:
             )
 
 
-def _errors_of(
-    rows: Sequence[Row], operation: Operation[Any]
-) -> tuple[dict[str, BatchError], list[BatchError]]:
+def _errors_of(answer: Answer) -> tuple[dict[str, BatchError], list[BatchError]]:
     """Errors inside a success, by the subscriber they name, and those that name none of these rows."""
-    asked = {row.subscriber for row in rows}
+    asked = {row.subscriber for row in answer.rows}
     named: dict[str, BatchError] = {}
     unnamed: list[BatchError] = []
-    for error in operation.errors:
+    for error in answer.operation.errors:
         names = {name.lower() for name in error.names()} & asked
+        if answer.single and not names:
+            names = asked
         named.update(dict.fromkeys(names, error))
         if not names:
             unnamed.append(error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number
+from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_hubprefs.bulk.exchange import Exchange
     from airflow_provider_hubprefs.bulk.report import Report
-    from airflow_provider_hubprefs.bulk.runner import Runner
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Write
-    from airflow_provider_hubprefs.hubspot.client import Client
 
 
 class HubPrefsBatchOperator(BaseOperator):
@@ -38,9 +37,9 @@ class HubPrefsBatchOperator(BaseOperator):
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
     :param source: path or URL of a file, read through ``ObjectStoragePath``: CSV with a header or one address
         a line, or JSONL. (templated)
-    :param email_column: where the address is, in CSV and JSONL.
-    :param delimiter: of a CSV file; found out by default.
-    :param encoding: of the file; UTF-8 by default.
+    :param email_column: where the address is, in CSV and JSONL. (templated)
+    :param delimiter: of a CSV file; found out by default. (templated)
+    :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
         unconfirmed. ``"report"``: it succeeds and says so.
@@ -53,7 +52,16 @@ class HubPrefsBatchOperator(BaseOperator):
     :raises HubPrefsException: the source cannot be read, HubSpot failed for too long, or ``on_rejected``.
     """
 
-    template_fields: Sequence[str] = ("source", "dead_letters", "report", "hubprefs_conn_id", "api_version")
+    template_fields: Sequence[str] = (
+        "source",
+        "email_column",
+        "delimiter",
+        "encoding",
+        "dead_letters",
+        "report",
+        "hubprefs_conn_id",
+        "api_version",
+    )
     ui_color = "#ffd0bf"
 
     def __init__(
@@ -122,12 +130,16 @@ class HubPrefsBatchOperator(BaseOperator):
 
         from airflow_provider_hubprefs.bulk.source import read_rows
 
-        options = {"email_column": self.email_column, "delimiter": self.delimiter, "encoding": self.encoding}
         if self.source is not None:
-            return read_rows(ObjectStoragePath(self.source), **options)
-        return read_rows(reveal(self, "subscribers", context), **options)
+            given: Any = ObjectStoragePath(self.source)
+        else:
+            given = reveal(self, "subscribers", context)
+        return read_rows(
+            given, email_column=self.email_column, delimiter=self.delimiter, encoding=self.encoding
+        )
 
     def _run(self, hook: HubPrefsHook, rows: Iterator[Row]) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.exchange import Exchange
         from airflow_provider_hubprefs.bulk.report import Report
         from airflow_provider_hubprefs.bulk.runner import Runner
 
@@ -136,26 +148,26 @@ class HubPrefsBatchOperator(BaseOperator):
         with ExitStack() as stack:
             letters = stack.enter_context(_create(self.dead_letters)) if self.dead_letters else None
             report = Report(letters)
-            runner = Runner(hook.client, write, report, batch_size=self.batch_size)
+            exchange = Exchange(hook.client)
             try:
-                runner.run(rows)
+                Runner(exchange, write, report, batch_size=self.batch_size).run(rows)
             finally:
-                seconds = time.monotonic() - begin
-                summary = self._summary(report, runner, hook.client, seconds)
+                summary = self._summary(report, exchange, time.monotonic() - begin)
                 self.log.info("%s", summary)
         return summary
 
-    def _summary(self, report: Report, runner: Runner, client: Client, seconds: float) -> dict[str, Any]:
+    def _summary(self, report: Report, exchange: Exchange, seconds: float) -> dict[str, Any]:
         import json
 
+        usage = exchange.client.usage
         summary = {
             **report.summary(),
-            "operations": dict(runner.operations),
+            "operations": dict(exchange.operations),
             "duration_seconds": round(seconds, 3),
-            "requests": client.usage.requests,
-            "retries": client.usage.retries,
-            "throttled": client.usage.throttled,
-            "waited_for_budget_seconds": round(client.usage.waited_for_budget, 3),
+            "requests": usage.requests,
+            "retries": usage.retries,
+            "throttled": usage.throttled,
+            "waited_for_budget_seconds": round(usage.waited_for_budget, 3),
             "dead_letters": str(self.dead_letters) if self.dead_letters else None,
             "report": str(self.report) if self.report else None,
         }
@@ -211,7 +223,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     :param status: SUBSCRIBED, UNSUBSCRIBED or NOT_SPECIFIED. (templated)
     :param legal_basis: one of HubSpot's, such as ``CONSENT_WITH_NOTICE``. (templated)
     :param legal_basis_explanation: in words. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written.
+    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -220,6 +232,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         "status",
         "legal_basis",
         "legal_basis_explanation",
+        "allow_resubscribe",
     )
 
     def __init__(
@@ -229,7 +242,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         status: str,
         legal_basis: str | None = None,
         legal_basis_explanation: str | None = None,
-        allow_resubscribe: bool = False,
+        allow_resubscribe: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -249,7 +262,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
             status=self.status,
             legal_basis=self.legal_basis or None,
             legal_basis_explanation=self.legal_basis_explanation or None,
-            allow_resubscribe=self.allow_resubscribe,
+            allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
         )
         write.check()
         hook.check_subscription(subscription_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
+from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -64,7 +64,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     :param legal_basis: one of HubSpot's, such as ``CONSENT_WITH_NOTICE``; HubSpot asks for it, with an
         explanation, where the portal's data privacy settings are on. (templated)
     :param legal_basis_explanation: in words. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written.
+    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: refused, by the guard or by HubSpot; the text says by whom and why.
@@ -77,6 +77,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         "status",
         "legal_basis",
         "legal_basis_explanation",
+        "allow_resubscribe",
     )
 
     def __init__(
@@ -86,7 +87,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         status: str,
         legal_basis: str | None = None,
         legal_basis_explanation: str | None = None,
-        allow_resubscribe: bool = False,
+        allow_resubscribe: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,7 +111,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
                 status=self.status,
                 legal_basis=self.legal_basis or None,
                 legal_basis_explanation=self.legal_basis_explanation or None,
-                allow_resubscribe=self.allow_resubscribe,
+                allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
             )
             try:
                 result = self._write(hook, write, context)

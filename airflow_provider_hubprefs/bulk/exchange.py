@@ -1,0 +1,124 @@
+"""Asking HubSpot the same of many subscribers: by one call where it can be, however it refuses."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.writes import found_in
+from airflow_provider_hubprefs.hubspot.errors import (
+    ConflictError,
+    HubSpotError,
+    MissingScopesError,
+    NotFoundError,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.writes import Found, Pair
+    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.models import Operation
+
+_REFUSALS = (ValidationError, NotFoundError, ConflictError)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of HubSpot's.
+
+    :param rows: asked for in this call.
+    :param single: whether it was the call for one subscriber: whatever came back is about it.
+    """
+
+    rows: Sequence[Row]
+    operation: Operation[Any]
+    single: bool
+
+    def found(self) -> Found:
+        """Statuses by subscriber; a subscriber of a batch whom the answer does not have is absent."""
+        return found_in(self.operation, asked=self.rows[0].subscriber if self.single else None)
+
+
+Refusals = list[tuple["Row", HubSpotError]]
+"""Rows HubSpot refused when they stood alone, and why."""
+
+
+class Exchange:
+    """Batches, halves of batches, or single calls, whatever it takes to get an answer for every row.
+
+    :param client: of the portal; may be used by many threads, and so may this.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.operations: Counter[str] = Counter()
+        """How many answers had which operation status."""
+        self._one_by_one: set[str] = set()
+        self._lock = threading.Lock()
+
+    def ask(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+        """Ask for all rows.
+
+        A batch that HubSpot refuses as a whole is halved until the guilty row stands alone: n of them in a batch
+        of 100 cost about 2 n log2(100) more requests.
+
+        :param pair: the call for a batch and the call for one.
+        :raises HubSpotError: what no row is to blame for.
+        """
+        if not rows:
+            return [], []
+        if pair.name in self._one_by_one:
+            return self._ask_singly(pair, rows)
+        try:
+            operation = self.client.send(pair.batch([row.subscriber for row in rows]))
+        except MissingScopesError as error:
+            self._fall_back(pair, error)
+            return self._ask_singly(pair, rows)
+        except _REFUSALS as error:
+            if len(rows) == 1:
+                return [], [(rows[0], error)]
+            half = len(rows) // 2
+            answers, refusals = self.ask(pair, rows[:half])
+            more_answers, more_refusals = self.ask(pair, rows[half:])
+            return answers + more_answers, refusals + more_refusals
+        return [self._answer(rows, operation, single=False)], []
+
+    def actual(self, pair: Pair, rows: Sequence[Row]) -> tuple[Found, Refusals]:
+        """Read what HubSpot shows of these subscribers now; those it does not tell of are absent."""
+        answers, refusals = self.ask(pair, rows)
+        actual: Found = {}
+        for answer in answers:
+            if answer.operation.complete or answer.single:
+                actual.update(answer.found())
+        return actual, refusals
+
+    def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+        answers: list[Answer] = []
+        refusals: Refusals = []
+        for row in rows:
+            try:
+                operation = self.client.send(pair.single(row.subscriber))
+            except _REFUSALS as error:
+                refusals.append((row, error))
+            else:
+                answers.append(self._answer([row], operation, single=True))
+        return answers, refusals
+
+    def _answer(self, rows: Sequence[Row], operation: Operation[Any], *, single: bool) -> Answer:
+        with self._lock:
+            self.operations[operation.status] += 1
+        return Answer(rows, operation, single)
+
+    def _fall_back(self, pair: Pair, error: MissingScopesError) -> None:
+        with self._lock:
+            told = pair.name in self._one_by_one
+            self._one_by_one.add(pair.name)
+        if not told:
+            _log.warning("%s. From here on: one call per subscriber instead of one per batch.", error)
