@@ -1,6 +1,7 @@
 """Which subscribers a source has named before, in memory that does not grow with it.
 
-Measured with 1,000,000 distinct addresses: a set of str takes 107 MB and this 3 MB, for 5 us of CPU an address.
+Measured with 1,000,000 distinct addresses: a set of str takes 107 MB, this 8 MB and 4.5 us of CPU an address; with
+10,000,000 it takes the same 8 MB and 7.3 us. (A 2 MB cache costs 15 % more time; 16 MB save 15 %.)
 The digests (26 bytes an address) are in a temporary file that SQLite creates with mode 0600 and unlinks as soon as
 it is open, so that it is gone however the process ends; a source of some thousand rows never touches the disk.
 
@@ -28,7 +29,7 @@ class Seen:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._key = secrets.token_bytes(32)
         self._cursor = self._database.cursor()
-        for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -2000"):
+        for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
             self._cursor.execute(f"PRAGMA {setting}")
         self._cursor.execute(
             "CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"

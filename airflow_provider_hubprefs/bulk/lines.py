@@ -8,7 +8,7 @@ import io
 import zlib
 from collections import deque
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
@@ -20,6 +20,11 @@ LONGEST_LINE = 1 << 20
 
 TOO_LONG = "(a line longer than the limit)\n"
 """Stands for such a line; recognised by identity."""
+
+WHY_TOO_LONG = f"the line is longer than {LONGEST_LINE:,} characters"
+
+Raw: TypeAlias = tuple[int, str, str]
+"""A row as it was found: its number, the text given as its address, and why there is none (or "")."""
 
 _BUFFER = 1 << 18
 _ENCODINGS = {  # told by the first bytes; the longer mark first, because it begins with the shorter one
@@ -123,7 +128,8 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
     """
     name = name_of(file)
     with ExitStack() as stack:
-        stream = opened(file, stack=stack)
+        readable: Any = _Readable(_open(file, name=name, stack=stack))
+        stream: io.BufferedReader = stack.enter_context(io.BufferedReader(readable, _BUFFER))
         head = _head(stream, name=name)
         if not head:
             raise SourceError(f"{name}: is empty. Expected at least one line; was it written to its end?")
@@ -137,24 +143,39 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
         yield Lines(_decoded(stream, head, encoding, name=name), name=name)
 
 
-def opened(file: File, *, stack: ExitStack) -> io.BufferedReader:
-    """Open a file for reading bytes.
+def ends_of(file: File, *, length: int) -> tuple[bytes, bytes, int]:
+    """Read the first and the last bytes of a file as it is stored, and its size, without reading all of it.
 
-    :param stack: closes it.
-    :raises SourceError: it cannot be opened; stores raise what their libraries raise, so everything counts.
+    :raises SourceError: it cannot be opened or read.
     """
     name = name_of(file)
+    with ExitStack() as stack:
+        stream = _open(file, name=name, stack=stack)
+        try:
+            head = stream.read(length)
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(max(0, size - length))
+            return head, stream.read(length), size
+        except OSError as error:
+            raise _unreadable(error, name=name) from error
+
+
+def _open(file: File, *, name: str, stack: ExitStack) -> Any:
+    """Open a file for reading bytes. Stores raise what their libraries raise, so every error counts."""
     try:
-        stream = stack.enter_context(file.open("rb"))
+        return stack.enter_context(file.open("rb"))
     except FileNotFoundError as error:
         raise SourceError(f"{name}: there is no such file. Check the path and the connection.") from error
-    except IsADirectoryError as error:
-        raise SourceError(f"{name}: is a directory. Give one file.") from error
     except Exception as error:
-        raise SourceError(
-            f"{name}: cannot be opened ({_kind(error)}). Check the path, the connection and its permissions."
-        ) from error
-    return stack.enter_context(io.BufferedReader(_Readable(stream), _BUFFER))
+        raise _unreadable(error, name=name) from error
+
+
+def _unreadable(error: Exception, *, name: str) -> SourceError:
+    if isinstance(error, IsADirectoryError):
+        return SourceError(f"{name}: is a directory. Give one file.")
+    return SourceError(
+        f"{name}: cannot be read ({_kind(error)}). Is it damaged, or are the connection or its permissions wrong?"
+    )
 
 
 class _Readable(io.RawIOBase):
@@ -175,14 +196,10 @@ class _Readable(io.RawIOBase):
 def _head(stream: io.BufferedReader, *, name: str) -> bytes:
     try:
         return stream.peek(8)[:8]
-    except IsADirectoryError as error:
-        raise SourceError(f"{name}: is a directory. Give one file.") from error
     except Exception as error:
         if not _is_of_reading(error):
             raise
-        raise SourceError(
-            f"{name}: cannot be read ({_kind(error)}): it is damaged, cut short or not accessible."
-        ) from error
+        raise _unreadable(error, name=name) from error
 
 
 def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.BufferedReader | None:

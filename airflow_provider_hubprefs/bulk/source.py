@@ -10,38 +10,37 @@ read, or not any further.
 
 from __future__ import annotations
 
-import csv
-import json
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
+from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, of_csv
 from airflow_provider_hubprefs.bulk.dedupe import Seen
 from airflow_provider_hubprefs.bulk.lines import (
     LONGEST_LINE,
     TOO_LONG,
+    WHY_TOO_LONG,
     File,
     Lines,
+    Raw,
     SourceError,
+    ends_of,
     lines_of,
 )
-from airflow_provider_hubprefs.hubspot.privacy import mask
+from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["File", "Format", "Row", "Source", "SourceError", "read_rows", "subscriber_at"]
+__all__ = ["File", "Format", "Row", "Source", "SourceError", "fingerprint_of", "read_rows", "subscriber_at"]
 
 Format: TypeAlias = Literal["csv", "lines", "jsonl"]
 """``lines``: one address a line, without a header."""
 
 Source: TypeAlias = File | Iterable[str] | Iterable[Mapping[str, Any]]
 
-_DELIMITERS = ",;\t|"
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -50,12 +49,7 @@ _SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-_MOST_LINES = 1000
-"""Lines of one CSV record. More is taken for a quote that was never closed."""
-
-_TOO_LONG_SAID = f"the line is longer than {LONGEST_LINE:,} characters"
 _SHOWN = 254
-_AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 _MISSING = object()
 
 
@@ -77,14 +71,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         """Masked: a row may end in a log or a traceback."""
         return f"Row({self.number}, {mask(self.subscriber)!r}, {self.problem!r}, {self.detail!r})"
-
-
-class _Raw(msgspec.Struct, frozen=True, gc=False):
-    """A row as it was found: the text under the address column, or why there is none."""
-
-    number: int
-    given: str = ""
-    why_not: str = ""
 
 
 def read_rows(
@@ -124,14 +110,45 @@ def subscriber_at(
     :raises SourceError: there is no such row, or the source cannot be read that far.
     """
     for raw in _raw_rows(source, email_column, delimiter, encoding, format):
-        if raw.number == number:
+        if raw[0] == number:
             return _row(raw).subscriber
-        if raw.number > number:
+        if raw[0] > number:
             break
     raise SourceError(f"The source has no row {number}. Has it changed since it was read?")
 
 
-def _without_repetitions(raw_rows: Iterator[_Raw]) -> Iterator[Row]:
+def fingerprint_of(source: Source, *, key: str | bytes) -> str | None:
+    """Fingerprint of a file, by which a changed one is noticed: cheap, whatever its size.
+
+    Made of its size, its time or ETag, and its first and last 64 KiB.
+
+    :param key: see :func:`~airflow_provider_hubprefs.hubspot.privacy.fingerprint`; a file may be one address long.
+    :return: None for what is no file.
+    :raises SourceError: it cannot be opened or read.
+    """
+    if not _is_file(source):
+        return None
+    head, tail, size = ends_of(source, length=1 << 16)
+    ends = hashlib.blake2b(head + tail).hexdigest()
+    return fingerprint(f"{size} {_version_of(source)} {ends}", key=key)
+
+
+def _version_of(file: Any) -> str:
+    """Say what a store knows a file's version by: its ETag, or else the time it was written."""
+    stat = getattr(file, "stat", None)
+    try:
+        found: Any = stat() if stat else None
+    except (OSError, NotImplementedError):
+        return ""  # its size and ends have to do
+    info = found.as_info() if hasattr(found, "as_info") else {}
+    return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
+
+
+def _is_file(source: Any) -> TypeGuard[File]:
+    return hasattr(source, "open") and hasattr(source, "name")
+
+
+def _without_repetitions(raw_rows: Iterator[Raw]) -> Iterator[Row]:
     with Seen() as seen:
         for raw in raw_rows:
             row = _row(raw)
@@ -148,14 +165,14 @@ def _without_repetitions(raw_rows: Iterator[_Raw]) -> Iterator[Row]:
             yield row
 
 
-def _row(raw: _Raw) -> Row:
-    if raw.why_not:
-        return Row(raw.number, _shown(raw.given), "invalid", raw.why_not)
+def _row(raw: Raw) -> Row:
+    number, given, why_not = raw
+    if why_not:
+        return Row(number, _shown(given), "invalid", why_not)
     try:
-        return Row(raw.number, normalise(raw.given))
+        return Row(number, normalise(given))
     except AddressError as error:
-        why = _undecodable(raw.given) or str(error)
-        return Row(raw.number, _shown(raw.given), "invalid", why)
+        return Row(number, _shown(given), "invalid", _undecodable(given) or str(error))
 
 
 def _shown(given: str) -> str:
@@ -173,13 +190,13 @@ def _undecodable(given: str) -> str:
 
 def _raw_rows(
     source: Any, email_column: str, delimiter: str | None, encoding: str | None, format_: Format | None
-) -> Iterator[_Raw]:
+) -> Iterator[Raw]:
     """Refuse at once what is no source; read the others later, row by row."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
     if format_ not in (None, "csv", "lines", "jsonl"):
         raise SourceError("The format must be csv, lines, jsonl or None (found out).")
-    if hasattr(source, "open") and hasattr(source, "name"):
+    if _is_file(source):
         return _of_file(source, email_column, delimiter, encoding, format_)
     if isinstance(source, str | bytes | bytearray | memoryview):
         raise SourceError(
@@ -194,44 +211,48 @@ def _raw_rows(
     return _of_items(source, email_column)
 
 
-def _of_items(items: Iterable[Any], email_column: str) -> Iterator[_Raw]:
+def _of_items(items: Iterable[Any], email_column: str) -> Iterator[Raw]:
     for number, item in enumerate(items, start=1):
         yield _of_item(number, item, email_column)
 
 
-def _of_item(number: int, item: Any, email_column: str) -> _Raw:
+def _of_item(number: int, item: Any, email_column: str) -> Raw:
     if isinstance(item, str):
-        return _Raw(number, item)
+        return (number, item, "")
     if not isinstance(item, Mapping):
-        return _Raw(number, why_not=f"neither text nor a mapping, but {type(item).__name__}")
+        return (number, "", f"neither text nor a mapping, but {type(item).__name__}")
     value = item.get(email_column, _MISSING)
     if value is _MISSING:
-        wanted = _folded(email_column)
-        value = next((item[key] for key in item if isinstance(key, str) and _folded(key) == wanted), _MISSING)
+        wanted = folded(email_column)
+        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
     if value is _MISSING:
-        return _Raw(number, why_not="has no field of the address column's name")
+        return (number, "", "has no field of the address column's name")
     if value is None:
-        return _Raw(number, why_not="the address is empty")
+        return (number, "", "the address is empty")
     if not isinstance(value, str):
-        return _Raw(number, why_not=f"the address is not text, but {type(value).__name__}")
-    return _Raw(number, value)
+        return (number, "", f"the address is not text, but {type(value).__name__}")
+    return (number, value, "")
 
 
 def _of_file(
     file: File, email_column: str, delimiter: str | None, encoding: str | None, format_: Format | None
-) -> Iterator[_Raw]:
+) -> Iterator[Raw]:
     with lines_of(file, encoding=encoding) as lines:
         first = _first_line(lines)
         named = _named_format(file)
-        delimiters = delimiter or _DELIMITERS
+        delimiters = delimiter or DELIMITERS
         if format_ is None:
             format_ = _told_format(first, named, email_column, delimiters)
         if format_ == "jsonl":
+            if first.lstrip().startswith("["):
+                raise SourceError(
+                    f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead."
+                )
             yield from _of_json_lines(lines, email_column)
         elif format_ == "lines":
             yield from _of_plain_lines(lines)
         else:
-            yield from _of_csv(lines, email_column, delimiters)
+            yield from of_csv(lines, email_column, delimiters)
 
 
 def _named_format(file: File) -> Format | None:
@@ -244,7 +265,7 @@ def _named_format(file: File) -> Format | None:
 def _told_format(first: str, named: Format | None, email_column: str, delimiters: str) -> Format:
     if named == "jsonl" or (named is None and first.lstrip().startswith("{")):
         return "jsonl"
-    if _header(first, email_column, delimiters) is not None:
+    if find_header(first, email_column, delimiters) is not None:
         return "csv"
     if named == "lines" or (not any(mark in first for mark in delimiters) and _is_address(first)):
         return "lines"
@@ -279,148 +300,23 @@ def _first_line(lines: Lines) -> str:
     raise SourceError(f"{lines.name}: has only blank lines. Was it written to its end?")
 
 
-def _of_plain_lines(lines: Lines) -> Iterator[_Raw]:
+def _of_plain_lines(lines: Lines) -> Iterator[Raw]:
     for line in lines:
         if line is TOO_LONG:
-            yield _Raw(lines.number, why_not=_TOO_LONG_SAID)
+            yield (lines.number, "", WHY_TOO_LONG)
         elif not line.isspace():
-            yield _Raw(lines.number, line)
+            yield (lines.number, line, "")
 
 
-def _of_json_lines(lines: Lines, email_column: str) -> Iterator[_Raw]:
+def _of_json_lines(lines: Lines, email_column: str) -> Iterator[Raw]:
     decode = msgspec.json.Decoder().decode
     for line in lines:
         if line is TOO_LONG:
-            yield _Raw(lines.number, why_not=_TOO_LONG_SAID)
+            yield (lines.number, "", WHY_TOO_LONG)
         elif not line.isspace():
             try:
                 item = decode(line)
             except (msgspec.DecodeError, UnicodeError, RecursionError):
-                yield _Raw(lines.number, why_not="the line is no JSON")
+                yield (lines.number, "", "the line is no JSON")
             else:
                 yield _of_item(lines.number, item, email_column)
-
-
-def _of_csv(lines: Lines, email_column: str, delimiters: str) -> Iterator[_Raw]:
-    header = next(line for line in lines if not line.isspace())
-    spans_lines = header.count('"') % 2 == 1
-    while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
-        header += next(lines, '"')
-    found = _header(header, email_column, delimiters)
-    if found is None or (spans_lines and "@" in header):  # a quote that is never closed swallows rows
-        raise _no_column(header, email_column, delimiters, name=lines.name)
-    delimiter, columns = found
-    if len(columns) > 1:
-        raise SourceError(
-            f"{lines.name}: {len(columns)} columns are called {_quoted(email_column)}. Which one holds the address? "
-            "Rename the others."
-        )
-    yield from _records(lines, delimiter, columns[0])
-
-
-def _header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
-    """Find the delimiter, and where the address column is: in exactly this spelling or else in another case.
-
-    The delimiter is the one that makes a column of that name; of several, the one that makes most columns.
-    """
-    wanted = _folded(email_column)
-    best: tuple[int, str, Sequence[int]] | None = None
-    for delimiter in delimiters:
-        cells = _cells(header, delimiter)
-        columns = [at for at, cell in enumerate(cells) if cell.strip() == email_column.strip()]
-        columns = columns or [at for at, cell in enumerate(cells) if _folded(cell) == wanted]
-        if columns and (best is None or len(cells) > best[0]):
-            best = len(cells), delimiter, columns
-    return best and best[1:]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return []
-
-
-def _folded(name: str) -> str:
-    return name.strip("\ufeff\xa0 \t\r\n").casefold()
-
-
-def _no_column(header: str, email_column: str, delimiters: str, *, name: str) -> SourceError:
-    """Say which columns there are, unless the header looks like data: that is for nobody's log."""
-    text = f"{name}: no column is called {_quoted(email_column)}. "
-    if any(mark in header for mark in _AT_SIGNS):
-        return SourceError(
-            f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
-        )
-    names = max((_cells(header, delimiter) for delimiter in delimiters), key=len)
-    if not names or not header.strip().replace("\t", " ").isprintable():
-        return SourceError(f"{text}The first line is no CSV header. Expected one, in UTF-8 or as declared.")
-    listed = ", ".join(_quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
-    return SourceError(f"{text}There are: {listed}. Name the right one (email_column=...).")
-
-
-def _quoted(name: str) -> str:
-    return '"***"' if any(mark in name for mark in _AT_SIGNS) else json.dumps(name.strip()[:40])
-
-
-def _records(lines: Lines, delimiter: str, column: int) -> Iterator[_Raw]:
-    """Yield the address cell of every record.
-
-    Without a quote in it, a line is a record and splitting it is all there is to do, at a third of the time.
-    """
-    taken = _Taken(lines)
-    reader = csv.reader(taken, delimiter=delimiter, strict=True)
-    for line in lines:
-        number = lines.number
-        if line is TOO_LONG:
-            yield _Raw(number, why_not=_TOO_LONG_SAID)
-            continue
-        if '"' not in line:
-            if line.isspace():
-                continue
-            cells = line.rstrip("\r\n").split(delimiter, column + 1)
-        else:
-            lines.put_back([line])
-            try:
-                cells = taken.record(reader, column)
-            except csv.Error:
-                # Whatever a stray quote swallowed is read again, line by line: it is only this row that is bad.
-                lines.put_back(taken.lines[1:])
-                yield _Raw(number, why_not="a quote is not closed, or text follows a closing quote")
-                continue
-        if column < len(cells):
-            yield _Raw(number, cells[column])
-        else:
-            yield _Raw(number, why_not=f"the address is in column {column + 1}; the row ends at {len(cells)}")
-
-
-class _Taken:
-    """Feeds ``csv`` with the lines of one record and remembers them, in case they turn out to be none."""
-
-    def __init__(self, lines: Lines) -> None:
-        self.lines: list[str] = []
-        self._source = lines
-        self._size = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._source)
-        self.lines.append(line)
-        self._size += len(line)
-        if line is TOO_LONG or self._size > LONGEST_LINE or len(self.lines) > _MOST_LINES:
-            raise csv.Error
-        return line
-
-    def record(self, reader: Iterator[list[str]], column: int) -> list[str]:
-        """Read the next record.
-
-        :raises csv.Error: it is none; also when its address spans lines, which a missing quote makes it do.
-        """
-        self.lines.clear()
-        self._size = 0
-        cells = next(reader)
-        if len(self.lines) > 1 and column < len(cells) and len(cells[column].strip().splitlines()) > 1:
-            raise csv.Error
-        return cells
