@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener = listen(options.host, options.port)
     except (PortalError, FaultError, ModuleNotFoundError) as error:
         return _fail(str(error))
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         return _fail(f"cannot start: {error}")
     server = make_server(state)
 

@@ -19,7 +19,7 @@ from airflow_provider_hubprefs.simulator.bodies import (
 )
 from airflow_provider_hubprefs.simulator.clock import Clock, iso
 from airflow_provider_hubprefs.simulator.definitions import ALL_SCOPES, BATCH_SCOPES, READ
-from airflow_provider_hubprefs.simulator.settings import PortalError, Settings
+from airflow_provider_hubprefs.simulator.settings import PortalError, Settings, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,27 +121,29 @@ class Tokens:
         return self._by_value.get(value)
 
     def _add(self, name: str, wanted: Mapping[str, Any]) -> Token:
-        if not isinstance(wanted, dict):
-            raise PortalError(f"portal.tokens.{name}: expected an object, found {type(wanted).__name__}")
+        where = f"portal.tokens.{name}"
+        kind_of(where, wanted, dict)
         kind = wanted.get("kind", "private_app")
         if kind not in KINDS:
-            raise PortalError(
-                f"portal.tokens.{name}.kind: expected one of {', '.join(KINDS)}, found {kind!r}"
-            )
+            raise PortalError(f"{where}.kind: expected one of {', '.join(KINDS)}, found {kind!r}")
         scopes = frozenset(wanted.get("scopes", ALL_SCOPES))
         if self._settings.tier != "enterprise":
             scopes -= BATCH_SCOPES
         limits = self._settings.limits
         value = str(wanted.get("value") or self._value(name, kind))
         expires_in = wanted.get("expires_in")
+        if expires_in is not None:
+            kind_of(f"{where}.expires_in", expires_in, (int, float))
         token = Token(
             name=name,
             value=value,
             kind=kind,
             scopes=scopes,
             app="oauth" if kind == "oauth" else name,
-            burst=int(wanted.get("burst", limits.burst)),
-            daily=None if kind == "oauth" else int(wanted.get("daily", limits.daily)),
+            burst=kind_of(f"{where}.burst", wanted.get("burst", limits.burst), int),
+            daily=None
+            if kind == "oauth"
+            else kind_of(f"{where}.daily", wanted.get("daily", limits.daily), int),
             expires_ms=None if expires_in is None else self._clock.now_ms() + int(expires_in * 1000),
         )
         self._by_value[value] = token

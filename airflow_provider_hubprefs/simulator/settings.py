@@ -148,7 +148,7 @@ def read_settings(document: Document) -> Settings:
     settings = Settings()
     for name, kind in _READERS.items():
         if name in document:
-            _set(settings, name, _kind(f"portal.{name}", document[name], kind))
+            _set(settings, name, kind_of(f"portal.{name}", document[name], kind))
     if "limits" not in document or "burst" not in document["limits"]:
         settings.limits.burst = TIERS[settings.tier][0]
     if "limits" not in document or "daily" not in document["limits"]:
@@ -204,14 +204,16 @@ def _set(settings: Settings, name: str, value: Any) -> None:
         settings.brands = _brands(value)
     elif name == "operations":
         settings.operation_seconds = float(
-            _kind("portal.operations.seconds", value.get("seconds", 0), (int, float))
+            kind_of("portal.operations.seconds", value.get("seconds", 0), (int, float))
         )
-        settings.operation_outcomes = _kind("portal.operations.outcomes", value.get("outcomes", {}), dict)
+        settings.operation_outcomes = kind_of("portal.operations.outcomes", value.get("outcomes", {}), dict)
     elif name == "limits":
         unknown = sorted(set(value) - set(LimitSettings.__slots__))
         if unknown:
             raise PortalError(f"portal.limits: unknown member {unknown[0]!r}")
-        settings.limits = LimitSettings(**value)
+        kinds = {each: bool if each in ("count_refused", "retry_after") else int for each in value}
+        given = {each: kind_of(f"portal.limits.{each}", value[each], kinds[each]) for each in value}
+        settings.limits = LimitSettings(**given)
     elif name == "time_zone":
         try:
             ZoneInfo(value)
@@ -225,8 +227,8 @@ def _set(settings: Settings, name: str, value: Any) -> None:
 def _brands(entries: list[Any]) -> dict[int, str]:
     brands: dict[int, str] = {}
     for entry in entries:
-        entry_ = {"id": entry} if isinstance(entry, int) else _kind("portal.brands", entry, dict)
-        number = _kind("portal.brands[].id", entry_.get("id"), int)
+        entry_ = {"id": entry} if isinstance(entry, int) else kind_of("portal.brands", entry, dict)
+        number = kind_of("portal.brands[].id", entry_.get("id"), int)
         brands[number] = str(entry_.get("name", f"Brand {number}"))
     # The account's own brand always exists, with the id 0 (HubSpot's guide).
     return {0: "Account brand", **brands} if brands else {}
@@ -243,7 +245,7 @@ def _add_definitions(settings: Settings, entries: list[Any]) -> None:
             "communicationMethod": "Email",
             "purpose": "Marketing",
             "createdAt": "2024-03-05T09:30:00.000Z",
-            **_kind("portal.definitions[]", entry, dict),
+            **kind_of("portal.definitions[]", entry, dict),
         }
         body.setdefault("updatedAt", body["createdAt"])
         try:
@@ -256,8 +258,8 @@ def _add_definitions(settings: Settings, entries: list[Any]) -> None:
             ) from error
         settings.definitions[number] = Definition(
             number=number,
-            brand=_kind("portal.definitions[].businessUnitId", body["businessUnitId"], int),
-            active=_kind("portal.definitions[].isActive", body["isActive"], bool),
+            brand=kind_of("portal.definitions[].businessUnitId", body["businessUnitId"], int),
+            active=kind_of("portal.definitions[].isActive", body["isActive"], bool),
             name=str(name),
             created_ms=_created(body["createdAt"]),
             body=body,
@@ -271,7 +273,11 @@ def _created(text: Any) -> int:
         raise PortalError(f"portal.definitions[].createdAt: {text!r} is not an ISO 8601 time") from error
 
 
-def _kind(name: str, value: Any, kind: type[T] | tuple[type[T], ...]) -> T:
+def kind_of(name: str, value: Any, kind: type[T] | tuple[type[T], ...]) -> T:
+    """Return a value if it is of the kind; a boolean is not taken for a number.
+
+    :raises PortalError: when it is not, naming the member.
+    """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(each.__name__ for each in kinds)

@@ -1,0 +1,250 @@
+"""Who may ask what and how often: routes, tokens, scopes, OAuth, and limits."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from .conftest import MARKETING, Api
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.simulator import Simulator
+
+    from .conftest import Simulate
+
+VERSIONS = ["v3", "v4", "2025-09", "2026-03", "2026-09"]
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_has_definitions(hubspot: Simulator, version: str) -> None:
+    assert Api(hubspot, version).get("definitions").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/communication-preferences/2027-03/definitions",
+        "/communication-preferences/v3/statuses/a@b.example",
+        "/communication-preferences/2025-09/status/email/a@b.example",
+        "/communication-preferences/2026-09/definitions/",
+        "/communication-preferences/2026-09/statuses//unsubscribe-all",
+        "/communication-preferences/2026-09/statuses/%FF",
+        "/_simulator",
+    ],
+)
+def test_another_path_is_a_404_in_hubspots_shape(hubspot: Simulator, path: str) -> None:
+    answer = requests.get(hubspot.url + path, timeout=10)
+    assert answer.status_code == 404
+    assert answer.json()["status"] == "error"
+    assert answer.json()["correlationId"] == answer.headers["X-HubSpot-Correlation-Id"]
+
+
+def test_resubscribe_is_served_by_no_version(hubspot: Simulator) -> None:
+    for version in VERSIONS:
+        assert Api(hubspot, version).post("resubscribe", {}).status_code == 404
+
+
+def test_another_method_is_a_405_that_names_the_right_one(hubspot: Simulator) -> None:
+    answer = requests.put(f"{hubspot.url}/communication-preferences/v4/statuses/a@b.example", timeout=10)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic {token}"])
+def test_no_or_a_wrong_token_is_a_401(hubspot: Simulator, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.format(token=hubspot.token)}
+    answer = requests.get(
+        f"{hubspot.url}/communication-preferences/v4/definitions", headers=headers, timeout=10
+    )
+    assert answer.status_code == 401
+    assert answer.json()["category"] == "INVALID_AUTHENTICATION"
+    assert answer.headers["x-hubspot-auth-failure"] == "401 Unauthorized"
+
+
+def test_an_expired_token_is_a_401_that_says_since_when(hubspot: Simulator) -> None:
+    answer = Api(hubspot, token=hubspot.tokens["expired"]).get("definitions")
+    assert (answer.status_code, answer.json()["category"]) == (401, "EXPIRED_AUTHENTICATION")
+    assert answer.json()["context"]["expire time"][0].endswith("Z")
+
+
+def test_missing_scopes_are_a_403_that_names_them(hubspot: Simulator) -> None:
+    answer = Api(hubspot, token=hubspot.tokens["starter"]).batch("read", ["a@b.example"])
+    assert answer.status_code == 403
+    body = answer.json()
+    assert body["category"] == "MISSING_SCOPES"
+    assert body["errors"][0]["context"]["requiredGranularScopes"] == [
+        "communication_preferences.statuses.batch.read"
+    ]
+    read_only = Api(hubspot, token=hubspot.tokens["read_only"])
+    assert read_only.get("definitions").status_code == 200
+    assert read_only.opt_out("a@b.example").status_code == 403
+    assert read_only.post("links/generate", {}, channel="EMAIL").status_code == 403
+
+
+def test_batch_scopes_are_granted_to_nobody_below_enterprise(simulate: Simulate) -> None:
+    hubspot = simulate(portal={"tier": "starter"})
+    answer = Api(hubspot).batch("unsubscribe-all", ["a@b.example"])
+    assert answer.status_code == 403
+    assert answer.headers["X-HubSpot-RateLimit-Max"] == "100"
+    assert answer.headers["X-HubSpot-RateLimit-Daily"] == "250000"
+
+
+def test_a_token_tells_what_it_is(hubspot: Simulator) -> None:
+    def ask(body: Any) -> requests.Response:
+        url = f"{hubspot.url}/oauth/v2/private-apps/get/access-token-info"
+        return requests.post(url, json=body, timeout=10)
+
+    info = ask({"tokenKey": hubspot.tokens["read_only"]}).json()
+    assert set(info) == {"userId", "hubId", "appId", "scopes"}
+    assert info["scopes"] == ["communication_preferences.read"]
+    assert ask({"tokenKey": "unknown"}).status_code == 404
+    assert ask({}).status_code == ask([]).status_code == 400
+
+
+@pytest.mark.parametrize("version", ["2026-03", "2026-09"])
+def test_the_account_tells_its_number_and_time_zone(simulate: Simulate, version: str) -> None:
+    hubspot = simulate(portal={"portal_id": 77, "time_zone": "Asia/Kolkata"})
+    url = f"{hubspot.url}/account-info/{version}/details"
+    details = requests.get(url, headers={"Authorization": f"Bearer {hubspot.token}"}, timeout=10).json()
+    assert (details["portalId"], details["timeZone"], details["accountType"]) == (
+        77,
+        "Asia/Kolkata",
+        "STANDARD",
+    )
+    assert (details["utcOffset"], details["utcOffsetMilliseconds"]) == ("+05:30", 19_800_000)
+    assert requests.get(url, timeout=10).status_code == 401
+
+
+class TestOAuth:
+    @staticmethod
+    def ask(hubspot: Simulator, version: str = "v3", **form: str) -> requests.Response:
+        wanted = {
+            "grant_type": "refresh_token",
+            "client_id": "simulated-client",
+            "client_secret": "simulated-secret",
+            "refresh_token": "simulated-refresh-token",
+            **form,
+        }
+        return requests.post(f"{hubspot.url}/oauth/{version}/token", data=wanted, timeout=10)
+
+    @pytest.mark.parametrize("version", ["v1", "v3", "2026-03", "2026-09"])
+    def test_a_refresh_token_gives_an_access_token(self, hubspot: Simulator, version: str) -> None:
+        answer = self.ask(hubspot, version).json()
+        assert (answer["token_type"], answer["expires_in"]) == ("bearer", 1800)
+        assert answer["refresh_token"] == "simulated-refresh-token"
+        assert ("hub_id" in answer, "scopes" in answer) == (version != "v1", version != "v1")
+        headers = Api(hubspot, token=answer["access_token"]).get("definitions").headers
+        assert "X-HubSpot-RateLimit-Max" in headers
+        assert "X-HubSpot-RateLimit-Daily" not in headers
+
+    def test_an_access_token_expires(self, simulate: Simulate) -> None:
+        hubspot = simulate(portal={"oauth": {"expires_in": 60}}, clock=lambda: NOW)
+        api = Api(hubspot, token=self.ask(hubspot).json()["access_token"])
+        hubspot.advance(59)
+        assert api.get("definitions").status_code == 200
+        hubspot.advance(3)
+        answer = api.get("definitions")
+        assert answer.status_code == 401
+        assert "expired 2 second(s) ago" in answer.json()["message"]
+
+    def test_refresh_tokens_can_rotate(self, simulate: Simulate) -> None:
+        hubspot = simulate(portal={"oauth": {"rotate": True}})
+        new = self.ask(hubspot).json()["refresh_token"]
+        assert self.ask(hubspot).json()["status"] == "BAD_REFRESH_TOKEN"
+        assert self.ask(hubspot, refresh_token=new).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("form", "status", "error"),
+        [
+            ({"refresh_token": "x"}, "BAD_REFRESH_TOKEN", "invalid_grant"),
+            ({"client_id": "x", "refresh_token": "x"}, "BAD_CLIENT_ID", "invalid_request"),
+            ({"client_secret": "x", "refresh_token": "x"}, "BAD_CLIENT_SECRET", "invalid_request"),
+            ({"grant_type": "password"}, "BAD_GRANT_TYPE", "unsupported_grant_type"),
+        ],
+    )
+    def test_refusals(self, hubspot: Simulator, form: dict[str, str], status: str, error: str) -> None:
+        answer = self.ask(hubspot, **form)
+        assert answer.status_code == 400
+        assert (answer.json()["status"], answer.json()["error"]) == (status, error)
+
+    def test_json_is_a_415(self, hubspot: Simulator) -> None:
+        assert requests.post(f"{hubspot.url}/oauth/v3/token", json={}, timeout=10).status_code == 415
+
+
+class TestLimits:
+    def test_the_headers_count_down(self, hubspot: Simulator) -> None:
+        api = Api(hubspot)
+        headers = [api.get("definitions").headers for _ in range(3)]
+        assert [each["X-HubSpot-RateLimit-Remaining"] for each in headers] == ["189", "188", "187"]
+        assert headers[-1]["X-HubSpot-RateLimit-Interval-Milliseconds"] == "10000"
+        assert headers[-1]["X-HubSpot-RateLimit-Daily-Remaining"] == "999997"
+        assert headers[-1]["X-HubSpot-RateLimit-Secondly"] == "19"
+        assert headers[-1]["Content-Type"] == "application/json;charset=utf-8"
+        uuid.UUID(headers[-1]["X-HubSpot-Correlation-Id"])
+
+    @pytest.mark.parametrize("retry_after", [False, True])
+    def test_the_burst_window_rolls(self, simulate: Simulate, retry_after: bool) -> None:
+        limits = {"burst": 3, "retry_after": retry_after}
+        hubspot = simulate(portal={"limits": limits}, clock=lambda: NOW)
+        api = Api(hubspot)
+        for _ in range(3):
+            assert api.get("definitions").status_code == 200
+            hubspot.advance(2)
+        refused = api.opt_out("ada@example.com")
+        assert refused.status_code == 429
+        assert refused.json()["policyName"] == "TEN_SECONDLY_ROLLING"
+        assert refused.json()["errorType"] == "RATE_LIMIT"
+        assert "category" not in refused.json()
+        assert ("Retry-After" in refused.headers) is retry_after
+        assert not hubspot.is_opted_out("ada@example.com")
+        hubspot.advance(4.5)  # the first of the three is more than ten seconds old now, the second is not
+        assert [api.get("definitions").status_code for _ in range(2)] == [200, 429]
+        assert hubspot.stats["limits"]["apps"]["all"] == {"violations": 2, "highest_in_window": 5}
+
+    def test_refused_requests_count_where_configured(self, simulate: Simulate) -> None:
+        limits = {"burst": 1, "count_refused": True}
+        hubspot = simulate(portal={"limits": limits}, clock=lambda: NOW)
+        api = Api(hubspot)
+        assert api.get("definitions").status_code == 200
+        for _ in range(3):
+            hubspot.advance(9)
+            assert api.get("definitions").status_code == 429
+
+    def test_each_app_has_its_own_burst_and_all_share_the_day(self, simulate: Simulate) -> None:
+        hubspot = simulate(
+            portal={
+                "tokens": {"other": {"kind": "service_key", "burst": 5}},
+                "limits": {"burst": 2, "daily": 4},
+            }
+        )
+        first, other = Api(hubspot), Api(hubspot, token=hubspot.tokens["other"])
+        assert [first.get("definitions").status_code for _ in range(3)] == [200, 200, 429]
+        assert [other.get("definitions").status_code for _ in range(3)] == [200, 200, 429]
+        answer = other.get("definitions").json()
+        assert (answer["policyName"], answer["errorType"]) == ("DAILY", "RATE_LIMIT")
+
+    def test_the_day_ends_at_midnight_where_the_account_is(self, simulate: Simulate) -> None:
+        # 2027-01-15 08:00 UTC is 13:30 in Kolkata: ten and a half hours are left.
+        hubspot = simulate(portal={"time_zone": "Asia/Kolkata", "limits": {"daily": 1}}, clock=lambda: NOW)
+        api = Api(hubspot)
+        assert [api.get("definitions").status_code for _ in range(2)] == [200, 429]
+        hubspot.advance(10.4 * 3600)
+        assert api.get("definitions").status_code == 429
+        hubspot.advance(0.2 * 3600)
+        assert api.get("definitions").status_code == 200
+
+
+def test_the_same_seed_gives_the_same_tokens(simulate: Simulate) -> None:
+    first, second = simulate(), simulate()
+    assert first.tokens == second.tokens
+    assert first.token.startswith("pat-na1-")
+
+
+def test_writes_of_two_apps_meet_in_one_portal(hubspot: Simulator) -> None:
+    Api(hubspot, "2026-03").set("ada@example.com", "SUBSCRIBED")
+    Api(hubspot, "v4", hubspot.tokens["starter"]).set("ada@example.com", "UNSUBSCRIBED")
+    assert hubspot.status_of("ada@example.com", MARKETING) == "UNSUBSCRIBED"

@@ -1,0 +1,292 @@
+"""The simulator's own endpoint, its use in a process, and its command."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.simulator.settings import PortalError
+
+from .conftest import MARKETING, Api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import Simulate
+
+COMMAND = [sys.executable, "-m", "airflow_provider_hubprefs.simulator"]
+
+
+class Control:
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/_simulator"
+
+    def get(self, path: str) -> Any:
+        return requests.get(f"{self.url}/{path}", timeout=10).json()
+
+    def post(self, path: str, body: Any = None) -> requests.Response:
+        return requests.post(f"{self.url}/{path}", json=body, timeout=10)
+
+
+@pytest.fixture
+def control(hubspot: Simulator) -> Control:
+    return Control(hubspot.url)
+
+
+def test_every_request_is_shown_without_its_token(control: Control, hubspot: Simulator, api: Api) -> None:
+    api.batch("unsubscribe-all", ["a%2B@example.com"], verbose="true")
+    api.get("statuses/a%2Bb@example.com", channel="EMAIL")
+    shown = control.get("requests?endpoint=batch_unsubscribe_all")
+    assert shown["total"] == 2
+    (request,) = shown["requests"]
+    assert (request["method"], request["status"], request["version"]) == ("POST", 200, "2026-09")
+    assert request["query"] == "channel=EMAIL&verbose=true"
+    assert request["headers"]["authorization"] == request["token"] == "all"
+    assert hubspot.token not in json.dumps(control.get("requests"))
+    assert hubspot.requests[0].json() == {"inputs": ["a%2B@example.com"]}
+    assert hubspot.requests[1].path.endswith("/statuses/a%2Bb@example.com")
+    assert control.get("requests?limit=0")["requests"] == []
+
+
+def test_what_is_remembered_of_requests_is_bounded(simulate: Simulate) -> None:
+    hubspot = simulate(record=3)
+    api = Api(hubspot)
+    for _ in range(5):
+        api.get("definitions")
+    assert [each.number for each in hubspot.requests] == [3, 4, 5]
+    assert hubspot.stats["requests"] == 5
+
+
+def test_a_reset_begins_anew(control: Control, hubspot: Simulator, api: Api) -> None:
+    api.opt_out("ada@example.com")
+    hubspot.fault("status")
+    token = hubspot.token
+    assert control.post("reset").json()["counts"]["subscribers"] == 0
+    assert control.get("faults") == []
+    assert hubspot.requests == []
+    assert hubspot.token == token
+    assert api.get("definitions").headers["X-HubSpot-RateLimit-Remaining"] == "189"
+
+
+def test_a_portal_is_loaded(control: Control, hubspot: Simulator) -> None:
+    document = {
+        "portal_id": 77,
+        "definitions": [{"id": 5, "name": "Five"}, {"id": "6", "name": "Six", "isActive": False}],
+        "tokens": {"mine": {"value": "pat-eu1-mine", "scopes": ["communication_preferences.read"]}},
+        "subscribers": {
+            "Ada@example.com": {"statuses": {"5": "SUBSCRIBED"}},
+            "bob@example.com": {"opted_out": True},
+            "eve@example.com": {
+                "statuses": {
+                    "5": {
+                        "status": "UNSUBSCRIBED",
+                        "timestamp": "2025-01-01T00:00:00Z",
+                        "legalBasis": "NON_GDPR",
+                    }
+                }
+            },
+        },
+    }
+    loaded = control.post("portal", document).json()
+    assert (loaded["portal_id"], loaded["subscription_ids"]) == (77, [5])
+    assert loaded["tokens"]["mine"]["value"] == "pat-eu1-mine"
+    assert control.get("subscribers") == {"subscribers": 3, "opted_out": 1, "changes": 3, "operations": 0}
+    assert Api(hubspot, token="pat-eu1-mine").statuses("ADA@example.com").json()["results"][0]["status"] == (
+        "SUBSCRIBED"
+    )
+    row = Api(hubspot).statuses("eve@example.com").json()["results"][0]
+    assert (row["timestamp"], row["legalBasis"]) == ("2025-01-01T00:00:00.000Z", "NON_GDPR")
+    assert control.get("portal")["definitions"][0]["name"] == "Five"
+
+
+def test_one_subscriber_is_shown_with_its_history(control: Control, api: Api) -> None:
+    api.set("ada@example.com", "SUBSCRIBED", legalBasis="NON_GDPR", legalBasisExplanation="asked")
+    api.opt_out("ada@example.com")
+    shown = control.get("subscribers/Ada%40example.com")
+    assert shown["statuses"][str(MARKETING)] == "UNSUBSCRIBED"
+    assert [(each["status"], each["subscription"]) for each in shown["history"]] == [
+        ("SUBSCRIBED", MARKETING),
+        ("UNSUBSCRIBED", None),
+    ]
+    assert shown["history"][0]["legal_basis"] == "NON_GDPR"
+    assert (len(shown["opt_outs"]), shown["operation"]) == (1, "COMPLETE")
+
+
+def test_faults_are_added_shown_and_forgotten(control: Control, api: Api) -> None:
+    rule = {"match": {"endpoint": "definitions"}, "times": None, "fault": {"kind": "status", "status": 503}}
+    assert control.post("faults", [rule, rule]).status_code == 200
+    assert api.get("definitions").status_code == 503
+    assert [each["used"] for each in control.get("faults")] == [1, 0]
+    requests.delete(f"{control.url}/faults", timeout=10)
+    assert api.get("definitions").status_code == 200
+
+
+def test_counts_are_told(control: Control, api: Api) -> None:
+    api.get("definitions")
+    api.get("nothing")
+    stats = control.get("stats")
+    assert stats["answers"] == {"definitions": {"200": 1}, "unknown": {"404": 1}}
+    assert stats["limits"]["apps"]["all"]["highest_in_window"] == 1
+
+
+def test_time_can_be_moved(control: Control, hubspot: Simulator) -> None:
+    before = hubspot.state.clock.now()
+    assert control.post("clock", {"advance": 3600}).status_code == 200
+    assert hubspot.state.clock.now() - before >= 3600
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("portal", {"color": "blue"}),
+        ("portal", []),
+        ("faults", {"fault": {"kind": "explode"}}),
+        ("faults", 3),
+        ("clock", {"advance": -1}),
+        ("clock", {}),
+    ],
+)
+def test_what_makes_no_sense_is_a_400_that_says_so(control: Control, path: str, body: Any) -> None:
+    answer = control.post(path, body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("portal", "said"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"batch_maximum": "10"}, "batch_maximum"),
+        ({"batch_maximum": True}, "batch_maximum"),
+        ({"tier": "gold"}, "tier"),
+        ({"time_zone": "Mars/Base"}, "time_zone"),
+        ({"definitions": [{"id": "x", "name": "X"}]}, "numeric id"),
+        ({"definitions": [{"id": 1, "name": "X", "createdAt": "soon"}]}, "createdAt"),
+        ({"limits": {"burts": 1}}, "burts"),
+        ({"limits": {"burst": "many"}}, "burst"),
+        ({"tokens": {"t": {"kind": "magic"}}}, "magic"),
+        ({"tokens": {"t": 1}}, "tokens.t"),
+        ({"tokens": {"t": {"burst": "many"}}}, "tokens.t.burst"),
+        ({"tokens": {"t": {"expires_in": "soon"}}}, "tokens.t.expires_in"),
+        ({"subscribers": {"a@b.example": "SUBSCRIBED"}}, "subscribers"),
+        ({"subscribers": {"a@b.example": {"statuses": {"1": "SUBSCRIBED"}}}}, "subscription"),
+        ({"subscribers": {"a@b.example": {"statuses": {str(MARKETING): "ON"}}}}, "status is one of"),
+        ({"subscribers": {"a@b.example": {"opted_out": [9]}}}, "brand"),
+        ({"operations": {"seconds": "long"}}, "operations.seconds"),
+        ({"brands": ["x"]}, "brands"),
+    ],
+)
+def test_a_portal_that_cannot_be_loaded_says_why(portal: dict[str, Any], said: str) -> None:
+    with pytest.raises(PortalError, match=said):
+        Simulator(portal=portal)
+
+
+def test_a_simulator_runs_once_at_a_time() -> None:
+    hubspot = Simulator()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = hubspot.url
+    with hubspot, pytest.raises(RuntimeError, match="already"):
+        hubspot.start()
+    hubspot.stop()
+
+
+def test_importing_costs_no_server() -> None:
+    code = (
+        "import sys, airflow_provider_hubprefs.simulator as s; "
+        "assert not {'uvicorn', 'starlette', 'airflow'} & set(sys.modules); "
+        "from airflow_provider_hubprefs.simulator import Simulator; "
+        "assert 'uvicorn' in sys.modules and 'airflow' not in sys.modules; "
+        "assert not [m for m in sys.modules if m.startswith('airflow_provider_hubprefs.hubspot')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_the_extra_the_error_says_what_to_install() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None\n"
+    use = code + "from airflow_provider_hubprefs.simulator import Simulator"
+    ended = subprocess.run(
+        [sys.executable, "-c", use], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "pip install 'airflow-provider-hubprefs[simulator]'" in ended.stderr
+
+
+class TestCommand:
+    @pytest.fixture
+    def started(self, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+        portal = tmp_path / "portal.json"
+        portal.write_text(json.dumps({"limits": {"interval_ms": 5000}}))
+        faults = tmp_path / "faults.json"
+        faults.write_text(json.dumps([{"fault": {"kind": "status", "status": 503}}]))
+        options = ["--port", "0", "--portal", str(portal), "--faults", str(faults), "--burst-limit", "7"]
+        options += ["--operation-seconds", "60", "--seed", "3"]
+        with subprocess.Popen(
+            [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+            process.kill()
+
+    @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+    def test_it_prints_one_line_serves_and_ends_quietly(
+        self, started: tuple[subprocess.Popen[str], dict[str, Any]], ending: signal.Signals
+    ) -> None:
+        process, ready = started
+        assert set(ready) == {"url", "token", "subscription_ids"}
+        headers = {"Authorization": f"Bearer {ready['token']}"}
+        url = f"{ready['url']}/communication-preferences/2026-09"
+        assert requests.get(f"{url}/definitions", headers=headers, timeout=10).status_code == 503
+        answer = requests.get(f"{url}/definitions", headers=headers, timeout=10)
+        assert answer.headers["X-HubSpot-RateLimit-Max"] == "7"
+        assert answer.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] == "5000"
+        listed = [int(each["id"]) for each in answer.json()["results"] if each["isActive"]]
+        assert listed == ready["subscription_ids"]
+        pending = requests.post(
+            f"{url}/statuses/a@b.example/unsubscribe-all?channel=EMAIL", headers=headers, timeout=10
+        )
+        assert pending.json()["status"] == "PENDING"
+        process.send_signal(ending)
+        output, errors = process.communicate(timeout=20)
+        assert (process.returncode, output, errors) == (0, "", "")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--portal", "/no/such/file.json"],
+            ["--portal", __file__],
+            ["--port", "99999999"],
+            ["--fault-kinds", "boom"],
+        ],
+    )
+    def test_it_says_why_it_cannot_start(self, options: list[str]) -> None:
+        ended = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert "hubspot simulator:" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+    def test_it_explains_itself(self) -> None:
+        ended = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
+        assert "--operation-seconds" in ended.stdout
+
+
+def test_a_hundred_thousand_subscribers_are_small_and_quick() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.monotonic()
+    with Simulator(portal={"generate": 100_000, "limits": {"burst": 10_000}}) as hubspot:
+        assert hubspot.portal.counts()["subscribers"] == 100_000
+        api = Api(hubspot)
+        for batch in range(20):
+            addresses = [f"new-{batch}-{number}@example.com" for number in range(100)]
+            assert api.batch("unsubscribe-all", addresses).status_code == 200
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown_mb < 100  # a million in less than a gigabyte
+    assert time.monotonic() - started < 20
