@@ -1,0 +1,113 @@
+"""Airflow for the tests: a home of its own for every process that runs them, set up before Airflow is imported."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = Path(tempfile.mkdtemp(prefix="hubprefs-airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+DAGS = HOME / "dags"
+DAGS.mkdir()
+for folder in (ROOT / "dags", ROOT / "tests" / "dags"):
+    for file in folder.glob("*.py"):
+        (DAGS / file.name).symlink_to(file)
+
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+    }
+)
+for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
+    del os.environ[name]
+
+pytest_plugins = ["airflow_provider_hubprefs.testing"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """Airflow's metadata database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+class Run:
+    """A DAG run that is over: the tasks' states, and what Airflow stored of it."""
+
+    def __init__(self, dag_run: Any) -> None:
+        self.state = str(dag_run.state)
+        self.tasks = {
+            (ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"): str(ti.state)
+            for ti in dag_run.get_task_instances()
+        }
+        self._dag_run = dag_run
+
+    def xcom(self, task_id: str, *, key: str = "return_value", map_index: int = -1) -> Any:
+        """What a task pushed."""
+        where = "dag_id = ? and run_id = ? and task_id = ? and map_index = ? and key = ?"
+        return self._stored(f"select value from xcom where {where}", task_id, map_index, key)
+
+    def rendered(self, task_id: str, *, map_index: int = -1) -> Any:
+        """What "Rendered Template" shows of a task."""
+        where = "dag_id = ? and run_id = ? and task_id = ? and map_index = ?"
+        query = f"select rendered_fields from rendered_task_instance_fields where {where}"
+        return self._stored(query, task_id, map_index)
+
+    def _stored(self, query: str, *values: object) -> Any:
+        with sqlite3.connect(HOME / "airflow.db") as db:
+            row = db.execute(query, (self._dag_run.dag_id, self._dag_run.run_id, *values)).fetchone()
+        found = row[0] if row else None
+        while isinstance(found, str):
+            try:
+                found = json.loads(found)
+            except ValueError:
+                return found
+        return found
+
+
+@pytest.fixture
+def run_dag(airflow_db: None, hubprefs_default: str) -> Callable[..., Run]:
+    """Run a DAG of ``dags/`` or ``tests/dags/`` in real Airflow, against the local HubSpot."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    def run(dag_id: str, **conf: Any) -> Run:
+        dag = DagBag(DAGS).dags[dag_id]
+        return Run(dag.test(run_conf=conf))
+
+    return run
+
+
+class RecordingTaskInstance:
+    """Stands for the task instance where an operator is executed without Airflow's database."""
+
+    map_index = -1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    """The least of Airflow's context that operators look at."""
+    return {"ti": RecordingTaskInstance(), "params": {}}
