@@ -230,12 +230,12 @@ def check_secret(name: str, value: object) -> None:
 def _token_answer(reply: Reply) -> TokenAnswer:
     answer = decode(reply.body, TokenAnswer)
     for name in ("access_token", "refresh_token"):
-        if (value := getattr(answer, name)) is None:
-            continue
+        value = getattr(answer, name)
         try:
-            check_secret(name, value)
-        except SettingsError as wrong:
-            raise MalformedAnswerError(f"HubSpot's token endpoint sent a wrong {wrong}") from None
+            if value is not None:
+                check_secret(name, value)
+        except SettingsError:
+            raise MalformedAnswerError(f"HubSpot's token endpoint sent no usable {name}") from None
     return answer
 
 

@@ -27,7 +27,7 @@ def mask(address: str) -> str:
     if not (local and at and domain):
         return "***"
     name, dot, top = domain.rpartition(".")
-    return f"{local[0]}***@{(name or top)[0]}***{dot}{top if dot else ''}"
+    return f"{local[0]}***@{(name or top)[:1]}***{dot}{top if dot else ''}"
 
 
 def scrub(text: str) -> str:

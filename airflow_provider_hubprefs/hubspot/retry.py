@@ -53,17 +53,18 @@ def retry_policy(
 def wait_before(error: BaseException | None, attempt: int, settings: Settings) -> float:
     """Seconds to wait after a failed attempt.
 
-    What HubSpot asks for comes first, with up to a tenth on top, so that those who wait for the same moment
-    do not come back together; otherwise exponential with full jitter on its upper half.
+    Exponential with full jitter on its upper half; what HubSpot asks for is the least, with up to a tenth on
+    top, so that those who wait for the same moment do not come back together. (It may ask for 0 seconds, time
+    and again.)
 
     :param error: why the attempt failed.
     :param attempt: its number, from 1.
     """
-    asked = error.retry_after if isinstance(error, HubSpotError) else None
-    if asked is not None:
-        return asked * random.uniform(1.0, 1.1)  # noqa: S311 - jitter, no secret
     exponential: float = min(settings.retry_max_wait, settings.retry_first_wait * 2.0 ** min(attempt - 1, 30))
     wait = exponential * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+    asked = error.retry_after if isinstance(error, HubSpotError) else None
+    if asked is not None:
+        return max(wait, asked * random.uniform(1.0, 1.1))  # noqa: S311 - jitter, no secret
     return max(wait, _LOCKED_WAIT) if isinstance(error, LockedError) else wait
 
 

@@ -687,7 +687,14 @@ RETRIES = [
     _retried("429 without a body waits too", server.answer(429), waited=(10.0, 10.1)),
     _retried("Retry-After of a 429 is honoured", server.json(429, BURST, retry_after="3"), waited=(3.0, 3.3)),
     _retried("Retry-After of a 503 is honoured", server.answer(503, Retry_After="7.5"), waited=(7.5, 8.25)),
-    _retried("Retry-After of 0", server.answer(503, retry_after="0"), waited=(0.0, 0.0)),
+    _retried(
+        "Retry-After of 0 is no leave to hammer", server.answer(503, retry_after="0"), waited=(0.5, 1.0)
+    ),
+    _retried(
+        "a header that is none (urllib3 warns of it, and names the path)",
+        server.raw(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\nno colon in here\r\n\r\n"),
+        waited=(0.5, 1.0),
+    ),
     *(
         _retried(
             f"Retry-After: {value} says nothing", server.answer(503, retry_after=value), waited=(0.5, 1.0)

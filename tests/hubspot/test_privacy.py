@@ -140,6 +140,7 @@ def test_hostile_text_is_scrubbed_in_a_time_that_grows_with_it(unit: str) -> Non
         ("jane", "***"),
         ("@example.com", "***"),
         ("jane@", "***"),
+        ("jane@.", "j***@***."),
         ("", "***"),
     ],
 )

@@ -122,6 +122,7 @@ def test_no_address_and_no_token_is_in_any_error_or_log(everything_logged: Path,
     text = "\n".join(said)
 
     assert '"GET /***@E***.com?channel=EMAIL HTTP/1.1" 200' in text  # urllib3 said it, masked
+    assert "Failed to parse headers" in text
     for form in (SUBSCRIBER, SUBSCRIBER.partition("@")[0], "Exämple", "bob@example.org", TOKEN):
         for shape in (form, form.lower(), quote(form, safe=""), quote(form, safe="").lower(), quote(form)):
             assert shape not in text

@@ -1,0 +1,619 @@
+"""The way to HubSpot and back: what breaks on it, what must never go along."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import ipaddress
+import logging
+import socket
+import ssl
+import threading
+import tracemalloc
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+import requests
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.hubspot.client import Client, connection_error
+from airflow_provider_hubprefs.hubspot.errors import (
+    BurstLimitError,
+    ConnectionFailedError,
+    HubSpotError,
+    MalformedAnswerError,
+    SettingsError,
+)
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+from . import server as answers
+from .conftest import TOKEN, Clock
+from .server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from airflow_provider_hubprefs.hubspot.calls import Call
+
+SUBSCRIBER = "jane.doe@example.com"
+OK = answers.json(200, {"status": "COMPLETE"})
+QUICK = Settings(retry_total=0)
+MEGABYTE = 1_000_000
+
+
+def ask(client: Client) -> Call[Any]:
+    return client.calls.get_statuses(SUBSCRIBER)
+
+
+def failure(client: Client) -> HubSpotError:
+    """The error of a call; neither it nor what caused it may name the address or the token."""
+    with pytest.raises(HubSpotError) as caught:
+        client.send(ask(client))
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "jane" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+    return caught.value
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def self_signed(tmp_path: Path) -> Iterator[Server]:
+    """A server whose certificate nobody has vouched for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "server.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    with Server(tls=context) as running:
+        yield running
+
+
+# What breaks -----------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection_is_tried_again_until_the_time_is_over(
+    closed_port: int, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    error = failure(client_of(f"http://127.0.0.1:{closed_port}"))
+
+    assert isinstance(error, ConnectionFailedError)
+    assert "no connection to http://127.0.0.1" in str(error)
+    assert error.not_applied
+    assert 200 < sum(clock.waits) <= 300
+
+
+def test_a_v3_write_whose_connection_was_refused_is_sent_when_the_server_is_back(
+    server: Server, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script.append(answers.json(200, {"id": "7", "status": "NOT_SUBSCRIBED"}))
+    connect = socket.socket.connect
+    refusals = [ConnectionRefusedError(), ConnectionRefusedError()]
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    client = client_of(server, version="v3")
+
+    assert client.send(client.calls.set_status(SUBSCRIBER, 7, "UNSUBSCRIBED")).complete
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_ends_before_the_request_was_read_is_tried_again(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.drop_connections = 2
+    server.script.append(OK)
+
+    assert client_of(server).send(ask(client_of(server))).complete
+    assert server.connections == 3
+
+
+def test_a_server_that_says_nothing_is_given_up(server: Server, client_of: Callable[..., Client]) -> None:
+    hung_up = threading.Event()
+    server.script.append(lambda _: not hung_up.wait(10))
+
+    error = failure(client_of(server, settings=Settings(read_timeout=0.2, retry_total=0)))
+    hung_up.set()
+
+    assert "did not answer in time" in str(error)
+    assert error.retryable
+    assert not error.not_applied
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 1000000", b"Content-Type: application/json"])
+def test_an_answer_that_drips_is_given_up_although_every_byte_is_in_time(
+    head: bytes, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script.append(answers.dripping(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", pause=0.05))
+
+    error = failure(client_of(server, settings=Settings(read_timeout=0.5, retry_total=0)))
+
+    assert "did not answer in time" in str(error)
+    assert error.retryable
+
+
+def test_a_name_that_cannot_be_looked_up_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client]
+) -> None:
+    def unknown(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    error = failure(client_of("api.hubapi.com", settings=QUICK))
+
+    assert "https://api.hubapi.com cannot be looked up; check DNS" in str(error)
+    assert error.retryable
+    assert error.not_applied
+
+
+def test_a_certificate_nobody_vouched_for_is_an_error_at_once(
+    self_signed: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    error = failure(client_of(self_signed))
+
+    assert "no trusted TLS connection" in str(error)
+    assert "REQUESTS_CA_BUNDLE" in str(error)
+    assert clock.waits == []
+    assert self_signed.requests == []
+
+
+def test_a_server_that_speaks_no_tls_is_an_error_at_once(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    # To a plain server the greeting of TLS is a line that is no request; it answers nothing and hangs up.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        error = failure(client_of(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+
+    assert "no trusted TLS connection" in str(error)
+    assert clock.waits == []
+
+
+def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    error = failure(client_of(server.url.replace("http:", "https:"), settings=Settings(retry_total=5)))
+
+    assert "broke before the whole answer was there" in str(error)
+    assert error.retryable
+    assert server.connections > 1
+
+
+def test_a_bundle_of_certificates_that_is_not_there_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client], clock: Clock
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/bundle.pem")
+
+    assert "REQUESTS_CA_BUNDLE" in str(failure(client_of("api.hubapi.com")))
+    assert clock.waits == []
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable", "not_applied"),
+    [
+        (requests.exceptions.ConnectTimeout("x"), ConnectionFailedError, True, True),
+        (requests.exceptions.ReadTimeout("x"), ConnectionFailedError, True, False),
+        (requests.exceptions.InvalidURL("x"), SettingsError, False, False),
+        (requests.exceptions.InvalidSchema("SOCKS"), SettingsError, False, False),
+        (urllib3.exceptions.ProxySchemeUnknown("foo"), ConnectionFailedError, True, False),
+        (requests.exceptions.ContentDecodingError("x"), ConnectionFailedError, True, False),
+        (urllib3.exceptions.ProtocolError("x", ConnectionResetError()), ConnectionFailedError, True, False),
+        (
+            requests.exceptions.SSLError(ssl.SSLCertVerificationError("x")),
+            ConnectionFailedError,
+            False,
+            False,
+        ),
+        (requests.exceptions.SSLError(ssl.SSLEOFError("x")), ConnectionFailedError, True, False),
+    ],
+)
+def test_every_kind_of_failure_says_whether_hubspot_can_have_acted(
+    error: Exception, kind: type[HubSpotError], retryable: bool, not_applied: bool
+) -> None:
+    told = connection_error(error, "get_statuses (v4)", "https://api.hubapi.com")
+
+    assert type(told) is kind
+    assert (told.retryable, told.not_applied) == (retryable, not_applied)
+    assert "get_statuses (v4)" in str(told)
+
+
+# What is too much ------------------------------------------------------------------------------------
+
+
+def memory_of(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+HEADS = {
+    "announced": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n",
+    "unannounced": b"HTTP/1.1 200 OK\r\n\r\n",
+    "of an error": b"HTTP/1.1 500 X\r\nContent-Length: 1000000000\r\n\r\n",
+    "of a redirect": b"HTTP/1.1 302 X\r\nLocation: /x\r\nContent-Length: 1000000000\r\n\r\n",
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_answer_of_a_gigabyte_is_refused_and_takes_no_memory(
+    head: str, server: Server, client_of: Callable[..., Client]
+) -> None:
+    piece = b" " * 65_536
+    if head == "in chunks":
+        piece = b"10000\r\n" + piece + b"\r\n"
+    server.script.append(answers.endless(HEADS[head], piece, most=1000 * MEGABYTE))
+    client = client_of(server, settings=Settings(max_answer_bytes=MEGABYTE))
+    errors: list[HubSpotError] = []
+
+    memory = memory_of(lambda: errors.append(failure(client)))
+
+    assert isinstance(errors[0], MalformedAnswerError)
+    assert "longer than 1000000 bytes" in str(errors[0])
+    assert not errors[0].retryable
+    assert memory < 10 * MEGABYTE
+
+
+def test_a_small_answer_that_unpacks_to_a_gigabyte_is_refused_and_takes_no_memory(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    bomb = gzip.compress(gzip.compress(b" " * 500 * MEGABYTE, 6), 6)
+    server.script += [
+        answers.answer(200, gzip.compress(b" " * 50 * MEGABYTE, 6), content_encoding="gzip"),
+        answers.answer(200, bomb, content_encoding="gzip, gzip"),
+    ]
+    client = client_of(server, settings=Settings(max_answer_bytes=MEGABYTE))
+
+    def both() -> None:
+        assert "longer than" in str(failure(client))
+        assert "longer than" in str(failure(client))
+
+    assert memory_of(both) < 20 * MEGABYTE
+
+
+def test_an_answer_is_unpacked(server: Server, client_of: Callable[..., Client]) -> None:
+    body = gzip.compress(b'{"status": "COMPLETE", "results": ' + b" " * 300_000 + b"[]}")
+    server.script.append(answers.answer(200, body, Content_ENCODING="gzip"))
+    client = client_of(server)
+
+    assert client.send(ask(client)).complete
+
+
+def test_a_packed_answer_that_is_cut_off_or_garbage_is_retried(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    whole = gzip.compress(b'{"status": "COMPLETE"}')
+    server.script += [
+        answers.answer(200, b"garbage", content_encoding="gzip"),
+        answers.answer(200, whole[:15], content_encoding="gzip"),
+        OK,
+    ]
+    client = client_of(server)
+
+    assert client.send(ask(client)).complete
+    assert len(server.requests) == 3
+
+
+def test_an_answer_in_chunks_is_put_together(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script.append(
+        answers.raw(
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"st\r\n6\r\natus":\r\n3\r\n"X"\r\n1\r\n}\r\n0\r\n\r\n'
+        )
+    )
+    client = client_of(server)
+
+    assert client.send(ask(client)).status == "X"
+
+
+def test_chunks_that_are_cut_off_are_retried(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script += [answers.raw(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"st\r\n'), OK]
+    client = client_of(server)
+
+    assert client.send(ask(client)).complete
+
+
+# What goes along -------------------------------------------------------------------------------------
+
+
+def test_requests_say_who_asks_and_what_they_take(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script += [OK, OK]
+    client = client_of(server)
+
+    client.send(ask(client))
+    client.send(client.calls.batch_unsubscribe_all([SUBSCRIBER]))
+
+    get, post = (request.headers for request in server.requests)
+    assert get["user-agent"] == f"airflow-provider-hubprefs/{__version__}"
+    assert get["accept"] == "application/json"
+    assert get["authorization"] == f"Bearer {TOKEN}"
+    assert "content-type" not in get
+    assert post["content-type"] == "application/json"
+
+
+def test_connections_are_kept_and_used_again(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script += [OK, answers.error(404), answers.answer(204), OK]
+    client = client_of(server, settings=QUICK)
+
+    client.send(ask(client))
+    failure(client)
+    failure(client)
+    client.send(ask(client))
+
+    assert server.connections == 1
+
+
+def test_a_connection_with_the_rest_of_an_answer_on_it_is_not_used_again(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.answer(200, b" " * 2 * MEGABYTE), OK]
+    client = client_of(server, settings=Settings(max_answer_bytes=MEGABYTE))
+
+    failure(client)
+
+    assert client.send(ask(client)).complete
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_token_follows_no_redirect(status: int, server: Server, client_of: Callable[..., Client]) -> None:
+    with Server() as elsewhere:
+        server.script.append(answers.answer(status, b"moved", location=f"{elsewhere.url}/x"))
+
+        error = failure(client_of(server))
+
+        assert elsewhere.requests == []
+        assert elsewhere.connections == 0
+    assert "redirects are never followed" in str(error)
+    assert len(server.requests) == 1
+
+
+def test_links_in_an_answer_are_not_followed(server: Server, client_of: Callable[..., Client]) -> None:
+    with Server() as elsewhere:
+        server.script.append(answers.json(200, {"status": "PENDING", "links": {"status": elsewhere.url}}))
+        client = client_of(server)
+
+        assert client.send(ask(client)).links == {"status": elsewhere.url}
+        assert elsewhere.connections == 0
+
+
+def test_cookies_are_not_kept(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script += [answers.json(200, {"status": "COMPLETE"}, set_cookie="__cf_bm=x; path=/"), OK]
+    client = client_of(server)
+
+    client.send(ask(client))
+    client.send(ask(client))
+
+    assert "cookie" not in server.requests[1].headers
+
+
+def test_a_netrc_file_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, client_of: Callable[..., Client]
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("default login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.script.append(OK)
+    client = client_of(server)
+
+    client.send(ask(client))
+
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def proxied(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, url)
+        monkeypatch.setenv(name.lower(), url)
+
+
+def test_loopback_is_not_asked_for_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script.append(OK)
+    with Server() as proxy:
+        proxied(monkeypatch, proxy.url)
+        client = client_of(server)
+        client.send(ask(client))
+
+        assert proxy.connections == 0
+    assert len(server.requests) == 1
+
+
+def test_hubspot_is_asked_for_through_a_proxy_that_never_sees_the_token(
+    monkeypatch: pytest.MonkeyPatch, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.otherwise = lambda _: answers.answer(407)
+    proxied(monkeypatch, server.url.replace("://", "://user:proxy-secret@"))
+
+    error = failure(client_of("api.hubapi.com", settings=QUICK))
+
+    assert [request.line for request in server.requests] == ["CONNECT api.hubapi.com:443"]
+    assert "Bearer" not in str(server.requests)
+    assert "through the proxy" in str(error)
+    assert "proxy-secret" not in str(error)
+    assert error.retryable
+    assert error.not_applied
+
+
+@pytest.mark.parametrize("proxy", ["foo://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_as_such(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client]
+) -> None:
+    proxied(monkeypatch, proxy)
+
+    assert "prox" in str(failure(client_of("api.hubapi.com", settings=QUICK))).lower()
+
+
+# Threads, budget, bookkeeping ------------------------------------------------------------------------
+
+
+def test_one_client_serves_many_threads(server: Server, client_of: Callable[..., Client]) -> None:
+    server.otherwise = lambda request: answers.json(
+        200, {"status": request.target.split("/")[4].split("%")[0]}
+    )
+    client = client_of(server, connections=4)
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        for step in range(20):
+            status = client.send(client.calls.get_unsubscribe_all(f"{number}-{step}@example.com")).status
+            if status != f"{number}-{step}":
+                wrong.append(status)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert len(server.requests) == 160
+    assert client.usage.requests == 160
+    assert client.usage.retries == 0
+
+
+def test_a_client_counts_what_it_spends(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.answer(503), answers.answer(429), OK]
+    client = client_of(server)
+
+    client.send(ask(client))
+
+    assert client.usage.requests == 3
+    assert client.usage.retries == 2
+    assert client.usage.throttled == 1
+    assert client.usage.waited_for_budget == pytest.approx(sum(clock.waits[2:]))
+
+
+def test_a_429_makes_all_clients_of_the_budget_pause(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    pacer = ProcessPacer(limit=100, clock=clock)
+    server.script += [answers.answer(429), OK]
+    first = client_of(server, pacer=pacer, settings=QUICK)
+    with pytest.raises(BurstLimitError):
+        first.send(ask(first))
+
+    second = client_of(server, pacer=pacer)
+    second.send(ask(second))
+
+    assert clock.waits == [10.0]
+
+
+def test_no_429_stops_everybody_for_longer_than_a_call_may_take(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.answer(429, retry_after="86400"), OK]
+    client = client_of(server, settings=Settings(retry_total=30))
+    with pytest.raises(BurstLimitError):
+        client.send(ask(client))
+
+    client.send(ask(client))
+
+    assert clock.waits == [30.0]
+
+
+def test_ctrl_c_while_waiting_for_the_budget_loses_no_slot(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    server.script += [OK, OK]
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    interrupted = client_of(server, pacer=pacer, sleep=interrupt)
+    interrupted.send(ask(interrupted))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.send(ask(interrupted))
+
+    patient = client_of(server, pacer=pacer)
+    patient.send(ask(patient))
+    assert clock.waits == [10.0]
+    assert len(server.requests) == 2
+
+
+def test_ctrl_c_while_waiting_for_the_answer_loses_no_slot(
+    server: Server, clock: Clock, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+    client = client_of(server, pacer=pacer)
+
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(requests.Session, "request", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            client.send(ask(client))
+
+    server.script.append(OK)
+    client.send(ask(client))
+    assert clock.waits == [10.0]
+
+
+def test_every_retry_is_told_to_the_log(
+    server: Server, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script += [answers.cloudflare(502), OK]
+    client = client_of(server)
+
+    with caplog.at_level(logging.INFO):
+        client.send(ask(client))
+
+    told = [record.getMessage() for record in caplog.records if "hubprefs" in record.name]
+    assert len(told) == 1
+    assert "HubSpot answered 502 to get_statuses (2026-09)" in told[0]
+    assert "not JSON [correlation id 8f-FRA]; attempt 1, next in" in told[0]

@@ -1,0 +1,278 @@
+"""The budget is spent to the last request, and never beyond."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken
+from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.pacing import Budget, ProcessPacer, Ticket, process_pacer
+from airflow_provider_hubprefs.simulator import Simulator
+
+from .conftest import TOKEN, Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def headers(limit: object, interval: object = 10_000) -> dict[str, str]:
+    return {
+        "x-hubspot-ratelimit-max": str(limit),
+        "x-hubspot-ratelimit-interval-milliseconds": str(interval),
+    }
+
+
+def send(pacer: ProcessPacer) -> Ticket:
+    ticket = Ticket()
+    assert pacer.wait(ticket) == 0
+    return ticket
+
+
+def free_now(pacer: ProcessPacer) -> int:
+    """How many requests could be sent at once. It takes their slots."""
+    count = 0
+    while pacer.wait(Ticket()) == 0:
+        count += 1
+    return count
+
+
+def test_as_many_requests_as_the_limit_go_at_once(clock: Clock) -> None:
+    assert free_now(ProcessPacer(limit=5, clock=clock)) == 5
+
+
+def test_a_slot_is_free_again_one_interval_after_its_answer(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+    ticket = send(pacer)
+    clock.now += 3  # the answer takes three seconds
+    pacer.done(ticket, {})
+
+    following = Ticket()
+
+    assert pacer.wait(following) == 10
+    clock.now += 9
+    assert pacer.wait(following) == 1
+    clock.now += 1
+    assert pacer.wait(following) == 0
+
+
+def test_while_every_slot_is_under_way_one_asks_again_soon(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=1, clock=clock)
+    send(pacer)
+
+    assert 0 < pacer.wait(Ticket()) < 1
+
+
+def test_who_waits_has_a_slot_of_his_own(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=2, interval=10, clock=clock)
+    first, second = send(pacer), send(pacer)
+    pacer.done(first, {})
+    clock.now += 4
+    pacer.done(second, {})
+
+    waiting = [Ticket(), Ticket()]
+
+    assert [pacer.wait(ticket) for ticket in waiting] == [6, 10]
+    clock.now += 6
+    assert [pacer.wait(ticket) for ticket in waiting] == [0, 4]
+
+
+def test_a_request_that_was_never_sent_gives_its_slot_back(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+    pacer.done(send(pacer), {})
+    waiting = Ticket()
+    assert pacer.wait(waiting) == 10
+    pacer.done(waiting, {})  # Ctrl-C, while it waited
+    clock.now += 10
+
+    assert free_now(pacer) == 1
+
+
+def test_done_twice_or_without_a_slot_makes_no_new_slots(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+    ticket = send(pacer)
+    pacer.done(ticket, {})
+    pacer.done(ticket, {})
+    pacer.done(Ticket(), {})
+    clock.now += 10
+
+    assert free_now(pacer) == 1
+
+
+def test_a_higher_limit_in_the_headers_is_used_at_once(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=2, clock=clock)
+    pacer.done(send(pacer), headers(190))
+
+    assert free_now(pacer) == 189
+
+
+def test_a_lower_limit_holds_when_the_slots_under_way_come_back(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=10, interval=10, clock=clock)
+    under_way = [send(pacer) for _ in range(8)]
+    for ticket in under_way:
+        pacer.done(ticket, headers(3))
+
+    waiting = Ticket()
+    assert pacer.wait(waiting) == 10
+    clock.now += 10
+    assert pacer.wait(waiting) == 0
+    assert free_now(pacer) == 2
+
+
+def test_a_longer_interval_holds_for_slots_that_came_back_before(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=2, interval=10, clock=clock)
+    first, second = send(pacer), send(pacer)
+    pacer.done(first, {})
+    pacer.done(second, headers(2, 20_000))
+    clock.now += 19
+
+    assert free_now(pacer) == 0
+
+
+def test_a_pause_holds_for_all_also_for_those_who_wait_already(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=2, interval=10, clock=clock)
+    waiting = send(pacer)
+
+    pacer.pause(4)
+    assert pacer.wait(waiting) == 4
+    pacer.pause(1)  # a shorter one changes nothing
+    assert pacer.wait(waiting) == 4
+    pacer.pause()
+    assert pacer.wait(Ticket()) == 10
+    clock.now += 10
+    assert pacer.wait(waiting) == 0
+
+
+@pytest.mark.parametrize("limit", ["", "0", "-5", "1e3", "many", "190, 190", "10001", "9" * 5000, "1.5"])
+def test_a_limit_that_makes_no_sense_changes_nothing(limit: str, clock: Clock) -> None:
+    pacer = ProcessPacer(limit=3, interval=10, clock=clock)
+
+    pacer.done(send(pacer), headers(limit))
+
+    assert free_now(pacer) == 2
+
+
+@pytest.mark.parametrize("interval", ["", "0", "-5", "soon", "3600001", "9" * 5000])
+def test_an_interval_that_makes_no_sense_changes_nothing(interval: str, clock: Clock) -> None:
+    pacer = ProcessPacer(limit=1, interval=10, clock=clock)
+
+    pacer.done(send(pacer), headers(1, interval))
+
+    assert pacer.wait(Ticket()) == 10
+
+
+def test_the_budget_is_what_hubspot_said_last(clock: Clock) -> None:
+    pacer = ProcessPacer(clock=clock)
+    assert pacer.budget == Budget()
+
+    daily = {"x-hubspot-ratelimit-daily": "250000", "x-hubspot-ratelimit-daily-remaining": "0"}
+    pacer.done(send(pacer), {**headers(100), "x-hubspot-ratelimit-remaining": "99", **daily})
+    pacer.done(send(pacer), {})
+
+    assert pacer.budget == Budget(
+        burst=100, burst_remaining=99, interval=10.0, daily=250_000, daily_remaining=0
+    )
+
+
+def test_one_credential_has_one_budget_and_two_have_two() -> None:
+    def budget(auth: StaticToken | OAuthRefresh, port: int = 1) -> object:
+        with Client(auth, host=f"http://127.0.0.1:{port}") as client:
+            return client.pacer
+
+    def app(refresh_token: str) -> OAuthRefresh:
+        return OAuthRefresh(client_id="id", client_secret="secret", refresh_token=refresh_token)
+
+    assert budget(StaticToken(TOKEN)) is budget(StaticToken(TOKEN))
+    assert budget(StaticToken(TOKEN)) is not budget(StaticToken("other"))
+    assert budget(StaticToken(TOKEN)) is not budget(StaticToken(TOKEN), 2)
+    assert budget(app("one")) is budget(app("one"))
+    assert budget(app("one")) is not budget(app("two"))
+    assert process_pacer("x") is process_pacer("x")
+
+
+TICK = 1 / 1024  # seconds that floats can add without rounding
+
+
+def most_in_a_window(times: Sequence[float], interval: float) -> int:
+    ordered = sorted(times)
+    return max(
+        sum(start <= time < start + interval for time in ordered[index:])
+        for index, start in enumerate(ordered)
+    )
+
+
+@settings(deadline=None)
+@given(
+    limit=st.integers(1, 6),
+    first=st.integers(1, 6),
+    interval=st.integers(1, 2000),
+    workers=st.integers(1, 12),
+    travels=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000)), min_size=1, max_size=40),
+    interrupted=st.sets(st.integers(0, 60)),
+)
+def test_no_window_of_the_servers_ever_holds_more_than_the_limit(  # noqa: PLR0917 - hypothesis names them
+    limit: int,
+    first: int,
+    interval: int,
+    workers: int,
+    travels: list[tuple[int, int]],
+    interrupted: set[int],
+) -> None:
+    """Workers that send without a rest; requests and answers that travel as long as they like."""
+    clock = Clock()
+    pacer = ProcessPacer(limit=min(first, limit), interval=interval * TICK, clock=clock)
+    said = {"x-hubspot-ratelimit-max": str(limit)}
+    arrived: list[float] = []
+    order = itertools.count()
+    travel = itertools.cycle(travels)
+    events: list[tuple[float, int, Ticket, bool]] = []
+    for _ in range(workers):
+        heapq.heappush(events, (clock.now, next(order), Ticket(), False))
+
+    for step in range(60):
+        clock.now, _, ticket, answered = heapq.heappop(events)
+        if answered:
+            pacer.done(ticket, said)
+            heapq.heappush(events, (clock.now, next(order), ticket, False))
+        elif (wait := pacer.wait(ticket)) > 0:
+            if step in interrupted:
+                pacer.done(ticket, {})
+            heapq.heappush(events, (clock.now + wait, next(order), ticket, False))
+        else:
+            there, back = next(travel)
+            arrived.append(clock.now + there * TICK)
+            heapq.heappush(events, (clock.now + (there + back) * TICK, next(order), ticket, True))
+
+    assert arrived
+    assert most_in_a_window(arrived, interval * TICK) <= limit
+
+
+def test_threads_that_share_a_budget_never_meet_a_429() -> None:
+    limits = {"burst": 20, "interval_ms": 400, "count_refused": True}
+    with (
+        Simulator(portal={"limits": limits}) as hubspot,
+        Client(
+            StaticToken(hubspot.token), host=hubspot.url, pacer=ProcessPacer(limit=20, interval=0.4)
+        ) as client,
+    ):
+
+        def work() -> None:
+            for _ in range(10):
+                client.send(client.calls.get_unsubscribe_all("jane@example.com"))
+
+        threads = [threading.Thread(target=work) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert client.usage.requests == 100
+        assert client.usage.throttled == 0
+        assert {request.status for request in hubspot.requests} == {200}
+        assert len(hubspot.requests) == 100

@@ -1,0 +1,128 @@
+"""When a failed call is sent again, and how long that waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import Retrying
+
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, endpoint
+from airflow_provider_hubprefs.hubspot.errors import (
+    BurstLimitError,
+    HubSpotError,
+    LockedError,
+    MalformedAnswerError,
+    MigratingError,
+    ServerError,
+)
+from airflow_provider_hubprefs.hubspot.retry import retry_policy, wait_before
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GET = endpoint(DEFAULT_VERSION, "get_statuses")
+ONCE = replace(GET, repeatable=False)
+SETTINGS = Settings()
+
+
+def attempts(
+    error: Callable[[], Exception], *, of: object = GET, **settings: float
+) -> tuple[int, list[float]]:
+    """How often a call that always fails is tried, and the waits between."""
+    made = 0
+    waits: list[float] = []
+
+    def fail() -> None:
+        nonlocal made
+        made += 1
+        raise error()
+
+    assert of in {GET, ONCE}
+    policy = retry_policy(
+        Settings(**settings),  # type: ignore[arg-type]
+        GET if of is GET else ONCE,
+        before_sleep=lambda _: None,
+    )
+    with pytest.raises(type(error())):
+        Retrying(sleep=waits.append, **policy)(fail)
+    return made, waits
+
+
+@given(attempt=st.integers(1, 2000))
+def test_waits_double_up_to_a_maximum_with_jitter_on_the_upper_half(attempt: int) -> None:
+    full = min(60.0, 2.0 ** min(attempt - 1, 10))
+
+    assert full / 2 <= wait_before(ServerError(""), attempt, SETTINGS) <= full
+
+
+def test_many_who_fail_together_do_not_come_back_together() -> None:
+    assert len({wait_before(ServerError(""), 3, SETTINGS) for _ in range(50)}) > 40
+    assert len({wait_before(BurstLimitError("", retry_after=5), 1, SETTINGS) for _ in range(50)}) > 40
+
+
+@given(asked=st.floats(0, 1e6), attempt=st.integers(1, 50))
+def test_what_hubspot_asks_for_is_the_least(asked: float, attempt: int) -> None:
+    assert (
+        asked
+        <= wait_before(BurstLimitError("", retry_after=asked), attempt, SETTINGS)
+        <= max(asked * 1.1, 60)
+    )
+
+
+def test_a_lock_is_given_two_seconds() -> None:
+    assert wait_before(LockedError(""), 1, SETTINGS) == 2.0
+    assert wait_before(LockedError(""), 10, SETTINGS) > 2.0
+    assert 1.0 <= wait_before(LockedError("", retry_after=1), 1, SETTINGS) < 2.0
+
+
+@given(total=st.floats(0, 86_400), asked=st.none() | st.floats(0, 1e5))
+def test_the_time_of_all_waits_is_bounded(total: float, asked: float | None) -> None:
+    made, waits = attempts(
+        lambda: ServerError("", retryable=True, retry_after=asked),
+        retry_total=total,
+        retry_first_wait=max(1.0, total / 100),
+    )
+
+    assert sum(waits) <= total
+    assert made == len(waits) + 1
+
+
+def test_a_total_of_nothing_means_one_attempt() -> None:
+    assert attempts(lambda: ServerError("", retryable=True), retry_total=0) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (ServerError("", retryable=True), 1),
+        (ServerError("", retryable=True, not_applied=True), 5),
+        (ServerError("", not_applied=True), 1),
+        (ValueError(), 1),
+    ],
+)
+def test_what_must_not_be_repeated_is_only_sent_again_when_it_was_not_applied(
+    error: Exception, times: int
+) -> None:
+    made, _ = attempts(lambda: error, of=ONCE, retry_total=10, retry_first_wait=2, retry_max_wait=2)
+
+    assert (made > 1) == (times > 1)
+
+
+def test_a_migration_is_waited_for_up_to_its_own_maximum() -> None:
+    def migrating(asked: float) -> Callable[[], HubSpotError]:
+        return lambda: MigratingError("", retryable=True, retry_after=asked)
+
+    assert attempts(migrating(901)) == (1, [])
+    assert attempts(migrating(900))[0] == 2
+    assert attempts(migrating(400))[0] == 3
+    assert attempts(migrating(86_400), migrating_max_wait=86_400)[0] == 2
+
+
+def test_an_unreadable_answer_is_tried_three_times() -> None:
+    assert attempts(lambda: MalformedAnswerError("", retryable=True))[0] == 3
+    assert attempts(lambda: MalformedAnswerError(""))[0] == 1
