@@ -1,0 +1,64 @@
+"""Finding repetitions without keeping addresses."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_hubprefs.bulk.dedupe import Seen
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([f"{name}@x.test" for name in "abcdefgh"]), max_size=60))
+def test_the_first_row_is_told_for_every_repetition(subscribers: list[str]) -> None:
+    with Seen() as seen:
+        for number, subscriber in enumerate(subscribers):
+            first = subscribers.index(subscriber)
+            assert seen.first(subscriber, number) == (None if first == number else first)
+
+
+def _temporary_files() -> list[int]:
+    """Descriptors of this process's files that have no name any more."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue  # the descriptor of this very listing
+        if "etilqs" in target and target.endswith("(deleted)"):
+            found.append(int(link.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the_end() -> None:
+    before = set(_temporary_files())
+    with Seen() as seen:
+        for number in range(400_000):
+            seen.first(f"subscriber{number}@example.com", number)
+        (mine,) = set(_temporary_files()) - before
+        status = os.fstat(mine)
+        assert stat.S_IMODE(status.st_mode) == 0o600
+        assert status.st_nlink == 0
+        assert status.st_size > 1_000_000
+        content = os.pread(mine, status.st_size, 0)
+        assert b"example" not in content
+        assert b"subscriber" not in content
+        assert seen.first("subscriber7@example.com", 1) == 7
+    assert set(_temporary_files()) == before
+
+
+def test_two_objects_digest_the_same_address_differently() -> None:
+    digests = []
+    for _ in range(2):
+        with Seen() as seen:
+            seen.first("jane@example.com", 1)
+            digests.append(seen._database.execute("SELECT digest FROM seen").fetchone()[0])
+    assert len(digests[0]) == 16
+    assert digests[0] != digests[1]

@@ -1,0 +1,482 @@
+"""Every row of a source comes out once, in order, flagged; a source that cannot be read says why."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_hubprefs.bulk import lines as lines_module
+from airflow_provider_hubprefs.bulk.dedupe import Seen
+from airflow_provider_hubprefs.bulk.source import Row, SourceError, fingerprint_of, read_rows, subscriber_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JANE = "jane@example.com"
+BOB = "bob@example.com"
+
+
+def told(source: Any, **options: Any) -> list[tuple[int, str, str | None]]:
+    return [(row.number, row.subscriber, row.problem) for row in read_rows(source, **options)]
+
+
+def written(folder: Path, content: str | bytes, name: str = "list.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+class TestIterables:
+    def test_addresses_of_a_list_are_numbered_from_one(self) -> None:
+        assert told([JANE, " BOB@example.com"]) == [(1, JANE, None), (2, BOB, None)]
+
+    def test_a_generator_is_read_as_it_goes(self) -> None:
+        taken = []
+
+        def items() -> Iterator[str]:
+            for item in (JANE, BOB, "late@example.com"):
+                taken.append(item)
+                yield item
+
+        rows = read_rows(items())
+        assert taken == []
+        assert next(rows).subscriber == JANE
+        assert taken == [JANE]
+
+    def test_mappings_are_read_by_the_name_of_the_column_in_any_case(self) -> None:
+        assert told([{"email": JANE}, {" EMail ": BOB}]) == [(1, JANE, None), (2, BOB, None)]
+        assert told([{"mail": JANE}], email_column="Mail") == [(1, JANE, None)]
+
+    @pytest.mark.parametrize(
+        "item", [None, 3, b"x@y.test", [], {}, {"email": None}, {"email": 3}, "", "\ud800@x.test"]
+    )
+    def test_an_item_that_holds_no_address_is_an_invalid_row(self, item: Any) -> None:
+        bad, good = read_rows([item, JANE])
+        assert (bad.number, bad.problem) == (1, "invalid")
+        assert bad.detail
+        assert msgspec.json.encode(bad.subscriber)  # it can be written to a file of dead letters
+        assert good == Row(2, JANE)
+
+    @pytest.mark.parametrize(
+        "source", [JANE, b"x", bytearray(b"x"), None, 7, {"email": JANE}, io.StringIO(JANE)]
+    )
+    def test_what_is_no_source_is_refused_before_anything_is_read(self, source: Any) -> None:
+        with pytest.raises(SourceError, match="cannot be") as caught:
+            read_rows(source)
+        assert "example" not in str(caught.value)
+
+    def test_a_repetition_names_the_row_that_was_first(self) -> None:
+        *_, last = read_rows([BOB, JANE, "JANE@Example.com "])
+        assert last == Row(3, JANE, "duplicate", "first in row 2")
+
+    def test_of_an_invalid_row_what_was_given_is_kept_up_to_a_length(self) -> None:
+        short, long = read_rows([" Jane <jane@example.com>", "x" * 1_000_000])
+        assert short.subscriber == "Jane <jane@example.com>"
+        assert len(long.subscriber) == 254
+
+    def test_a_row_shows_itself_masked(self) -> None:
+        assert JANE not in repr(Row(1, JANE))
+        assert "'j***@e***.com'" in repr(Row(1, JANE))
+
+
+class TestCsv:
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+    def test_the_delimiter_is_found_out_from_the_header(self, tmp_path: Path, delimiter: str) -> None:
+        text = f"id{delimiter} E-Mail {delimiter}name\n1{delimiter}{JANE}{delimiter}Jane, a;b|c\n"
+        assert told(written(tmp_path, text), email_column="e-mail") == [(2, JANE, None)]
+
+    def test_a_delimiter_can_be_given(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, f"id~email\n1~{JANE}\n"), delimiter="~") == [(2, JANE, None)]
+
+    @pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n"])
+    def test_a_delimiter_that_can_be_none_is_refused(self, delimiter: str) -> None:
+        with pytest.raises(SourceError, match="delimiter"):
+            read_rows([], delimiter=delimiter)
+
+    def test_numbers_are_lines_of_the_file_whatever_spans_lines_or_is_blank(self, tmp_path: Path) -> None:
+        text = f'\ufeffname,email\r\n\r\n"Doe,\r\nJane",{JANE}\r\n   \r\n"B ""ob""","{BOB}"\r\n,\r\n'
+        path = written(tmp_path, text)
+        assert told(path) == [(3, JANE, None), (6, BOB, None), (7, "", "invalid")]
+
+    def test_old_line_ends_and_a_missing_last_one_are_line_ends_too(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, f"email\r{JANE}\r{BOB}")) == [(2, JANE, None), (3, BOB, None)]
+
+    def test_a_row_with_too_few_columns_is_invalid_and_with_too_many_is_read(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"id,email\n1\n2,{JANE},x,y\n")
+        short, long = read_rows(path)
+        assert (short.problem, short.detail) == ("invalid", "the address is in column 2; the row ends at 1")
+        assert long == Row(3, JANE)
+
+    def test_a_quote_that_is_never_closed_costs_one_row_only(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f'name,email\n"Jane,{JANE}\n' + f"Bob,{BOB}\n" + "x,a@x.test\n" * 3000)
+        rows = list(read_rows(path))
+        assert len(rows) == 3002
+        assert [row.problem for row in rows[:3]] == ["invalid", None, None]
+        assert [row.number for row in rows] == list(range(2, 3004))
+
+    def test_an_address_that_swallowed_the_next_line_gives_it_back(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f'email,name\n"{JANE},Jane\n{BOB},"\nx@y.test,x\n')
+        assert told(path) == [(2, "", "invalid"), (3, "", "invalid"), (4, "x@y.test", None)]
+
+    def test_a_header_may_be_quoted_and_span_lines_but_swallows_no_row(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, f'"first\nname","email"\nx,{JANE}\n')) == [(3, JANE, None)]
+        with pytest.raises(SourceError, match="looks like data") as caught:
+            told(written(tmp_path, f'email,"name\n{JANE},Jane\n{BOB},Bob",x\n'))
+        assert "example" not in str(caught.value)
+
+    def test_a_missing_column_is_answered_with_those_there_are(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match=r'no column is called "email".*"id", "mail"') as caught:
+            told(written(tmp_path, f"id;mail\n1;{JANE}\n"))
+        assert "email_column" in str(caught.value)
+
+    def test_a_header_that_looks_like_data_is_not_shown(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="looks like data") as caught:
+            told(written(tmp_path, f"secret,{JANE}\n"))
+        assert "secret" not in str(caught.value)
+
+    def test_two_columns_of_the_name_are_ambiguous_unless_one_is_spelt_exactly(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="2 columns"):
+            told(written(tmp_path, f"Email,EMAIL\n{JANE},{BOB}\n"))
+        assert told(written(tmp_path, f"Email,email\n{JANE},{BOB}\n")) == [(2, BOB, None)]
+
+    def test_a_header_alone_is_a_source_without_rows(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, "email,name\n")) == []
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(
+            st.tuples(st.text("ab,;\"\n\r '", max_size=6), st.sampled_from([JANE, BOB, "x", ""])), max_size=20
+        ),
+        st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    )
+    def test_whatever_a_csv_writer_writes_every_record_comes_out_once_in_order(
+        self, tmp_path: Path, records: list[tuple[str, str]], quoting: Any
+    ) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, quoting=quoting)
+        writer.writerows([("name", "email"), *records])
+        rows = list(read_rows(written(tmp_path, text.getvalue())))
+        assert [row.subscriber for row in rows] == [address for _, address in records]
+        assert [row.number for row in rows] == sorted({row.number for row in rows})
+        for row, (_, address) in zip(rows, records, strict=True):
+            assert (row.problem == "invalid") == (address in ("x", ""))
+
+
+class TestPlainLines:
+    @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list", "list.dat"])
+    def test_one_address_a_line_needs_no_header(self, tmp_path: Path, name: str) -> None:
+        path = written(tmp_path, f"\n{JANE}\n\n broken\n{BOB}", name)
+        assert told(path) == [(2, JANE, None), (4, "broken", "invalid"), (5, BOB, None)]
+
+    def test_a_txt_may_begin_with_an_invalid_address_or_be_a_table_after_all(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, f"broken\n{JANE}\n", "a.txt")) == [
+            (1, "broken", "invalid"),
+            (2, JANE, None),
+        ]
+        assert told(written(tmp_path, f"id\temail\n1\t{JANE}\n", "a.txt")) == [(2, JANE, None)]
+
+    def test_the_format_can_be_said(self, tmp_path: Path) -> None:
+        assert told(written(tmp_path, f"broken\n{JANE}\n"), format="lines")[1] == (2, JANE, None)
+        with pytest.raises(SourceError, match="format must be"):
+            read_rows([], format="excel")  # type: ignore[arg-type]
+
+
+class TestJsonLines:
+    def test_objects_and_strings_are_rows_and_what_is_neither_is_invalid(self, tmp_path: Path) -> None:
+        text = "\n".join(
+            [json.dumps({"email": JANE}), "", json.dumps(BOB), "{", "[1]", "{}", '"\\ud800@x.test"', "1"]
+        )
+        path = written(tmp_path, text, "list.jsonl")
+        assert [(number, problem) for number, _, problem in told(path)] == [
+            (1, None),
+            (3, None),
+            *((number, "invalid") for number in range(4, 9)),
+        ]
+
+    def test_it_is_told_by_ending_format_or_its_first_character(self, tmp_path: Path) -> None:
+        for name, options in (("a.ndjson", {}), ("a.json", {}), ("a", {}), ("a.txt", {"format": "jsonl"})):
+            assert told(written(tmp_path, '{"Email": "x@y.test"}\n', name), **options) == [
+                (1, "x@y.test", None)
+            ]
+
+    def test_an_array_is_refused_with_what_to_do(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="one object a line"):
+            told(written(tmp_path, f'[\n{{"email": "{JANE}"}}]', "a.json"))
+
+    def test_nesting_without_end_is_an_invalid_row(self, tmp_path: Path) -> None:
+        path = written(tmp_path, '"x@y.test"\n' + "[" * 100_000 + "\n" + f'"{JANE}"\n', "a.jsonl")
+        assert [problem for _, _, problem in told(path)] == [None, "invalid", None]
+
+
+class TestBytes:
+    def test_a_byte_that_is_not_utf8_matters_only_in_the_address(self, tmp_path: Path) -> None:
+        path = written(tmp_path, b"email,name\nb\xfcb@x.test,B\njane@example.com,M\xfcller\n")
+        bad, good = read_rows(path)
+        assert bad.problem == "invalid"
+        assert "byte 2 of the address" in bad.detail
+        assert "encoding=" in bad.detail
+        assert good == Row(3, JANE)
+
+    def test_an_encoding_can_be_declared(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "email\njürgen@x.test\n".encode("cp1252"))
+        assert told(path, encoding="cp1252") == [(2, "jürgen@x.test", None)]
+        with pytest.raises(SourceError, match="not known to Python"):
+            told(path, encoding="klingon")
+        with pytest.raises(SourceError, match="not known to Python"):
+            told(path, encoding="rot13")
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+    def test_a_byte_order_mark_tells_the_encoding(self, tmp_path: Path, encoding: str) -> None:
+        assert told(written(tmp_path, f"email\n{JANE}\n".encode(encoding))) == [(2, JANE, None)]
+
+    def test_utf16_without_its_mark_is_named(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email\n{JANE}\n".encode("utf-16-le"))
+        with pytest.raises(SourceError, match=r"NUL bytes.*UTF-16"):
+            told(path)
+        assert told(path, encoding="utf-16-le") == [(2, JANE, None)]
+
+    def test_text_that_ends_within_a_character_of_a_declared_encoding_is_an_error(
+        self, tmp_path: Path
+    ) -> None:
+        path = written(tmp_path, f"email\n{JANE}\n".encode("utf-16")[:-1])
+        with pytest.raises(SourceError, match="encoding"):
+            told(path)
+
+    def test_a_nul_makes_its_row_invalid_and_no_other(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email,x\nja\0ne@x.test,\n{JANE},\0\n")
+        assert [problem for _, _, problem in told(path)] == ["invalid", None]
+
+    @pytest.mark.parametrize(
+        ("name", "text"), [("a.csv", "email,x\n{}\n{}\n"), ("a.txt", "x@y.test\n{}\n{}\n")]
+    )
+    def test_a_line_too_long_to_hold_is_one_invalid_row(self, tmp_path: Path, name: str, text: str) -> None:
+        rows = list(read_rows(written(tmp_path, text.format("x" * 3_000_000, JANE), name)))
+        assert rows[-2].problem == "invalid"
+        assert "1,048,576" in rows[-2].detail
+        assert rows[-1] == Row(3, JANE)
+
+    def test_a_line_too_long_within_quotes_or_of_json_is_one_too(self, tmp_path: Path) -> None:
+        path = written(tmp_path, 'name,email\n"open\n' + "x" * 2_000_000 + f"\n,{JANE}\n")
+        assert [(n, p) for n, _, p in told(path)] == [(2, "invalid"), (3, "invalid"), (4, None)]
+        path = written(tmp_path, '"x@y.test"\n' + "x" * 2_000_000 + f'\n"{JANE}"\n', "a.jsonl")
+        assert [(n, p) for n, _, p in told(path)] == [(1, None), (2, "invalid"), (3, None)]
+
+    def test_a_file_of_one_endless_line_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="line 1 is longer than 1,048,576"):
+            told(written(tmp_path, f"{JANE}," * 600_000))
+
+    @pytest.mark.parametrize("name", ["list.csv.gz", "list.csv", "LIST.CSV.GZ"])
+    def test_gzip_is_told_by_its_first_bytes(self, tmp_path: Path, name: str) -> None:
+        path = written(tmp_path, gzip.compress(f"email\n{JANE}\n".encode()), name)
+        assert told(path) == [(2, JANE, None)]
+
+    def test_a_gzip_that_is_cut_short_gives_its_rows_and_then_an_error(self, tmp_path: Path) -> None:
+        packed = gzip.compress("".join(f"a{n}@x.test\n" for n in range(20_000)).encode())
+        rows = read_rows(written(tmp_path, packed[: len(packed) // 2], "a.txt.gz"))
+        assert next(rows).subscriber == "a0@x.test"
+        with pytest.raises(SourceError, match=r"cannot be read on after line .* cut short"):
+            list(rows)
+
+    def test_a_gzip_with_damage_or_none_at_all_is_an_error(self, tmp_path: Path) -> None:
+        packed = bytearray(gzip.compress(b"email\n" + b"a@x.test\n" * 50))
+        packed[-6] ^= 0xFF  # of the checksum
+        with pytest.raises(SourceError, match="damaged"):
+            told(written(tmp_path, bytes(packed), "a.csv.gz"))
+        with pytest.raises(SourceError, match="named as compressed"):
+            told(written(tmp_path, f"email\n{JANE}\n", "a.csv.gz"))
+
+    def test_zstd_without_its_library_names_the_extra(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("compression", "backports"):
+            monkeypatch.setitem(__import__("sys").modules, module, None)
+        with pytest.raises(SourceError, match=r"airflow-provider-hubprefs\[zstd\]"):
+            told(written(tmp_path, b"\x28\xb5\x2f\xfd\x00\x00", "a.csv.zst"))
+
+    @pytest.mark.parametrize(
+        "magic", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"BZh9", b"\xfd7zXZ\0", b"%PDF-1.7"]
+    )
+    def test_a_file_that_is_no_text_is_named_for_what_it_is(self, tmp_path: Path, magic: bytes) -> None:
+        with pytest.raises(SourceError, match="Save it as CSV"):
+            told(written(tmp_path, magic + b"......"))
+
+
+class TestFiles:
+    @pytest.mark.parametrize(("content", "says"), [("", "is empty"), ("\n \r\n", "only blank lines")])
+    def test_an_empty_file_is_an_error(self, tmp_path: Path, content: str, says: str) -> None:
+        with pytest.raises(SourceError, match=f"'list.csv'.*{says}"):
+            told(written(tmp_path, content))
+
+    def test_a_missing_file_and_a_directory_are_errors(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match=r"'none.csv': there is no such file"):
+            told(tmp_path / "none.csv")
+        with pytest.raises(SourceError, match="is a directory"):
+            told(tmp_path)
+
+    def test_a_name_that_looks_like_an_address_is_masked(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError) as caught:
+            told(tmp_path / f"{JANE}.csv")
+        assert JANE not in str(caught.value)
+
+    def test_what_a_stores_library_raises_is_an_error_of_the_source(self) -> None:
+        class Store:
+            name = "list.csv"
+
+            def open(self, mode: str) -> Any:
+                raise RuntimeError("no credentials for jane@example.com")
+
+        with pytest.raises(SourceError, match=r"cannot be read .RuntimeError") as caught:
+            told(Store())
+        assert JANE not in str(caught.value)
+
+    @pytest.mark.parametrize("scheme", ["file", "memory"])
+    def test_airflows_object_storage_is_read_like_any_file(self, tmp_path: Path, scheme: str) -> None:
+        attach("memory", fs=MemoryFileSystem())
+        folder: Any = ObjectStoragePath(
+            f"file://{tmp_path}" if scheme == "file" else "memory://hubprefs-tests"
+        )
+        path = folder / "list.csv.gz"
+        with path.open("wb") as file:
+            file.write(gzip.compress(f"email\n{JANE}\n{BOB}\n".encode()))
+        assert told(path) == [(2, JANE, None), (3, BOB, None)]
+        assert subscriber_at(path, 3) == BOB
+        assert fingerprint_of(path, key="k")
+        with pytest.raises(SourceError, match="no such file"):
+            told(folder / "other.csv")
+
+    def test_a_file_is_closed_when_reading_stops_early(self, tmp_path: Path) -> None:
+        opened: list[Any] = []
+
+        class Watched:
+            name = "list.csv"
+
+            def open(self, mode: str) -> Any:
+                opened.append(io.BytesIO(f"email\n{JANE}\n{BOB}\n".encode()))
+                return opened[-1]
+
+        rows: Any = read_rows(Watched())
+        next(rows)
+        rows.close()
+        assert opened[0].closed
+
+
+class TestSubscriberAt:
+    def test_the_subscriber_of_a_row_is_found_again(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email\n{JANE}\nbroken\n{JANE}\n")
+        assert [subscriber_at(path, number) for number in (2, 3, 4)] == [JANE, "broken", JANE]
+        assert subscriber_at([BOB, JANE], 2) == JANE
+
+    @pytest.mark.parametrize("number", [1, 3, 9])
+    def test_a_row_that_is_not_there_is_an_error(self, tmp_path: Path, number: int) -> None:
+        with pytest.raises(SourceError, match=f"no row {number}"):
+            subscriber_at(written(tmp_path, f"email\n{JANE}\n\n{BOB}\n"), number)
+
+
+class TestFingerprint:
+    def test_it_changes_with_the_file_and_the_key_only(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email\n{JANE}\n")
+        before = fingerprint_of(path, key="k")
+        assert before == fingerprint_of(path, key="k")
+        assert before != fingerprint_of(path, key="other")
+        written(tmp_path, f"email\n{BOB}\n")
+        assert before != fingerprint_of(path, key="k")
+
+    def test_only_a_file_has_one_and_a_missing_one_is_an_error(self, tmp_path: Path) -> None:
+        assert fingerprint_of([JANE], key="k") is None
+        with pytest.raises(SourceError, match="no such file"):
+            fingerprint_of(tmp_path / "none", key="k")
+
+
+ADDRESSES = st.sampled_from(
+    [JANE, BOB, " JANE@EXAMPLE.COM ", "a@x.test", "broken", "", "Jane <jane@x.test>", "ü@ü.de"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ADDRESSES, max_size=40))
+def test_every_row_in_comes_out_exactly_once_in_order(items: list[str]) -> None:
+    rows = list(read_rows(items))
+    assert [row.number for row in rows] == list(range(1, len(items) + 1))
+    usable = [row.subscriber for row in rows if row.problem is None]
+    assert len(usable) == len(set(usable))
+    for row, item in zip(rows, items, strict=True):
+        if row.problem == "invalid":
+            assert row.subscriber == item.strip()
+        else:
+            assert row.subscriber in usable
+
+
+PARTS = st.sampled_from(
+    [
+        b"email",
+        b"\n",
+        b"\r\n",
+        b",",
+        b";",
+        b'"',
+        b"jane@example.com",
+        b"{",
+        b'{"email":"a@x.test"}',
+        b"\xff\xfe",
+        b"\0",
+    ]
+)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.lists(st.one_of(PARTS, st.binary(max_size=3)), max_size=25).map(b"".join),
+        st.binary(max_size=40).map(gzip.compress),
+    ),
+    st.sampled_from(["a.csv", "a.txt", "a.jsonl", "a", "a.csv.gz"]),
+    st.sampled_from([None, "utf-8", "cp1252", "utf-16", "shift_jis"]),
+)
+@example(b"email\n\xed\xa0\x80@x.test", "a.csv", None)
+@example(b'"', "a.csv", None)
+def test_arbitrary_bytes_give_rows_or_a_source_error_that_shows_no_address(
+    tmp_path: Path, content: bytes, name: str, encoding: str | None
+) -> None:
+    try:
+        rows = list(read_rows(written(tmp_path, content, name), encoding=encoding))
+    except SourceError as error:
+        assert not re.search(r"[^\s@]@|@[^\s@]", str(error))
+        assert str(error).isprintable()
+    else:
+        numbers = [row.number for row in rows]
+        assert numbers == sorted(set(numbers))
+        for row in rows:
+            assert msgspec.json.encode(row)
+            assert "@" not in row.detail
+
+
+def test_a_full_temporary_disk_is_an_error_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Seen, subscriber: str, number: int) -> int | None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Seen, "first", full)
+    with pytest.raises(SourceError, match="TMPDIR"):
+        told([JANE])
+
+
+def test_an_error_of_our_own_is_not_taken_for_one_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lines_module, "LONGEST_LINE", None)
+    with pytest.raises(TypeError):
+        told(written(tmp_path, "email\n"))
