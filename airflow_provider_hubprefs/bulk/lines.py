@@ -39,6 +39,7 @@ _NO_TEXT = {
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ": "compressed with xz",
     b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file",
 }
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"

@@ -39,6 +39,7 @@ LIKELY = st.from_regex(r"[A-Za-z0-9_+'&.\-]{1,20}@[A-Za-z0-9.\-]{1,20}\.[A-Za-z0
 @settings(max_examples=1500, deadline=None)
 @given(st.one_of(LIKELY, st.lists(PIECES, max_size=14).map("".join), st.emails(), st.text(max_size=30)))
 @example("a@" + "b" * 63 + ".com")
+@example("a@" + "b" * 64 + ".com")
 @example("a" * 62 + "@x.com")
 @example("a@ab--c.com")
 @example("a@1.2.in-addr.arpa")
