@@ -61,9 +61,9 @@ class Report:
             self._write(outcome)
 
     @property
-    def not_applied(self) -> int:
-        """How many rows' preferences may not be what was wanted."""
-        return sum(self.counts[name] for name in NOT_APPLIED)
+    def applied(self) -> int:
+        """How many rows' preferences are as wanted."""
+        return self.counts["changed"] + self.counts["unchanged"]
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome.

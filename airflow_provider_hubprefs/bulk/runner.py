@@ -76,7 +76,9 @@ class Runner:
             try:
                 for batch in self._batches(rows):
                     under_way.append(threads.submit(self._settle, batch))
-                    if len(under_way) > self._concurrency:
+                    # One batch at a time until HubSpot has accepted something: what is wrong with all of them
+                    # is found out by the first.
+                    while len(under_way) > (self._concurrency if self._report.applied else 0):
                         self._take(under_way.popleft())
                 while under_way:
                     self._take(under_way.popleft())
@@ -181,8 +183,7 @@ class Runner:
 
         :raises HubSpotError: what HubSpot said.
         """
-        accepted = self._report.counts["changed"] + self._report.counts["unchanged"]
-        if accepted or len(refused) < _TELLING or len(refused) < len(rows):
+        if self._report.applied or len(refused) < _TELLING or len(refused) < len(rows):
             return
         first = refused[0][1]
         if len({(error.status, error.category) for _, error in refused}) == 1:

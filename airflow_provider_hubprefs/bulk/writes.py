@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection
-from airflow_provider_hubprefs.hubspot.calls import check_change
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
     Operation,
@@ -151,8 +150,8 @@ class SetStatus:
         self.read = Pair("batch_get_statuses", calls.batch_get_statuses, calls.get_statuses)
 
     def check(self) -> None:
-        """See :class:`Write`."""
-        check_change(self._change("check@example.com"))
+        """See :class:`Write`. Building a call finds out what the version or HubSpot's enumerations do not have."""
+        self.write.single("check@example.com")
         check_resubscribe(
             status=self._status,
             allow_resubscribe=self._allow_resubscribe,

@@ -126,12 +126,10 @@ class HubPrefsBatchOperator(BaseOperator):
             raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {self.on_rejected!r}")
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        from airflow.providers.common.compat.sdk import ObjectStoragePath
-
         from airflow_provider_hubprefs.bulk.source import read_rows
 
         if self.source is not None:
-            given: Any = ObjectStoragePath(self.source)
+            given: Any = _path(self.source)
         else:
             given = reveal(self, "subscribers", context)
         return read_rows(
@@ -269,11 +267,22 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         return write
 
 
-def _create(path: str | ObjectStoragePath) -> TextIO:
-    """Open a file for writing, wherever it is; folders of the local file system are made."""
+def _path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    target = ObjectStoragePath(path)
+    from airflow_provider_hubprefs.bulk.source import SourceError
+
+    try:
+        found = ObjectStoragePath(path)
+        found.fs  # noqa: B018 - Airflow looks for the store only when it is first used
+    except ValueError as error:
+        raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error
+    return found
+
+
+def _create(path: str | ObjectStoragePath) -> TextIO:
+    """Open a file for writing, wherever it is; folders of the local file system are made."""
+    target = _path(path)
     if target.protocol in {"", "file", "local"}:
         target.parent.mkdir(parents=True, exist_ok=True)
     file: TextIO = target.open("w", encoding="utf-8")  # type: ignore[no-untyped-call]

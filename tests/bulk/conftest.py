@@ -1,0 +1,92 @@
+"""A run against the local HubSpot, without Airflow."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
+from airflow_provider_hubprefs.bulk.runner import Runner
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll, Write
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.calls import Calls
+from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.simulator import Simulator
+
+MakeWrite = Callable[[Calls], Write]
+IMPATIENT = Settings(retry_total=1.5, retry_first_wait=0.02, retry_max_wait=0.1)
+
+
+@dataclass
+class Done:
+    """A run that is over."""
+
+    summary: dict[str, Any]
+    letters: list[dict[str, Any]]
+    error: Exception | None
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return {name: self.summary[name] for name in OUTCOMES if self.summary[name]}
+
+    def of(self, outcome: str) -> dict[str, str | None]:
+        """Subscriber -> category, of the dead letters with this outcome."""
+        return {one["subscriber"]: one["category"] for one in self.letters if one["outcome"] == outcome}
+
+
+@pytest.fixture
+def client_for(hubspot: Simulator) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def make(*, token: str = "all", version: str = "2026-09") -> Client:
+        client = Client(
+            StaticToken(hubspot.tokens[token] if token != "all" else hubspot.token),
+            version=version,
+            host=hubspot.url,
+            settings=IMPATIENT,
+            pacer=ProcessPacer(),
+        )
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
+    def run_it(
+        source: Any,
+        write: MakeWrite = UnsubscribeAll,
+        *,
+        token: str = "all",
+        version: str = "2026-09",
+        batch_size: int = 100,
+        concurrency: int = 4,
+    ) -> Done:
+        client = client_for(token=token, version=version)
+        letters = io.StringIO()
+        report = Report(letters)
+        runner = Runner(
+            Exchange(client), write(client.calls), report, batch_size=batch_size, concurrency=concurrency
+        )
+        error: Exception | None = None
+        try:
+            runner.run(read_rows(source))
+        except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
+            error = raised
+        return Done(report.summary(), [json.loads(line) for line in letters.getvalue().splitlines()], error)
+
+    return run_it

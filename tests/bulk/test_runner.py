@@ -1,0 +1,281 @@
+"""Every row ends in exactly one outcome, whatever HubSpot answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_hubprefs.bulk.report import ConservationError, Outcome, Report
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    DailyLimitError,
+    ServerError,
+    UnsupportedCallError,
+    ValidationError,
+)
+
+from .conftest import Done
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.hubspot.calls import Calls
+    from airflow_provider_hubprefs.simulator import Simulator
+
+Run = Callable[..., Done]
+
+
+def people(count: int, *, start: int = 0) -> list[str]:
+    return [f"person-{number}@example.com" for number in range(start, start + count)]
+
+
+def set_status(hubspot: Simulator, status: str, **options: Any) -> Callable[[Calls], SetStatus]:
+    number = hubspot.subscription_ids[0]
+    return lambda calls: SetStatus(calls, subscription_id=number, status=status, **options)
+
+
+class TestWhatBecomesOfRows:
+    def test_everybody_is_opted_out_by_as_few_requests_as_possible(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        done = run(people(250))
+        assert done.outcomes == {"changed": 250}
+        assert all(hubspot.is_opted_out(one) for one in people(250))
+        assert len(hubspot.requests) == 3
+        assert done.summary["last_confirmed_row"] == 250
+
+    def test_a_second_run_changes_nothing_and_says_so(self, run: Run) -> None:
+        run(people(30))
+        assert run(people(30)).outcomes == {"unchanged": 30}
+
+    def test_invalid_rows_and_duplicates_are_counted_and_not_sent(self, hubspot: Simulator, run: Run) -> None:
+        done = run([" A@Example.com", "a@example.COM ", "nobody", ""])
+        assert done.outcomes == {"changed": 1, "duplicate": 1, "invalid": 2}
+        assert done.summary["read"] == 4
+        assert [letter["row"] for letter in done.letters] == [3, 4]
+        assert len(hubspot.requests) == 1
+
+    def test_a_brand_is_opted_out_of_and_no_other(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.load({"brands": [0, 77]})
+        done = run(people(3), lambda calls: UnsubscribeAll(calls, business_unit_id=77))
+        assert done.outcomes == {"changed": 3}
+        assert hubspot.is_opted_out("person-1@example.com", 77)
+        assert not hubspot.is_opted_out("person-1@example.com", 0)
+
+    def test_a_status_is_set_for_everybody(self, hubspot: Simulator, run: Run) -> None:
+        assert run(people(5), set_status(hubspot, "UNSUBSCRIBED")).outcomes == {"changed": 5}
+        assert hubspot.status_of("person-4@example.com", hubspot.subscription_ids[0]) == "UNSUBSCRIBED"
+        assert hubspot.status_of("person-4@example.com", hubspot.subscription_ids[1]) == "NOT_SPECIFIED"
+
+    @pytest.mark.parametrize("version", ["v4", "2025-09", "2026-03", "2026-09"])
+    def test_in_every_version_that_has_batches(self, run: Run, version: str) -> None:
+        assert run([*people(3), "rejected@hubspot-rejects.example"], version=version).outcomes == {
+            "changed": 3,
+            "rejected": 1,
+        }
+
+    def test_v3_says_before_any_request_that_it_has_no_batches(self, hubspot: Simulator, run: Run) -> None:
+        for write in (UnsubscribeAll, set_status(hubspot, "UNSUBSCRIBED")):
+            assert isinstance(run(people(3), write, version="v3").error, UnsupportedCallError)
+        assert hubspot.requests == []
+
+
+class TestWhatHubSpotRefuses:
+    @pytest.mark.parametrize("mode", ["context", "no_context", "whole"])
+    @pytest.mark.parametrize("bad", [1, 3])
+    def test_bad_rows_never_block_the_others(self, hubspot: Simulator, run: Run, mode: str, bad: int) -> None:
+        hubspot.load({"batch_errors": mode})
+        refused = [f"rejected-{number}@hubspot-rejects.example" for number in range(bad)]
+        rows = people(100 - bad)
+        for position, address in enumerate(refused):
+            rows.insert(position * 31 + 7, address)
+        done = run(rows)
+        assert done.error is None
+        assert done.outcomes == {"changed": 100 - bad, "rejected": bad}
+        assert done.of("rejected") == dict.fromkeys(refused, "VALIDATION_ERROR")
+        assert all(hubspot.is_opted_out(one) for one in people(100 - bad))
+
+    @pytest.mark.parametrize(("bad", "most"), [(1, 15), (3, 42)])
+    def test_finding_them_costs_about_two_requests_a_halving(
+        self, hubspot: Simulator, run: Run, bad: int, most: int
+    ) -> None:
+        hubspot.load({"batch_errors": "whole"})
+        rows = people(100)
+        for number in range(bad):
+            rows[number * 33 + 5] = f"rejected-{number}@hubspot-rejects.example"
+        assert run(rows).outcomes["rejected"] == bad
+        assert len(hubspot.requests) <= most
+
+    def test_a_batch_too_large_for_hubspot_is_halved_until_it_fits(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        hubspot.load({"batch_maximum": 25})
+        assert run(people(100)).outcomes == {"changed": 100}
+
+    def test_everybody_refused_alike_stops_the_run(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.load({"brands": [0, 77]})
+        done = run(people(1000), lambda calls: UnsubscribeAll(calls, business_unit_id=999), batch_size=20)
+        assert isinstance(done.error, ValidationError)
+        assert "refused all 20" in str(done.error)
+        assert len(hubspot.requests) == 39  # one batch halved to its rows, and no second batch
+
+    def test_a_message_of_hubspots_with_an_address_goes_to_the_dead_letters_only(self, run: Run) -> None:
+        done = run(["rejected@hubspot-rejects.example", *people(2)])
+        assert "rejected@" in done.letters[0]["message"]
+        assert "@" not in str(done.summary)
+
+
+class TestWhatAnswersLeaveOpen:
+    def test_who_is_missing_in_a_200_and_was_written_is_confirmed_by_reading_back(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        hubspot.fault("fields", missing=["results"], match={"endpoint": "batch_unsubscribe_all"})
+        assert run(people(5)).outcomes == {"changed": 5}
+        assert len(hubspot.requests) == 2
+
+    def test_who_is_missing_and_was_not_written_is_unconfirmed(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.load({"missing": {"addresses": ["person-3@example.com"], "applied": False}})
+        done = run(people(5))
+        assert done.outcomes == {"changed": 4, "unconfirmed": 1}
+        assert done.of("unconfirmed") == {"person-3@example.com": "NOT_IN_ANSWER"}
+
+    def test_an_operation_that_is_pending_is_unconfirmed_until_it_is_seen(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        done = run(people(3))
+        assert done.outcomes == {"unconfirmed": 3}
+        assert set(done.of("unconfirmed").values()) == {"OPERATION_PENDING"}
+        hubspot.advance(61)
+        assert run(people(3)).outcomes == {"changed": 3}
+
+    def test_an_operation_that_is_canceled_is_rejected(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.load({"operations": {"outcomes": {"*": "CANCELED"}}})
+        done = run(people(3))
+        assert done.outcomes == {"rejected": 3}
+        assert not hubspot.is_opted_out("person-0@example.com")
+
+    def test_a_status_nobody_knows_is_not_taken_for_success_but_read_back(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        answer = {"status": "FINISHED", "results": [], "startedAt": None, "completedAt": None}
+        hubspot.fault("answer", json=answer, match={"endpoint": "batch_unsubscribe_all"})
+        done = run(people(3))
+        assert sum(done.outcomes.values()) == 3
+        assert "changed" not in done.outcomes
+
+    def test_empty_results_of_a_200_are_no_success(self, hubspot: Simulator, run: Run) -> None:
+        answer = {"status": "COMPLETE", "results": [], "numErrors": 0}
+        hubspot.fault("answer", json=answer, times=1)
+        assert run(people(3)).outcomes == {"unconfirmed": 3}
+
+    def test_an_answer_lost_after_the_write_is_asked_for_again(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.fault("drop", applied=True)
+        assert run(people(3)).outcomes == {"unchanged": 3}
+        assert len(hubspot.requests) == 2
+
+
+class TestWithoutBatchScopes:
+    def test_single_calls_are_made_and_it_is_said_once(
+        self, hubspot: Simulator, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            done = run([*people(30), "rejected@hubspot-rejects.example"], token="starter", batch_size=10)
+        assert done.outcomes == {"changed": 30, "rejected": 1}
+        told = [record for record in caplog.records if "one call per subscriber" in record.getMessage()]
+        assert len(told) == 1
+        assert "Marketing Hub Enterprise" in told[0].getMessage()
+
+    def test_a_status_is_set_by_single_calls(self, hubspot: Simulator, run: Run) -> None:
+        assert run(people(3), set_status(hubspot, "SUBSCRIBED"), token="starter").outcomes == {"changed": 3}
+
+    def test_a_token_that_may_only_read_fails_clearly(self, run: Run) -> None:
+        done = run(people(3), token="read_only")
+        assert "communication_preferences.write" in str(done.error)
+
+
+class TestNobodyIsSubscribedByAccident:
+    def test_whoever_unsubscribed_is_left_alone(self, hubspot: Simulator, run: Run) -> None:
+        number = hubspot.subscription_ids[0]
+        run(people(2), set_status(hubspot, "UNSUBSCRIBED"))
+        done = run(people(5), set_status(hubspot, "SUBSCRIBED"))
+        assert done.outcomes == {"changed": 3, "rejected": 2}
+        assert set(done.of("rejected").values()) == {"RESUBSCRIBE_NOT_ALLOWED"}
+        assert hubspot.status_of("person-0@example.com", number) == "UNSUBSCRIBED"
+        assert hubspot.status_of("person-4@example.com", number) == "SUBSCRIBED"
+
+    def test_nor_is_anybody_who_opted_out_of_everything(self, hubspot: Simulator, run: Run) -> None:
+        run(people(2))
+        assert run(people(2), set_status(hubspot, "SUBSCRIBED")).outcomes == {"rejected": 2}
+        assert run(people(2), set_status(hubspot, "NOT_SPECIFIED")).outcomes == {"rejected": 2}
+
+    def test_with_permission_and_a_legal_basis_it_is_done_without_looking(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        run(people(2), set_status(hubspot, "UNSUBSCRIBED"))
+        before = len(hubspot.requests)
+        write = set_status(hubspot, "SUBSCRIBED", allow_resubscribe=True, legal_basis="CONSENT_WITH_NOTICE")
+        assert run(people(2), write).outcomes == {"changed": 2}
+        assert len(hubspot.requests) == before + 1
+
+    def test_permission_without_a_legal_basis_is_refused_before_any_request(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        done = run(people(2), set_status(hubspot, "SUBSCRIBED", allow_resubscribe=True))
+        assert "legal_basis" in str(done.error)
+        assert hubspot.requests == []
+
+    def test_whoever_has_the_status_already_is_not_written(self, hubspot: Simulator, run: Run) -> None:
+        run(people(2), set_status(hubspot, "SUBSCRIBED"))
+        before = len(hubspot.requests)
+        assert run(people(2), set_status(hubspot, "SUBSCRIBED")).outcomes == {"unchanged": 2}
+        assert len(hubspot.requests) == before + 1
+
+    def test_whose_status_hubspot_does_not_tell_is_not_written(self, hubspot: Simulator, run: Run) -> None:
+        answer: dict[str, Any] = {"status": "COMPLETE", "results": []}
+        hubspot.fault("answer", json=answer, times=1)
+        done = run(people(2), set_status(hubspot, "SUBSCRIBED"))
+        assert done.outcomes == {"unconfirmed": 2}
+        assert hubspot.status_of("person-0@example.com", hubspot.subscription_ids[0]) == "NOT_SPECIFIED"
+
+
+class TestWhatNoRowIsToBlameFor:
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            ({"kind": "status", "status": 503}, ServerError),
+            ({"kind": "daily"}, DailyLimitError),
+            ({"kind": "status", "status": 401}, AuthenticationError),
+        ],
+    )
+    def test_stops_the_run_and_what_was_done_stays_in_the_report(
+        self, hubspot: Simulator, run: Run, fault: dict[str, Any], error: type[Exception]
+    ) -> None:
+        kind = fault.pop("kind")
+        hubspot.fault(kind, match={"body_contains": "person-250@"}, times=None, **fault)
+        done = run(people(500))
+        assert isinstance(done.error, error)
+        assert done.outcomes["changed"] >= 200
+        assert "@" not in str(done.error)
+
+    def test_a_429_is_waited_for(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.fault("burst", retry_after=0.05)
+        assert run(people(3)).outcomes == {"changed": 3}
+
+    @pytest.mark.parametrize("argument", ["batch_size", "concurrency"])
+    @pytest.mark.parametrize("value", [0, -1, True, 1.5])
+    def test_a_batch_size_that_cannot_be_is_refused(self, run: Run, argument: str, value: Any) -> None:
+        with pytest.raises(ValidationError, match=argument):
+            run(people(1), **{argument: value})
+
+
+def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
+    report = Report()
+    row = next(iter(read_rows(["a@example.com"])))
+    report.rows_read = 2
+    report.add(Outcome(row, "changed"))
+    with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):
+        report.check()

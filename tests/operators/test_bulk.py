@@ -1,0 +1,269 @@
+"""Many subscribers: where they come from, what is told of them, when the task fails."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+
+from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
+from airflow_provider_hubprefs.operators.bulk import (
+    HubPrefsBatchSetStatusOperator,
+    HubPrefsBatchUnsubscribeOperator,
+)
+from airflow_provider_hubprefs.simulator import Simulator
+
+pytestmark = pytest.mark.usefixtures("hubprefs_default")
+Context = Any
+REJECTED = "rejected@hubspot-rejects.example"
+KEYS = {
+    "read",
+    "changed",
+    "unchanged",
+    "rejected",
+    "invalid",
+    "duplicate",
+    "unconfirmed",
+    "reasons",
+    "last_confirmed_row",
+    "operations",
+    "duration_seconds",
+    "requests",
+    "retries",
+    "throttled",
+    "waited_for_budget_seconds",
+    "dead_letters",
+    "report",
+}
+
+
+def opt_out(context: Context, **arguments: Any) -> dict[str, Any]:
+    return HubPrefsBatchUnsubscribeOperator(task_id="opt_out", **arguments).execute(context)
+
+
+def set_status(context: Context, **arguments: Any) -> dict[str, Any]:
+    return HubPrefsBatchSetStatusOperator(task_id="set_status", **arguments).execute(context)
+
+
+def outcomes(summary: dict[str, Any]) -> dict[str, int]:
+    names = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
+    return {name: summary[name] for name in names if summary[name]}
+
+
+class TestWhereSubscribersComeFrom:
+    @pytest.mark.parametrize(
+        "subscribers",
+        [
+            ["a@example.com", " B@example.com", "a@example.com"],
+            ("a@example.com", "b@example.com", "A@EXAMPLE.COM"),
+            [{"email": "a@example.com"}, {"email": "b@example.com"}, {"email": "a@example.com"}],
+        ],
+    )
+    def test_a_list(self, hubspot: Simulator, context: Context, subscribers: Any) -> None:
+        assert outcomes(opt_out(context, subscribers=subscribers)) == {"changed": 2, "duplicate": 1}
+        assert hubspot.is_opted_out("b@example.com")
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            (
+                "people.csv",
+                b'\xef\xbb\xbfName,E-Mail\r\n"Doe, Jane",A@example.com\r\nBob, b@example.com \r\n',
+            ),
+            ("people.csv", b"E-Mail;Name\na@example.com;Jane\nb@example.com;Bob\n"),
+            ("people.txt", b"a@example.com\n\nb@example.com\n"),
+            ("people.jsonl", b'{"E-Mail": "a@example.com"}\n{"E-Mail": "b@example.com", "age": 3}\n'),
+            ("people.csv.gz", gzip.compress(b"E-Mail\na@example.com\nb@example.com\n")),
+        ],
+    )
+    def test_a_file(
+        self, hubspot: Simulator, context: Context, tmp_path: Path, name: str, content: bytes
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        summary = opt_out(context, source=str(tmp_path / name), email_column="e-mail")
+        assert outcomes(summary) == {"changed": 2}
+        assert hubspot.is_opted_out("a@example.com")
+        assert hubspot.is_opted_out("b@example.com")
+
+    def test_an_object_in_a_store(self, hubspot: Simulator, context: Context) -> None:
+        attach("memory", fs=MemoryFileSystem())
+        path = ObjectStoragePath("memory://bucket/people.csv")
+        path.write_text("email\na@example.com\n")
+        assert outcomes(opt_out(context, source=path)) == {"changed": 1}
+        letters = ObjectStoragePath("memory://bucket/letters/today.jsonl")
+        summary = opt_out(
+            context, source=str(path), dead_letters=str(letters), report="memory://bucket/report.json"
+        )
+        assert outcomes(summary) == {"unchanged": 1}
+        assert letters.read_text() == ""
+        assert json.loads(ObjectStoragePath("memory://bucket/report.json").read_text()) == summary
+
+    def test_batches_are_as_large_as_asked(self, hubspot: Simulator, context: Context) -> None:
+        people = [f"p{number}@example.com" for number in range(25)]
+        assert opt_out(context, subscribers=people, batch_size=10)["requests"] == 3
+        assert len(hubspot.requests) == 3
+
+    @pytest.mark.parametrize(
+        ("content", "text"),
+        [
+            (None, "(?i)no such file|does not exist|not found|no file"),
+            (b"", "(?i)empty"),
+            (b"name,phone\nJane,1\n", "name"),
+        ],
+    )
+    def test_a_file_that_cannot_be_read_fails_the_task_and_nothing_is_sent(
+        self, hubspot: Simulator, context: Context, tmp_path: Path, content: bytes | None, text: str
+    ) -> None:
+        path = tmp_path / "people.csv"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(HubPrefsException, match=text) as raised:
+            opt_out(context, source=str(path))
+        assert hubspot.requests == []
+        assert "@" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("row", "why"), [(b"x" * 10_000_000, "long"), (b"jos\xe9@example.com", "encoding="), (b"", "")]
+    )
+    def test_a_row_that_cannot_be_read_does_not_stop_the_others(
+        self, hubspot: Simulator, context: Context, tmp_path: Path, row: bytes, why: str
+    ) -> None:
+        path, letters = tmp_path / "people.csv", tmp_path / "letters.jsonl"
+        path.write_bytes(b"email\na@example.com\n" + row + b"\nb@example.com\n")
+        summary = opt_out(context, source=str(path), dead_letters=str(letters), on_rejected="report")
+        assert outcomes(summary) == ({"changed": 2, "invalid": 1} if why else {"changed": 2})
+        assert why in letters.read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({}, "either subscribers or source, got neither"),
+            ({"subscribers": ["a@example.com"], "source": "x.csv"}, "either subscribers or source, got both"),
+            ({"subscribers": "a@example.com"}, "(?i)list"),
+            ({"subscribers": 7}, "cannot be of type int"),
+            (
+                {"subscribers": ["a@example.com"], "on_rejected": "ignore"},
+                "on_rejected: expected 'fail' or 'report'",
+            ),
+            (
+                {"source": "s4://bucket/people.csv"},
+                "(?i)s4.*: is the Airflow provider of that store installed",
+            ),
+            ({"subscribers": ["a@example.com"], "batch_size": 0}, "batch_size: expected a whole number"),
+        ],
+    )
+    def test_arguments_that_cannot_work_are_named(
+        self, hubspot: Simulator, context: Context, arguments: dict[str, Any], text: str
+    ) -> None:
+        with pytest.raises(HubPrefsException, match=text):
+            opt_out(context, **arguments)
+        assert hubspot.requests == []
+
+
+class TestWhatIsTold:
+    def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
+        people = ["a@example.com", "A@example.com", "nobody", REJECTED]
+        summary = opt_out(context, subscribers=people, on_rejected="report")
+        assert set(summary) == KEYS
+        assert summary["read"] == sum(outcomes(summary).values()) == 4
+        assert summary["reasons"] == {"invalid: INVALID_ADDRESS": 1, "rejected: VALIDATION_ERROR": 1}
+        assert "@" not in json.dumps(summary)
+
+    def test_dead_letters_say_which_row_and_why(self, context: Context, tmp_path: Path) -> None:
+        path = tmp_path / "new folder" / "letters.jsonl"
+        people = ["a@example.com", "nobody", REJECTED]
+        for _ in range(2):  # an older file is replaced
+            opt_out(context, subscribers=people, on_rejected="report", dead_letters=str(path))
+        letters = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [(one["row"], one["subscriber"], one["outcome"]) for one in letters] == [
+            (2, "nobody", "invalid"),
+            (3, REJECTED, "rejected"),
+        ]
+        assert all(one["message"] and one["category"] for one in letters)
+
+    def test_by_default_the_task_fails_when_all_other_rows_are_done(
+        self, hubspot: Simulator, context: Context, tmp_path: Path
+    ) -> None:
+        letters = str(tmp_path / "letters.jsonl")
+        with pytest.raises(HubPrefsException, match="of 2 rows, 1 rejected") as raised:
+            opt_out(context, subscribers=["a@example.com", REJECTED], dead_letters=letters)
+        assert letters in str(raised.value)
+        assert hubspot.is_opted_out("a@example.com")
+        assert context["ti"].pushed["return_value"]["changed"] == 1
+
+    def test_a_report_is_written_also_when_the_run_ends_early(
+        self, hubspot: Simulator, context: Context, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "report.json"
+        hubspot.fault("daily", match={"body_contains": "p150@"}, times=None)
+        people = [f"p{number}@example.com" for number in range(200)]
+        with pytest.raises(HubPrefsException, match="midnight in the account's time zone"):
+            opt_out(context, subscribers=people, report=str(path))
+        assert json.loads(path.read_text())["changed"] == 100
+
+    def test_429s_are_counted(self, hubspot: Simulator, context: Context) -> None:
+        hubspot.fault("burst", retry_after=0.01)
+        summary = opt_out(context, subscribers=["a@example.com"])
+        assert (summary["throttled"], summary["retries"], summary["requests"]) == (1, 1, 2)
+
+
+class TestSetStatus:
+    def test_sets_it_for_everybody_who_has_not_unsubscribed(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        number = hubspot.subscription_ids[0]
+        people = ["a@example.com", "b@example.com", "c@example.com"]
+        set_status(context, subscribers=people[:1], subscription_id=number, status="UNSUBSCRIBED")
+        summary = set_status(
+            context,
+            subscribers=people,
+            subscription_id=str(number),
+            status="SUBSCRIBED",
+            on_rejected="report",
+        )
+        assert outcomes(summary) == {"changed": 2, "rejected": 1}
+        assert summary["reasons"] == {"rejected: RESUBSCRIBE_NOT_ALLOWED": 1}
+        permitted = {"allow_resubscribe": "True", "legal_basis": "CONSENT_WITH_NOTICE"}
+        again = set_status(
+            context, subscribers=people, subscription_id=number, status="SUBSCRIBED", **permitted
+        )
+        assert outcomes(again) == {"changed": 1, "unchanged": 2}
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({"subscription_id": 404404}, "404404 is none of the portal's; active ones are: "),
+            ({"subscription_id": "news"}, "subscription_id: expected a whole number"),
+            ({"status": "GONE"}, "status: expected one of"),
+            ({"status": "SUBSCRIBED", "allow_resubscribe": True}, "legal_basis: expected one"),
+            ({"api_version": "v3"}, "v3 has no batch_set_statuses"),
+        ],
+    )
+    def test_what_cannot_work_is_said_before_anything_is_written(
+        self, hubspot: Simulator, context: Context, arguments: dict[str, Any], text: str
+    ) -> None:
+        given = {"subscription_id": hubspot.subscription_ids[0], "status": "UNSUBSCRIBED", **arguments}
+        with pytest.raises(HubPrefsFailException, match=text):
+            set_status(context, subscribers=["a@example.com"], **given)
+        assert all(request.method == "GET" for request in hubspot.requests)
+
+
+def test_nobody_listening_is_told_and_no_address_with_it(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    connection = {"conn_type": "hubprefs", "host": f"http://127.0.0.1:{port}", "password": "token"}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps({**connection, "extra": '{"retry_total": 0}'})
+    )
+    with pytest.raises(HubPrefsException, match="no connection to") as raised:
+        opt_out(context, subscribers=["a@example.com"])
+    assert "a@example" not in str(raised.value)
