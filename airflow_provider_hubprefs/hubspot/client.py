@@ -96,7 +96,6 @@ class Client:
         self.usage = Usage()
         self._usage_lock = threading.Lock()
         self._token_lock = threading.Lock()
-        self._refreshes = 0
         self._refresh_error: HubSpotError | None = None
         self._sleep = sleep
         self._session = _session(self.url, connections)
@@ -151,14 +150,12 @@ class Client:
         They share its failure, too: trying one after the other, the last of many would wait for hours. What
         failed is tried again together with the call it was for, which certainly was not sent.
         """
-        tried = self._refreshes
+        known = self._refresh_error
         with self._token_lock:
             if (token := self.auth.token()) is not None:
                 return token
-            if self._refresh_error is not None and self._refreshes != tried:
-                raise copy.copy(self._refresh_error)
-            self._refreshes += 1
-            self._refresh_error = None
+            if (failed := self._refresh_error) is not None and failed is not known:
+                raise copy.copy(failed)
             try:
                 self.auth.accept(self._paced(self.auth.refresh_call(), None))
             except HubSpotError as error:
