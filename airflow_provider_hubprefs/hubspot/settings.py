@@ -16,8 +16,8 @@ class Settings:
     """Times are in seconds, at most a day.
 
     :param connect_timeout: to reach HubSpot and agree on TLS.
-    :param read_timeout: between two pieces of an answer. HubSpot itself gives up after 100 s and says 524
-        (HubSpot's guide "Error handling"), so the default is a little above.
+    :param read_timeout: between two pieces of an answer, and for the whole of its body. HubSpot itself gives
+        up after 100 s and says 524 (HubSpot's guide "Error handling"), so the default is a little above.
     :param retry_total: no attempt of one call starts later than this after its first.
     :param migrating_max_wait: the longest ``Retry-After`` of a 477 (the account moves between data centres,
         up to 24 h) that is waited for; a longer one is an error at once.
