@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report import OutcomeName
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
     from airflow_provider_hubprefs.hubspot.models import Operation
 
 
@@ -31,7 +32,8 @@ def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeNam
         if (error := write.objection(actual)) is not None:
             raise error
     operation = client.send(write.write.single(subscriber))
-    raise_errors_of(operation)
+    if (failure := error_of(operation)) is not None:
+        raise failure
     answered = found_in(operation, asked=subscriber)[subscriber]
     if operation.complete and (verdict := write.verdict(answered)):
         return verdict, operation
@@ -40,11 +42,10 @@ def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeNam
     return ("changed" if seen else "unconfirmed"), operation
 
 
-def raise_errors_of(operation: Operation[Any]) -> None:
-    """A success is none where it carries errors or was canceled.
+def error_of(operation: Operation[Any]) -> HubSpotError | None:
+    """What speaks against calling an answer a success: it was canceled, or it carries errors.
 
-    :raises OperationCanceledError: HubSpot canceled it.
-    :raises ValidationError: HubSpot calls it complete, with errors.
+    :return: OperationCanceledError, ValidationError or None.
     """
     said = "; ".join(
         scrub(f"{error.category or 'no category'}: {error.message or 'no message'}")
@@ -52,8 +53,8 @@ def raise_errors_of(operation: Operation[Any]) -> None:
     )
     category = operation.errors[0].category if operation.errors else None
     if operation.canceled:
-        raise OperationCanceledError(
-            f"HubSpot canceled the operation: {said or 'it gave no reason'}", category=category
-        )
+        text = f"HubSpot canceled the operation: {said or 'it gave no reason'}"
+        return OperationCanceledError(text, category=category)
     if said:
-        raise ValidationError(f"HubSpot answered with errors inside a success: {said}", category=category)
+        return ValidationError(f"HubSpot answered with errors inside a success: {said}", category=category)
+    return None

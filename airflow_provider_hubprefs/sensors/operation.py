@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
-from airflow_provider_hubprefs.exceptions import airflow_errors
+from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
         if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:
             raise ValidationError(f"expect={self.expect!r}: expected a subscription_id with it, got none")
+        if self.subscription_id is not None:
+            whole_number("subscription_id", self.subscription_id)
 
     def _ask(self, subscriber: str) -> Operation[Any]:
         if self.subscription_id is None:
@@ -130,12 +132,14 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return self._hook.get_statuses(subscriber)
 
     def _judge(self, subscriber: str, operation: Operation[Any]) -> PokeReturnValue:
-        from airflow_provider_hubprefs.bulk.single import raise_errors_of
+        from airflow_provider_hubprefs.bulk.single import error_of
 
         result = self._result(subscriber, operation)
         if operation.canceled:
             if self.fail_on_canceled:
-                raise_errors_of(operation)
+                # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
+                error = error_of(operation)
+                raise HubPrefsFailException(str(error), error=error)
             return PokeReturnValue(is_done=True, xcom_value=result)
         seen = not self.expect or self.expect in {
             result["status"],
