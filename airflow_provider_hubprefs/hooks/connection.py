@@ -5,15 +5,17 @@ Apart from the hook, so that importing the hook costs nothing: HTTP libraries lo
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import fields as fields_of
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, SettingsError
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,28 +27,32 @@ if TYPE_CHECKING:
 
 CONN_TYPE = "hubprefs"
 _OAUTH_FIELDS = ("client_id", "client_secret", "refresh_token")
+_SETTINGS = tuple(field.name for field in fields_of(Settings))
 _log = logging.getLogger(__name__)
 
 
 def extra_fields(connection: Connection) -> dict[str, Any]:
     """Fields of the connection's extra that are set, also under the long names of older forms.
 
-    :raises SettingsError: the connection is of another type.
+    :raises SettingsError: the connection is of another type, or its extra is no JSON object.
     """
+    name = f"connection {connection.conn_id!r}"
     if connection.conn_type != CONN_TYPE:
         raise SettingsError(
-            f"connection {connection.conn_id!r}: expected the type {CONN_TYPE!r}, got {connection.conn_type!r}"
+            f"{name}: expected the type {CONN_TYPE!r}, got {connection.conn_type!r}; "
+            "change its type, or name another connection"
         )
+    given = {field: value for field, value in _extra(connection, name).items() if value not in (None, "")}
     prefix = f"extra__{CONN_TYPE}__"
-    given = {name.removeprefix(prefix): value for name, value in connection.extra_dejson.items()}
-    if unknown := sorted(set(given) - set(CONNECTION_FIELDS)):
+    long = {field.removeprefix(prefix): value for field, value in given.items() if field.startswith(prefix)}
+    short = {field: value for field, value in given.items() if not field.startswith(prefix)}
+    fields = {**long, **short}
+    known = dict.fromkeys((*CONNECTION_FIELDS, *_SETTINGS))
+    if unknown := sorted(set(fields) - set(known)):
         _log.warning(
-            "connection %r: nobody reads %s in its extra; known fields: %s",
-            connection.conn_id,
-            ", ".join(unknown),
-            ", ".join(CONNECTION_FIELDS),
+            "%s: nobody reads %s in its extra; known fields: %s", name, ", ".join(unknown), ", ".join(known)
         )
-    return {name: value for name, value in given.items() if value not in (None, "")}
+    return fields
 
 
 def client_from(
@@ -54,42 +60,62 @@ def client_from(
     fields: Mapping[str, Any],
     *,
     api_version: str | None,
+    settings: Mapping[str, float],
     mask: Callable[[str], None],
 ) -> Client:
     """Make the client of a connection.
 
-    :param fields: of its extra, with overrides.
+    :param fields: of its extra.
     :param api_version: overrides the connection's.
+    :param settings: override the connection's, which must be right all the same.
     :param mask: told of every secret, to have it masked in logs.
-    :raises SettingsError: something cannot work; the text names it.
+    :raises SettingsError: something cannot work; the text names the connection and it.
     """
-    return Client(
-        _auth(connection, fields, mask),
-        version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
-        host=_host(connection),
-        settings=_settings(fields),
-    )
+    try:
+        return Client(
+            _auth(connection, fields, mask),
+            version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
+            host=_host(connection),
+            settings=_settings(fields, settings),
+        )
+    except SettingsError as error:
+        raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
 
 
 def brand(value: object) -> int | None:
-    """``businessUnitId`` from a form, a URI or a template.
+    """``businessUnitId`` from an argument, a form, a URI or a template.
 
-    :raises SettingsError: no whole number.
+    :raises SettingsError: no whole number of at least 0.
     """
     if value is None or value == "":
         return None
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(
+            f"business_unit_id: expected a brand's whole number (0 is the account's own), got {value!r}"
+        )
+    return int(text)
+
+
+def _extra(connection: Connection, name: str) -> dict[str, Any]:
+    """The extra as a mapping. Airflow takes one that is no JSON for an empty one: a brand would be forgotten."""
     try:
-        return int(str(value))
+        is_object = isinstance(json.loads(connection.extra or "{}"), dict)
     except ValueError:
-        raise SettingsError(f"business_unit_id: expected a whole number, got {value!r}") from None
+        is_object = False
+    if not is_object:
+        raise SettingsError(f"{name}: expected a JSON object in its extra, such as {{}}; got something else")
+    extra: dict[str, Any] = connection.extra_dejson
+    return extra
 
 
 def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str], None]) -> Auth:
     token = connection.password
+    for secret in (token, fields.get("client_secret"), fields.get("refresh_token")):
+        if secret:
+            mask(str(secret))
     given = [name for name in _OAUTH_FIELDS if fields.get(name)]
     if given == list(_OAUTH_FIELDS) and not token:
-        mask(str(fields["client_secret"]))
-        mask(str(fields["refresh_token"]))
         return OAuthRefresh(
             client_id=str(fields["client_id"]),
             client_secret=str(fields["client_secret"]),
@@ -97,71 +123,101 @@ def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str
             version=str(fields.get("oauth_version") or DEFAULT_VERSION),
             on_token=mask,
         )
-    if given or not token:
-        got = ", ".join([*(["a token"] if token else []), *given]) or "neither"
+    if token and not given:
+        return StaticToken(token)
+    got = [
+        *(["a token"] if token else []),
+        *given,
+        *(["a login, which is not read"] if connection.login else []),
+    ]
+    raise SettingsError(
+        f"expected either a token in the password field or all of {', '.join(_OAUTH_FIELDS)} in the extra; "
+        f"got {', '.join(got) or 'neither'}"
+    )
+
+
+def _host(connection: Connection) -> str:
+    """Scheme, host and port, from wherever the connection's form, JSON or URI put them.
+
+    A URI's parser takes the port and an IPv6 address's brackets off, and leaves the scheme before the host
+    (``hubprefs://http://...``) or in ``schema`` (``hubprefs://.../http``).
+    """
+    if connection.schema and connection.schema.lower() not in {"http", "https"}:
         raise SettingsError(
-            f"connection {connection.conn_id!r}: expected either a token in the password field or "
-            f"all of {', '.join(_OAUTH_FIELDS)} in the extra; got {got}"
+            "schema (what stands behind the host in a URI): expected https or nothing, got something else; "
+            "the API's path is not part of a connection"
         )
-    mask(token)
-    return StaticToken(token)
+    scheme, _, host = (connection.host or DEFAULT_HOST).strip().rstrip("/").rpartition("://")
+    if host == "::1":
+        host = "[::1]"
+    if connection.port and ":" not in host.rpartition("]")[2]:
+        host = f"{host}:{connection.port}"
+    return f"{scheme or connection.schema or 'https'}://{host}"
 
 
-def _host(connection: Connection) -> str | None:
-    """Scheme, host and port, from wherever the connection's form or URI put them."""
-    host = connection.host
-    if not host:
-        return None
-    if "://" not in host and connection.schema:
-        host = f"{connection.schema}://{host}"
-    has_port = ":" in host.partition("://")[2].rpartition("]")[2] if "://" in host else ":" in host
-    return f"{host}:{connection.port}" if connection.port and not has_port else host
+def _settings(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+    if unknown := sorted(set(overrides) - set(_SETTINGS)):
+        raise SettingsError(f"settings: expected some of {', '.join(_SETTINGS)}; got {', '.join(unknown)}")
+    return replace(Settings(**_numbers(fields)), **_numbers(overrides))
 
 
-def _settings(fields: Mapping[str, Any]) -> Settings:
-    values: dict[str, Any] = {}
-    for field in fields_of(Settings):
-        if field.name in fields:
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the values; a form or a URI may give them as text."""
+    numbers: dict[str, Any] = {}
+    for name in _SETTINGS:
+        if name in values:
+            value = values[name]
             try:
-                values[field.name] = float(fields[field.name])
+                number = float("" if isinstance(value, bool) else value)
             except (TypeError, ValueError):
-                raise SettingsError(f"{field.name}: expected a number, got {fields[field.name]!r}") from None
-    return Settings(**values)
+                raise SettingsError(f"{name}: expected a number, got {value!r}") from None
+            numbers[name] = int(number) if number.is_integer() else number
+    return numbers
 
 
-def describe_access(client: Client) -> str:
+def describe_access(client: Client, *, business_unit_id: int | None) -> str:
     """Read the definitions and what HubSpot says of the token; write nothing.
 
     :param client: of the connection under test.
-    :return: portal, kind of token, missing scopes, budget left; no secret.
+    :param business_unit_id: of that connection.
+    :return: portal, brand, kind of token, missing scopes, budget left; no secret.
     :raises HubSpotError: the portal does not answer, or not to this token.
     """
-    definitions = client.send(client.calls.get_definitions()).results
+    calls = client.calls
+    definitions = client.send(calls.get_definitions()).results
     active = sum(definition.is_active is not False for definition in definitions)
     portal, kind, scopes = _token(client)
+    like = "" if calls.version == calls.contract else f", taken to be like {calls.contract}"
+    of_brand = "" if business_unit_id is None else f" Brand: {business_unit_id}."
     return " ".join(
         [
-            f"Reached {f'portal {portal}' if portal else 'the portal'} with the API {client.calls.version}:",
-            f"{len(definitions)} subscription types, {active} active.",
+            f"Reached {f'portal {portal}' if portal else 'the portal'} with the API {calls.version}{like}:",
+            f"{len(definitions)} subscription types, {active} active.{of_brand}",
             f"Token: {kind}.",
-            _missing_scopes(client.calls.contract, scopes),
+            _missing_scopes(calls.contract, scopes),
             _budget(client),
         ]
     )
 
 
 def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
-    """Portal, kind and scopes. HubSpot tells them of private apps and OAuth apps; a service key keeps quiet."""
-    if isinstance(client.auth, OAuthRefresh):
-        return client.auth.hub_id, client.auth.kind, client.auth.scopes
-    token = client.auth.token()
-    if token is None:  # pragma: no cover - a static token always is there
-        return None, client.auth.kind, None
+    """Portal, kind and scopes, as far as HubSpot tells.
+
+    To a client a service key looks like a private app's token (facts/hubspot.md, authentication). What answers
+    but is not known as either may be an OAuth access token, which has no daily figures; it ends within the hour.
+    """
+    auth = client.auth
+    if isinstance(auth, OAuthRefresh):
+        return auth.hub_id, auth.kind, auth.scopes
     try:
-        info = client.send(token_info_call(token))
+        info = client.send(token_info_call(auth.token() or ""))
+    except NotFoundError:
+        if client.pacer.budget.daily is None:
+            return None, "perhaps an OAuth access token, which ends soon; give the OAuth fields instead", None
+        return None, "service key", None
     except HubSpotError:
-        return None, client.auth.kind, None
-    return info.hub_id, "private app", info.scopes
+        return None, auth.kind, None
+    return info.hub_id, auth.kind, info.scopes
 
 
 def _missing_scopes(contract: str, scopes: Iterable[str] | None) -> str:

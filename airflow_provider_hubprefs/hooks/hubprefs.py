@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
-_QUICK = {"connect_timeout": 5, "read_timeout": 20, "retry_total": 5}
-"""Settings of a connection test: somebody is looking at a button."""
+_QUICK = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "migrating_max_wait": 0}
+"""Settings of a connection test: somebody is looking at a button, and Airflow gives up on it after a minute."""
 
 
 class HubPrefsHook(BaseHook):
@@ -85,10 +85,7 @@ class HubPrefsHook(BaseHook):
 
         :raises SettingsError: something in the connection cannot work; the text names it.
         """
-        from airflow_provider_hubprefs.hooks.connection import client_from
-
-        fields = {**self._fields, **self._settings}
-        return client_from(self.connection, fields, api_version=self._api_version, mask=mask_secret)
+        return self._make_client({})
 
     @cached_property
     def business_unit_id(self) -> int | None:
@@ -246,18 +243,18 @@ class HubPrefsHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Tell what the connection can do. Reads only, is quick, and shows no secret.
 
-        :return: whether the portal answers, and: portal, kind of token, missing scopes, budget left.
+        It makes a client of its own, with shorter time-outs: who uses the hook meanwhile notices nothing.
+
+        :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
         """
         from airflow_provider_hubprefs.hooks.connection import describe_access
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
-        self._settings = {**_QUICK, **self._settings}
         try:
-            return True, describe_access(self.client)
+            with self._make_client(_QUICK) as client:
+                return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             return False, str(error)
-        finally:
-            self.close()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -267,17 +264,16 @@ class HubPrefsHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Extra fields of that form."""
-        from wtforms import IntegerField, PasswordField, StringField  # type: ignore[import-untyped]
+        from wtforms import PasswordField, StringField  # type: ignore[import-untyped]
 
-        def widget(field: Mapping[str, Any]) -> Any:
-            schema = field["schema"]
-            if schema.get("format") == "password":
-                kind = PasswordField
-            else:
-                kind = StringField if "string" in schema["type"] else IntegerField
-            return kind(field["label"], description=field["description"], default=schema.get("default"))
-
-        return {name: widget(field) for name, field in CONNECTION_FIELDS.items()}
+        # Text for numbers, too: WTForms' number fields refuse to stay empty.
+        kinds = {True: PasswordField, False: StringField}
+        return {
+            name: kinds[field["schema"].get("format") == "password"](
+                field["label"], description=field["description"], default=field["schema"].get("default")
+            )
+            for name, field in CONNECTION_FIELDS.items()
+        }
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
@@ -285,8 +281,21 @@ class HubPrefsHook(BaseHook):
 
         return extra_fields(self.connection)
 
+    def _make_client(self, defaults: Mapping[str, float]) -> Client:
+        from airflow_provider_hubprefs.hooks.connection import client_from
+
+        return client_from(
+            self.connection,
+            self._fields,
+            api_version=self._api_version,
+            settings={**defaults, **self._settings},
+            mask=mask_secret,
+        )
+
     def _brand(self, business_unit_id: int | None) -> int | None:
-        return self.business_unit_id if business_unit_id is None else business_unit_id
+        from airflow_provider_hubprefs.hooks.connection import brand
+
+        return self.business_unit_id if business_unit_id is None else brand(business_unit_id)
 
     def _send(self, call: Call[T]) -> T:
         return self.client.send(call)

@@ -1,0 +1,294 @@
+"""The hook against the local HubSpot: every method in every version, brands, OAuth, use in a task."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+from airflow.providers.common.compat.sdk import redact
+
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.errors import (
+    SettingsError,
+    UnsupportedCallError,
+    ValidationError,
+)
+from airflow_provider_hubprefs.hubspot.models import StatusChange
+from airflow_provider_hubprefs.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NEWSLETTER = 348211907
+JANE, BOB = "jane@example.com", "bob@example.com"
+PORTAL = {"subscribers": {JANE: {"statuses": {str(NEWSLETTER): "SUBSCRIBED"}}}}
+
+DATED = ("v4", "2025-09", "2026-03", "2026-09")
+VERSIONS = ("v3", *DATED)
+
+# method -> what is called, what of the answer shows that it did its work, the versions that have it
+METHODS: Mapping[str, tuple[Callable[[HubPrefsHook], Any], Callable[[Any], Any], Any, tuple[str, ...]]] = {
+    "get_definitions": (
+        lambda hook: hook.get_definitions(),
+        lambda answer: NEWSLETTER in {definition.id for definition in answer.results},
+        True,
+        VERSIONS,
+    ),
+    "generate_links": (
+        lambda hook: hook.generate_links(JANE, subscription_id=NEWSLETTER, language="de"),
+        lambda answer: (answer.subscriber, answer.unsubscribe_single_url is not None),
+        (JANE, True),
+        DATED,
+    ),
+    "get_statuses": (
+        lambda hook: hook.get_statuses(JANE),
+        lambda answer: {row.subscription_id: row.status for row in answer.results}[NEWSLETTER],
+        "SUBSCRIBED",
+        VERSIONS,
+    ),
+    "set_status": (
+        lambda hook: hook.set_status(JANE, NEWSLETTER, "UNSUBSCRIBED"),
+        lambda answer: [(row.subscription_id, row.status) for row in answer.results],
+        [(NEWSLETTER, "UNSUBSCRIBED")],
+        VERSIONS,
+    ),
+    "get_unsubscribe_all": (
+        lambda hook: hook.get_unsubscribe_all(JANE),
+        lambda answer: answer.results,
+        [],
+        DATED,
+    ),
+    "unsubscribe_all": (
+        lambda hook: hook.unsubscribe_all(JANE),
+        lambda answer: {row.status for row in answer.results},
+        {"UNSUBSCRIBED"},
+        DATED,
+    ),
+    "batch_get_statuses": (
+        lambda hook: hook.batch_get_statuses([JANE, BOB]),
+        lambda answer: {row.subscriber for row in answer.results},
+        {JANE, BOB},
+        DATED,
+    ),
+    "batch_set_statuses": (
+        lambda hook: hook.batch_set_statuses(
+            [StatusChange(subscriber=BOB, subscription_id=NEWSLETTER, status="UNSUBSCRIBED")]
+        ),
+        lambda answer: [(row.subscriber, row.status) for row in answer.results],
+        [(BOB, "UNSUBSCRIBED")],
+        DATED,
+    ),
+    "batch_unsubscribe_all": (
+        lambda hook: hook.batch_unsubscribe_all([JANE, BOB]),
+        lambda answer: {row.subscriber for row in answer.results},
+        {JANE, BOB},
+        DATED,
+    ),
+    "batch_get_unsubscribe_all": (
+        lambda hook: hook.batch_get_unsubscribe_all([JANE, BOB]),
+        lambda answer: {row.subscriber: row.opted_out for row in answer.results},
+        {JANE: False, BOB: False},
+        DATED,
+    ),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_works_in_every_version_that_has_it_and_says_which_do(
+    hubspot: Simulator, hubprefs_default: str, name: str, version: str
+) -> None:
+    hubspot.load(PORTAL)
+    call, seen, expected, versions = METHODS[name]
+    hook = HubPrefsHook(hubprefs_default, version)
+    if version in versions:
+        assert seen(call(hook)) == expected
+        assert [(request.version, request.status // 100) for request in hubspot.requests] == [(version, 2)]
+    else:
+        with pytest.raises(UnsupportedCallError, match=f"v3 has no {name}.*{', '.join(versions)}"):
+            call(hook)
+        assert hubspot.requests == []
+
+
+def test_what_methods_write_is_what_the_portal_has_afterwards(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hook = HubPrefsHook()
+    hook.set_status(
+        JANE,
+        NEWSLETTER,
+        "SUBSCRIBED",
+        legal_basis="CONSENT_WITH_NOTICE",
+        legal_basis_explanation="asked for it",
+    )
+    hook.unsubscribe_all(BOB)
+    assert hubspot.status_of(JANE, NEWSLETTER) == "SUBSCRIBED"
+    assert hubspot.is_opted_out(BOB)
+    assert not hubspot.is_opted_out(JANE)
+
+
+def test_every_endpoint_has_a_method_of_its_name() -> None:
+    from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
+
+    named = {name for endpoints in ENDPOINTS.values() for name in endpoints}
+    assert named - {"subscribe", "unsubscribe"} == set(METHODS)  # v3's two are set_status
+    assert all(callable(getattr(HubPrefsHook, name)) for name in METHODS)
+
+
+# -- brands -------------------------------------------------------------------------------------------------
+
+BRAND = 77
+BRANDED: Mapping[str, Callable[..., Any]] = {
+    "get_definitions": lambda hook, **brand: hook.get_definitions(**brand),
+    "generate_links": lambda hook, **brand: hook.generate_links(JANE, **brand),
+    "get_statuses": lambda hook, **brand: hook.get_statuses(JANE, **brand),
+    "get_unsubscribe_all": lambda hook, **brand: hook.get_unsubscribe_all(JANE, **brand),
+    "unsubscribe_all": lambda hook, **brand: hook.unsubscribe_all(JANE, **brand),
+    "batch_get_statuses": lambda hook, **brand: hook.batch_get_statuses([JANE], **brand),
+    "batch_unsubscribe_all": lambda hook, **brand: hook.batch_unsubscribe_all([JANE], **brand),
+    "batch_get_unsubscribe_all": lambda hook, **brand: hook.batch_get_unsubscribe_all([JANE], **brand),
+}
+
+
+def asked_brands(hubspot: Simulator) -> list[str | None]:
+    return [parse_qs(request.query).get("businessUnitId", [None])[0] for request in hubspot.requests]
+
+
+@pytest.mark.parametrize("name", BRANDED)
+def test_the_brand_comes_from_the_call_then_the_hook_then_the_connection(
+    hubspot: Simulator, connect: Callable[..., None], name: str
+) -> None:
+    hubspot.load({"brands": [BRAND, 78, 79]})
+    connect(host=hubspot.url, password=hubspot.token, extra={"business_unit_id": BRAND})
+    BRANDED[name](HubPrefsHook(business_unit_id="78"), business_unit_id=79)
+    BRANDED[name](HubPrefsHook(business_unit_id="78"))
+    BRANDED[name](HubPrefsHook())
+    assert asked_brands(hubspot) == ["79", "78", str(BRAND)]
+
+
+@pytest.mark.parametrize("brand", [0, "0"])
+def test_brand_0_is_the_account_s_own_and_not_none(
+    hubspot: Simulator, connect: Callable[..., None], brand: int | str
+) -> None:
+    hubspot.load({"brands": [BRAND]})
+    connect(host=hubspot.url, password=hubspot.token, extra={"business_unit_id": brand})
+    HubPrefsHook().unsubscribe_all(JANE)
+    assert asked_brands(hubspot) == ["0"]
+
+
+def test_without_a_brand_anywhere_none_is_sent(hubspot: Simulator, hubprefs_default: str) -> None:
+    HubPrefsHook().unsubscribe_all(JANE)
+    HubPrefsHook(business_unit_id="").unsubscribe_all(JANE)
+    assert asked_brands(hubspot) == [None, None]
+
+
+@pytest.mark.parametrize("brand", ["brand 7", "7.5", -7, True, "1_000"])
+def test_a_brand_that_is_no_whole_number_is_refused_before_any_request(
+    hubspot: Simulator, hubprefs_default: str, brand: Any
+) -> None:
+    expected = f"business_unit_id: expected a brand's whole number .*got {brand!r}"
+    with pytest.raises(SettingsError, match=expected):
+        HubPrefsHook(business_unit_id=brand).unsubscribe_all(JANE)
+    with pytest.raises(SettingsError, match=expected):
+        HubPrefsHook().unsubscribe_all(JANE, business_unit_id=brand)
+    assert hubspot.requests == []
+
+
+# -- the client ---------------------------------------------------------------------------------------------
+
+
+def test_the_hook_makes_one_client_and_can_be_used_again_after_it_was_closed(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hook = HubPrefsHook()
+    hook.close()
+    assert hook.get_conn() is hook.client
+    hook.get_definitions()
+    hook.close()
+    hook.get_definitions()
+    assert len(hubspot.requests) == 2
+
+
+def test_settings_of_the_hook_override_the_connection_s(
+    hubspot: Simulator, connect: Callable[..., None]
+) -> None:
+    connect(host=hubspot.url, password="pat-1", extra={"read_timeout": 50, "retry_total": 60})
+    settings = HubPrefsHook(settings={"read_timeout": 7}).client.settings
+    assert (settings.read_timeout, settings.retry_total, settings.connect_timeout) == (7, 60, 10)
+
+
+def test_a_setting_that_does_not_exist_is_refused(hubprefs_default: str) -> None:
+    with pytest.raises(SettingsError, match=r"settings: expected some of connect_timeout.*; got read_timeot"):
+        _ = HubPrefsHook(settings={"read_timeot": 7}).client
+
+
+@pytest.mark.parametrize(
+    ("subscription_id", "says"), [(1, "348211907"), (348211919, "348211919")], ids=["unknown", "inactive"]
+)
+def test_a_subscription_nobody_can_have_is_told_with_those_one_can_have(
+    hubspot: Simulator, hubprefs_default: str, subscription_id: int, says: str
+) -> None:
+    HubPrefsHook().check_subscription(NEWSLETTER)
+    with pytest.raises(ValidationError, match=says):
+        HubPrefsHook().check_subscription(subscription_id)
+
+
+def test_a_token_that_may_not_list_subscriptions_is_not_asked_to(
+    hubspot: Simulator, connect: Callable[..., None]
+) -> None:
+    hubspot.load({"tokens": {"batches": {"scopes": ["communication_preferences.statuses.batch.write"]}}})
+    connect(host=hubspot.url, password=hubspot.tokens["batches"])
+    HubPrefsHook().check_subscription(1)
+
+
+# -- OAuth, secrets -----------------------------------------------------------------------------------------
+
+
+def test_an_oauth_app_gets_its_tokens_by_itself_and_none_of_them_is_ever_shown(
+    connect: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    oauth = {
+        "client_id": "client-of-a-test",
+        "client_secret": "secret-of-a-test",
+        "refresh_token": "refresh-of-a-test",
+    }
+    # A seed of its own makes tokens that no other test has had masked.
+    with Simulator(portal={"oauth": {**oauth, "rotate": True, "expires_in": 1800}}, seed=90210) as hubspot:
+        connect(host=hubspot.url, extra=oauth)
+        hook = HubPrefsHook(settings={"retry_first_wait": 0.01, "retry_max_wait": 0.01})
+        hubspot.fault("status", status=503)
+        hook.get_definitions()
+        hubspot.advance(3600)  # HubSpot's clock alone: the token ends before the client expects it
+        hook.get_definitions()
+        fresh = [token for name, token in hubspot.tokens.items() if name.startswith("oauth-")]
+        secrets = [*fresh, *hubspot.state.tokens.refresh_tokens, *oauth.values()]
+        told = [request.status for request in hubspot.requests if request.endpoint == "definitions"]
+
+    assert told[-2:] == [401, 200]
+    assert len(fresh) == 2
+    assert oauth["refresh_token"] not in hubspot.state.tokens.refresh_tokens
+    assert "attempt 1" in caplog.text
+    for secret in secrets:
+        assert secret not in caplog.text
+        assert secret not in repr(vars(hook.client))
+        if secret != oauth["client_id"]:  # an identifier, which HubSpot shows in links
+            assert redact(f"log line with {secret} in it") == "log line with *** in it"
+
+
+def test_a_static_token_is_masked_also_where_the_connection_is_wrong(connect: Callable[..., None]) -> None:
+    connect(password="pat-wrong-1234", extra={"client_id": "abc"})
+    with pytest.raises(SettingsError):
+        _ = HubPrefsHook().client
+    assert redact("Bearer pat-wrong-1234") == "Bearer ***"
+
+
+# -- in Airflow ---------------------------------------------------------------------------------------------
+
+
+def test_it_works_in_a_task(run_dag: Callable[..., Any], hubspot: Simulator) -> None:
+    run = run_dag("hubprefs_hook_in_task")
+    assert run.tasks == {"count_subscriptions": "success"}
+    assert run.xcom("count_subscriptions") == len(hubspot.subscription_ids) + 1  # one is archived

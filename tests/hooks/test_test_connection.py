@@ -1,0 +1,285 @@
+"""The button "Test": what it tells, that it only reads, that it is quick, that Airflow can press it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_hubprefs.simulator import Simulator
+
+READ = "communication_preferences.read"
+WRITE = "communication_preferences.write"
+BATCH_READ = "communication_preferences.statuses.batch.read"
+BATCH_WRITE = "communication_preferences.statuses.batch.write"
+SLOW = {"retry_first_wait": 60, "retry_total": 3600, "migrating_max_wait": 3600}
+"""Settings of a connection with which one failure would keep somebody waiting for half a minute or more."""
+
+
+def endpoints(hubspot: Simulator) -> list[str]:
+    return [request.endpoint for request in hubspot.requests]
+
+
+def test_it_tells_portal_kind_of_token_scopes_and_budget(hubspot: Simulator, hubprefs_default: str) -> None:
+    assert HubPrefsHook().test_connection() == (
+        True,
+        "Reached portal 48120091 with the API 2026-09: 7 subscription types, 6 active. "
+        "Token: private app or service key. Scopes: all there. "
+        "Budget: 190 requests per 10 s, 999999 of 1000000 left today.",
+    )
+
+
+def test_it_only_reads(hubspot: Simulator, hubprefs_default: str) -> None:
+    HubPrefsHook().test_connection()
+    assert [(request.endpoint, request.method) for request in hubspot.requests] == [
+        ("definitions", "GET"),
+        ("token_info", "POST"),  # HubSpot's way to ask what a token may do
+    ]
+
+
+@pytest.mark.parametrize("version", ["v3", "v4", "2025-09", "2026-03", "2026-09"])
+def test_it_works_in_every_version(hubspot: Simulator, hubprefs_default: str, version: str) -> None:
+    tested, said = HubPrefsHook(api_version=version).test_connection()
+    assert tested
+    assert f"with the API {version}: 7 subscription types" in said
+    assert "Scopes: all there." in said
+
+
+@pytest.mark.filterwarnings("ignore::airflow_provider_hubprefs.hubspot.endpoints.UnknownVersionWarning")
+def test_a_version_newer_than_the_package_is_said_to_be_taken_for_the_newest_known(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hubspot.fault("answer", json={"status": "COMPLETE", "results": []})
+    tested, said = HubPrefsHook(api_version="2027-03").test_connection()
+    assert tested
+    assert "with the API 2027-03, taken to be like 2026-09: 0 subscription types" in said
+
+
+@pytest.mark.parametrize(
+    ("token", "missing", "there"),
+    [
+        ("all", [], [READ, WRITE, BATCH_READ, BATCH_WRITE]),
+        ("starter", [BATCH_READ, BATCH_WRITE], [READ, WRITE]),
+        ("read_only", [WRITE, BATCH_READ, BATCH_WRITE], []),
+    ],
+)
+def test_missing_scopes_are_named_with_what_they_are_for(
+    hubspot: Simulator, connect: Callable[..., None], token: str, missing: list[str], there: list[str]
+) -> None:
+    connect(host=hubspot.url, password=hubspot.tokens[token])
+    tested, said = HubPrefsHook().test_connection()
+    assert tested
+    assert [scope for scope in missing if scope not in said] == []
+    assert [scope for scope in there if scope in said] == []
+    assert ("Scopes missing: " in said) == bool(missing)
+    if missing:
+        assert f"{BATCH_WRITE} (for batch_set_statuses, batch_unsubscribe_all)" in said
+        assert "Batch scopes need Marketing Hub Enterprise; without them single calls are made." in said
+
+
+def test_the_brand_is_told_where_there_is_one(hubspot: Simulator, connect: Callable[..., None]) -> None:
+    connect(host=hubspot.url, password=hubspot.token, extra={"business_unit_id": "0"})
+    assert " Brand: 0. " in HubPrefsHook().test_connection()[1]
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("expired", "the token has expired or was revoked: put a new one into the connection"),
+        ("garbage", "check the token in the connection's password field"),
+        ("write_only", f"grant the token one of these scopes: {READ}"),
+    ],
+)
+def test_a_token_that_does_not_do_is_told_with_the_way_out(
+    hubspot: Simulator, connect: Callable[..., None], token: str, says: str
+) -> None:
+    hubspot.load({"tokens": {"write_only": {"scopes": [WRITE]}}})
+    value = {**hubspot.tokens, "garbage": "pat-na1-garbage"}[token]
+    connect(host=hubspot.url, password=value)
+    tested, said = HubPrefsHook().test_connection()
+    assert not tested
+    assert says in said
+    assert value not in said
+    assert endpoints(hubspot) == ["definitions"]
+
+
+# -- kinds of tokens ----------------------------------------------------------------------------------------
+
+
+def test_an_oauth_app_is_told_as_such(hubspot: Simulator, connect: Callable[..., None]) -> None:
+    oauth = {"client_id": "id-1", "client_secret": "cs-5ecret", "refresh_token": "rt-5ecret"}
+    hubspot.load({"oauth": {**oauth, "scopes": [READ, WRITE]}})
+    connect(host=hubspot.url, extra=oauth)
+    tested, said = HubPrefsHook().test_connection()
+    assert tested
+    assert said.startswith("Reached portal 48120091 ")
+    assert "Token: OAuth app. Scopes missing: " in said
+    assert "Budget: 190 requests per 10 s; no daily figure for this kind of token." in said
+    assert endpoints(hubspot) == ["oauth_token", "definitions"]
+    assert "5ecret" not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("client_id", "unknown client id"),
+        ("client_secret", "invalid client secret"),
+        ("refresh_token", "refresh token is invalid"),
+    ],
+)
+def test_wrong_oauth_fields_are_told_as_final(
+    hubspot: Simulator, connect: Callable[..., None], wrong: str, says: str
+) -> None:
+    oauth = {"client_id": "id-1", "client_secret": "cs-5ecret", "refresh_token": "rt-5ecret"}
+    hubspot.load({"oauth": oauth})
+    connect(host=hubspot.url, extra={**oauth, wrong: "wrong-5ecret"})
+    tested, said = HubPrefsHook().test_connection()
+    assert not tested
+    assert says in said
+    assert "check client_id, client_secret and refresh_token in the connection's extra" in said
+    assert "5ecret" not in said
+    assert endpoints(hubspot) == ["oauth_token"]
+
+
+def test_an_access_token_of_an_oauth_app_given_as_a_token_is_warned_of(
+    hubspot: Simulator, connect: Callable[..., None]
+) -> None:
+    hubspot.load({"tokens": {"access": {"kind": "oauth"}}})
+    connect(host=hubspot.url, password=hubspot.tokens["access"])
+    tested, said = HubPrefsHook().test_connection()
+    assert tested
+    assert "Token: perhaps an OAuth access token, which ends soon; give the OAuth fields instead." in said
+    assert "Scopes: HubSpot does not tell for this token." in said
+
+
+def test_a_token_with_daily_figures_that_is_no_private_app_s_is_a_service_key(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hubspot.fault("status", status=404, match={"endpoint": "token_info"})
+    tested, said = HubPrefsHook().test_connection()
+    assert tested
+    assert "Reached the portal with" in said
+    assert "Token: service key. Scopes: HubSpot does not tell for this token." in said
+
+
+def test_it_succeeds_although_hubspot_tells_nothing_of_the_token(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hubspot.fault("status", status=400, match={"endpoint": "token_info"})
+    tested, said = HubPrefsHook().test_connection()
+    assert tested
+    assert "Token: private app or service key. Scopes: HubSpot does not tell for this token." in said
+
+
+# -- quick, and alone ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503, "retry_after": 60},
+        {"kind": "status", "status": 477, "retry_after": 60},
+        {"kind": "burst", "retry_after": 60},
+        {"kind": "daily"},
+        {"kind": "cloudflare"},
+        {"kind": "drop"},
+    ],
+    ids=lambda fault: f"{fault['kind']} {fault.get('status', '')}".strip(),
+)
+def test_it_does_not_wait_as_long_as_the_connection_would(
+    hubspot: Simulator, connect: Callable[..., None], fault: dict[str, Any]
+) -> None:
+    hubspot.fault(**fault, times=None)
+    # A token of its own, for its pause after a 429 is not that of other tests.
+    hubspot.load({"tokens": {"own": {"value": f"pat-na1-{'-'.join(map(str, fault.values()))}"}}})
+    connect(host=hubspot.url, password=hubspot.tokens["own"], extra=SLOW)
+    tested, said = HubPrefsHook().test_connection()
+    assert not tested
+    assert said
+    assert endpoints(hubspot) == ["definitions"]
+
+
+def test_it_tries_once_where_nothing_listens_and_the_wait_would_be_long(
+    connect: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    connect(host=url, password="pat-na1-nobody", extra=SLOW)
+    tested, said = HubPrefsHook().test_connection()
+    assert (tested, said) == (
+        False,
+        f"get_definitions (2026-09): no connection to {url} (refused, unreachable or timed out)",
+    )
+    assert "attempt" not in caplog.text  # the client tells of every failure it waits for
+
+
+def test_the_hook_s_own_settings_still_come_first(hubspot: Simulator, hubprefs_default: str) -> None:
+    hubspot.fault("status", status=503, times=2)
+    hook = HubPrefsHook(settings={"retry_total": 0.0})
+    assert not hook.test_connection()[0]
+    assert endpoints(hubspot) == ["definitions"]
+
+
+def test_who_uses_the_hook_meanwhile_notices_nothing(
+    hubspot: Simulator, connect: Callable[..., None]
+) -> None:
+    connect(host=hubspot.url, password=hubspot.token, extra={"read_timeout": 77})
+    hook = HubPrefsHook()
+    client = hook.client
+    assert hook.test_connection()[0]
+    assert hook.client is client
+    assert client.settings.read_timeout == 77
+
+    fresh = HubPrefsHook()
+    assert fresh.test_connection()[0]
+    assert fresh.client.settings.read_timeout == 77
+
+
+# -- by Airflow ---------------------------------------------------------------------------------------------
+
+
+def test_a_worker_can_test_a_connection_that_is_not_saved(hubspot: Simulator) -> None:
+    from airflow.sdk import Connection
+
+    connection = Connection(
+        conn_id="not_saved", conn_type="hubprefs", host=hubspot.url, password=hubspot.token
+    )
+    tested, said = connection.test_connection()
+    assert tested
+    assert said.startswith("Reached portal 48120091 ")
+
+
+def test_the_ui_can_test_a_connection_that_is_not_saved(
+    hubspot: Simulator, airflow_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over Airflow's own API, as the button does it; the environment gives the connection on by URI."""
+    from airflow.api_fastapi.app import create_app
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
+    with TestClient(create_app(apps="core"), base_url="http://testserver") as api:
+        token = api.get("/auth/token").json()["access_token"]
+        form = {
+            "connection_id": "from_the_form",
+            "conn_type": "hubprefs",
+            "host": hubspot.url,
+            "password": hubspot.tokens["starter"],
+            "extra": json.dumps({"api_version": "v4", "business_unit_id": 0, "read_timeout": None}),
+        }
+        answer = api.post(
+            "/api/v2/connections/test", json=form, headers={"Authorization": f"Bearer {token}"}
+        ).json()
+    assert answer["status"] is True
+    assert "with the API v4" in answer["message"]
+    assert BATCH_WRITE in answer["message"]
+    assert "Brand: 0." in answer["message"]
