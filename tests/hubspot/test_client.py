@@ -215,6 +215,7 @@ def test_a_server_that_speaks_no_tls_is_an_error_at_once(
 def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
     server: Server, client_of: Callable[..., Client]
 ) -> None:
+    server.drop_connections = 100
     error = failure(client_of(server.url.replace("http:", "https:"), settings=Settings(retry_total=5)))
 
     assert "broke before the whole answer was there" in str(error)
