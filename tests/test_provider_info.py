@@ -1,0 +1,255 @@
+"""What Airflow learns of the provider, and at what price."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.resources import files
+from inspect import getmembers, isclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+import airflow_provider_hubprefs
+from airflow_provider_hubprefs.get_provider_info import get_provider_info
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What Airflow 3.3 reads of a connection type. Its schema lets any other key pass, and then ignores it.
+CONNECTION_TYPE = {"connection-type", "hook-class-name", "hook-name", "ui-field-behaviour", "conn-fields"}
+UI_FIELD_BEHAVIOUR = {"hidden-fields", "relabeling", "placeholders"}
+CONN_FIELD = {"label", "description", "schema"}
+FIELD_SCHEMA = {"type", "format", "default", "minimum", "maximum", "enum"}
+STANDARD_FIELDS = {"login", "password", "host", "port", "schema", "extra", "description"}
+SECRETS = {"client_secret", "refresh_token"}
+KINDS = ("hooks", "operators", "sensors", "triggers", "transfers")
+
+
+def run(code: str) -> Any:
+    """What a fresh interpreter prints as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def modules_below(package: str) -> set[str]:
+    """Public modules of a part of the package; none where there is no such part yet."""
+    try:
+        part = import_module(f"airflow_provider_hubprefs.{package}")
+    except ModuleNotFoundError:
+        return set()
+    found = pkgutil.walk_packages(part.__path__, f"{part.__name__}.")
+    return {module.name for module in found if not module.ispkg}
+
+
+def listed(info: dict[str, Any], kind: str) -> set[str]:
+    return {module for entry in info.get(kind, []) for module in entry["python-modules"]}
+
+
+def class_names(value: Any, key: str = "") -> Iterator[str]:
+    """Every dotted name of a class or function, wherever it stands."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from class_names(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from class_names(inner, key)
+    elif isinstance(value, str) and value.startswith("airflow_provider_hubprefs.") and "modules" not in key:
+        yield value
+
+
+@pytest.fixture(scope="module")
+def info() -> dict[str, Any]:
+    return get_provider_info()
+
+
+@pytest.fixture(scope="module")
+def connection_type(info: dict[str, Any]) -> dict[str, Any]:
+    (only,) = info["connection-types"]
+    return dict(only)
+
+
+def test_it_is_what_the_entry_point_names() -> None:
+    (found,) = [
+        point
+        for point in entry_points(group="apache_airflow_provider")
+        if point.value.startswith("airflow_provider_hubprefs")
+    ]
+    assert found.value == "airflow_provider_hubprefs.get_provider_info:get_provider_info"
+    assert found.load() is get_provider_info
+
+
+def test_it_fits_airflow_s_schema_and_is_json(info: dict[str, Any]) -> None:
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(info, schema)
+    assert set(info) <= set(schema["properties"])
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_a_connection_type_has_no_key_that_airflow_would_ignore(connection_type: dict[str, Any]) -> None:
+    assert set(connection_type) == CONNECTION_TYPE
+    behaviour = connection_type["ui-field-behaviour"]
+    assert set(behaviour) == UI_FIELD_BEHAVIOUR
+    fields = connection_type["conn-fields"]
+    for name, field in fields.items():
+        assert set(field) == CONN_FIELD, name
+        assert {"type"} <= set(field["schema"]) <= FIELD_SCHEMA, name
+    assert set(behaviour["hidden-fields"]) <= STANDARD_FIELDS
+    assert set(behaviour["relabeling"]) <= STANDARD_FIELDS
+    assert set(behaviour["placeholders"]) <= STANDARD_FIELDS | set(fields)
+    assert not set(behaviour["hidden-fields"]) & {*behaviour["relabeling"], *behaviour["placeholders"]}
+
+
+def test_no_field_must_be_filled_in_and_secret_ones_are_marked(connection_type: dict[str, Any]) -> None:
+    fields = connection_type["conn-fields"]
+    assert [name for name, field in fields.items() if "null" not in field["schema"]["type"]] == []
+    assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == SECRETS
+
+
+def test_a_field_s_default_is_the_one_that_holds_when_it_is_empty(connection_type: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
+    from airflow_provider_hubprefs.hubspot.settings import Settings
+
+    shown = {
+        name: field["schema"]["default"]
+        for name, field in connection_type["conn-fields"].items()
+        if "default" in field["schema"]
+    }
+    real = {name: value for name, value in asdict(Settings()).items() if name in shown}
+    assert shown == real
+
+
+def test_every_class_named_exists_and_every_module_named_imports(info: dict[str, Any]) -> None:
+    for name in class_names(info):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(import_module(module), attribute), name
+    for kind in KINDS:
+        for module in listed(info, kind):
+            import_module(module)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_module_with_something_for_airflow_is_listed(info: dict[str, Any], kind: str) -> None:
+    ending = {"hooks": "Hook", "operators": "Operator", "sensors": "Sensor", "triggers": "Trigger"}
+    offering = {
+        module
+        for module in modules_below(kind)
+        if any(
+            name.endswith(ending.get(kind, "Operator")) and not name.startswith("_")
+            for name, _ in own_classes(import_module(module))
+        )
+    }
+    assert listed(info, kind) == offering
+    assert bool(offering) == (kind in info)
+
+
+def own_classes(module: ModuleType) -> list[tuple[str, Any]]:
+    return [(name, each) for name, each in getmembers(module, isclass) if each.__module__ == module.__name__]
+
+
+def test_every_entry_belongs_to_an_integration_that_is_described(info: dict[str, Any]) -> None:
+    described = {integration["integration-name"] for integration in info["integrations"]}
+    used = {entry["integration-name"] for kind in KINDS for entry in info.get(kind, [])}
+    assert used == described
+
+
+def test_the_hook_says_the_same_of_itself(connection_type: dict[str, Any]) -> None:
+    assert connection_type["connection-type"] == HubPrefsHook.conn_type
+    assert connection_type["hook-name"] == HubPrefsHook.hook_name
+    assert connection_type["hook-class-name"] == f"{HubPrefsHook.__module__}.{HubPrefsHook.__qualname__}"
+    assert HubPrefsHook.conn_name_attr == "hubprefs_conn_id"
+    by_keyword: dict[str, Any] = {HubPrefsHook.conn_name_attr: "other"}
+    assert HubPrefsHook(**by_keyword).hubprefs_conn_id == "other"
+    assert HubPrefsHook().hubprefs_conn_id == HubPrefsHook.default_conn_name == "hubprefs_default"
+
+
+def test_older_airflows_are_shown_the_same_form(
+    connection_type: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their form is made of WTForms, which later ones do not bring; the stand-in keeps what it is given."""
+
+    class Field:
+        def __init__(self, label: str, description: str, default: Any) -> None:
+            self.given = {"label": label, "description": description, "default": default}
+
+    class PasswordField(Field):
+        pass
+
+    wtforms = ModuleType("wtforms")
+    wtforms.__dict__.update(StringField=Field, PasswordField=PasswordField)
+    monkeypatch.setitem(sys.modules, "wtforms", wtforms)
+    widgets = HubPrefsHook.get_connection_form_widgets()
+    expected = {
+        name: {
+            "label": field["label"],
+            "description": field["description"],
+            "default": field["schema"].get("default"),
+        }
+        for name, field in connection_type["conn-fields"].items()
+    }
+    assert {name: widget.given for name, widget in widgets.items()} == expected
+    assert {name for name, widget in widgets.items() if isinstance(widget, PasswordField)} == SECRETS
+
+    behaviour = HubPrefsHook.get_ui_field_behaviour()
+    schema = files("airflow").joinpath("customized_form_field_behaviours.schema.json")
+    jsonschema.validate(behaviour, json.loads(schema.read_text(encoding="utf-8")))
+    assert behaviour["hidden_fields"] == connection_type["ui-field-behaviour"]["hidden-fields"]
+
+
+# -- in interpreters of their own -----------------------------------------------------------------------------
+
+
+def test_describing_the_provider_imports_nothing() -> None:
+    code = """
+import json, sys, typing
+before = set(sys.modules)
+from airflow_provider_hubprefs.get_provider_info import get_provider_info
+get_provider_info()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    assert run(code) == ["airflow_provider_hubprefs", "airflow_provider_hubprefs.get_provider_info"]
+
+
+def test_airflow_finds_the_provider_and_draws_its_form_without_importing_the_hook() -> None:
+    code = """
+import json, sys
+from airflow.providers_manager import ProvidersManager
+manager = ProvidersManager()
+provider = manager.providers["airflow-provider-hubprefs"]
+ui = {meta.connection_type: meta for meta in manager.iter_connection_type_hook_ui_metadata()}
+widgets = {
+    name: widget
+    for name, widget in manager._connection_form_widgets_from_metadata.items()
+    if name.startswith("extra__hubprefs__")
+}
+print(json.dumps({
+    "version": provider.version,
+    "name": ui["hubprefs"].hook_name,
+    "hook": ui["hubprefs"].hook_class_name,
+    "behaviour": ui["hubprefs"].field_behaviour,
+    "sensitive": sorted(name for name, widget in widgets.items() if widget.is_sensitive),
+    "fields": sorted(widget.field_name for widget in widgets.values()),
+    "titles": [widget.field["schema"]["title"] for widget in widgets.values()],
+    "imported": sorted(name for name in sys.modules if name.startswith("airflow_provider_hubprefs")),
+}))
+"""
+    found = run(code)
+    (described,) = get_provider_info()["connection-types"]
+    fields = described["conn-fields"]
+    assert found["version"] == airflow_provider_hubprefs.__version__
+    assert found["name"] == "HubSpot Communication Preferences"
+    assert found["hook"] == described["hook-class-name"]
+    assert found["fields"] == sorted(fields)
+    assert found["titles"] == [field["label"] for field in fields.values()]
+    assert found["sensitive"] == sorted(f"extra__hubprefs__{name}" for name in SECRETS)
+    assert found["behaviour"]["hidden_fields"] == ["login", "schema", "port"]
+    assert found["imported"] == ["airflow_provider_hubprefs", "airflow_provider_hubprefs.get_provider_info"]
