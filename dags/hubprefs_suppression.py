@@ -8,7 +8,8 @@ reads. The same DAG runs against a real portal and against the simulator: only t
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import (
@@ -23,14 +24,25 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def subscriber_in_row(path: str, row: int | None, email_column: str) -> str:
-    """Look an address up by its row: what is stored between tasks is a number, never an address."""
+
+def subscriber_to_watch(params: Mapping[str, Any], outcomes: Mapping[str, Any]) -> Any:
+    """Look up whose operation tells that HubSpot is done: somebody's it is still at work on, or the last one's.
+
+    What is stored between tasks are numbers, never an address.
+    """
     from airflow_provider_hubprefs.bulk.source import subscriber_at
 
-    if row is None:
+    under_way = any(reason.startswith("unconfirmed: OPERATION_") for reason in outcomes["reasons"])
+    if under_way and params["dead_letters"]:
+        letters = map(json.loads, ObjectStoragePath(params["dead_letters"]).read_text("utf-8").splitlines())
+        return next(one["subscriber"] for one in letters if str(one["category"]).startswith("OPERATION_"))
+    if outcomes["last_confirmed_row"] is None:
         raise AirflowSkipException("no row was applied: there is no operation to wait for")
-    return subscriber_at(ObjectStoragePath(path), row, email_column=email_column)
+    contacts = ObjectStoragePath(params["contacts"])
+    return subscriber_at(contacts, outcomes["last_confirmed_row"], email_column=params["email_column"])
 
 
 with DAG(
@@ -48,7 +60,7 @@ with DAG(
         ),
         "hubprefs_conn_id": Param("hubprefs_default", type="string", title="Connection"),
     },
-    user_defined_macros={"subscriber_in_row": subscriber_in_row},
+    user_defined_macros={"subscriber_to_watch": subscriber_to_watch},
     doc_md=__doc__,
 ) as dag:
     opt_out = HubPrefsBatchUnsubscribeOperator(
@@ -63,8 +75,7 @@ with DAG(
 
     wait = HubPrefsOperationSensor(
         task_id="wait",
-        subscriber="{{ subscriber_in_row(params.contacts, ti.xcom_pull('opt_out')['last_confirmed_row'],"
-        " params.email_column) }}",
+        subscriber="{{ subscriber_to_watch(params, ti.xcom_pull('opt_out')) }}",
         expect="opted_out",
         poke_interval=10,
         timeout=3600,

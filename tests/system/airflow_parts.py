@@ -1,0 +1,144 @@
+"""A real Airflow for the tests: API server, scheduler with the LocalExecutor, DAG processor, on SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tests.system.processes import Processes, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+AIRFLOW = [sys.executable, "-m", "airflow"]
+
+
+@contextmanager
+def airflow(home: Path, *, dags: list[Path], env: Mapping[str, str]) -> Iterator[Airflow]:
+    """Start Airflow with these DAG files; when the block is left, nothing of it runs any more.
+
+    :param home: folder for everything it writes.
+    :param dags: files of DAGs.
+    :param env: connections, and what else it is to find in its environment.
+    """
+    folder = home / "dags"
+    folder.mkdir(parents=True)
+    for file in dags:
+        (folder / file.name).symlink_to(file)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    clean = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
+    settings = {**clean, **_settings(home, url=url, port=port), **env}
+    with (home / "migrate.log").open("wb") as log:
+        migrate = [*AIRFLOW, "db", "migrate"]
+        subprocess.run(migrate, env=settings, stdout=log, stderr=log, check=True, timeout=120)
+    with Processes() as processes:
+        for name, command in {
+            "api-server": ["api-server", "--port", str(port)],
+            "scheduler": ["scheduler", "--skip-serve-logs"],
+            "dag-processor": ["dag-processor"],
+        }.items():
+            processes.start(name, [*AIRFLOW, *command], env=settings, log=home / f"{name}.log")
+        with httpx.Client(base_url=url, timeout=30) as client:
+            yield Airflow(home, port, client, processes)
+
+
+class Airflow:
+    """Airflow's REST API, as far as the tests need it."""
+
+    def __init__(self, home: Path, port: int, client: httpx.Client, processes: Processes) -> None:
+        self.home = home
+        self.port = port
+        self._client = client
+        self._processes = processes
+
+    def login(self) -> None:
+        """Wait for the API server, and get a token of it."""
+        reply = wait_for("the API server", lambda: self._try("GET", "/auth/token"), timeout=90)
+        self._client.headers["Authorization"] = f"Bearer {reply.json()['access_token']}"
+
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Switch a DAG on as soon as it is there, and run it; returns the run's id."""
+        wait_for(
+            f"the DAG {dag_id}",
+            lambda: self._try("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False}),
+            timeout=90,
+        )
+        body = {"conf": conf, "logical_date": None}
+        reply = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        assert reply.is_success, reply.text
+        return str(reply.json()["dag_run_id"])
+
+    def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
+        """Wait until a run has ended, and return its state."""
+
+        def ended() -> str | None:
+            reply = self._try("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+            state = reply.json()["state"] if reply else None
+            return state if state in {"success", "failed"} else None
+
+        return str(wait_for(f"the end of {dag_id}", ended, timeout=timeout))
+
+    def states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """States of a run's tasks."""
+        reply = self._client.get(
+            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 100}
+        )
+        return {one["task_id"]: one["state"] for one in reply.json()["task_instances"]}
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned; None where it is no single task, or returned nothing."""
+        where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        reply = self._client.get(where)
+        value = reply.json().get("value")
+        return json.loads(value) if isinstance(value, str) else value
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """All a task has logged, as it is in the file."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
+
+    def _try(self, method: str, path: str, **more: Any) -> httpx.Response | None:
+        self._processes.check()
+        try:
+            reply = self._client.request(method, path, **more)
+        except httpx.TransportError:
+            return None
+        return reply if reply.is_success else None
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _settings(home: Path, *, url: str, port: int) -> dict[str, str]:
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "known to the parts of this Airflow alone",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
+    }

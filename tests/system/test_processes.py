@@ -1,0 +1,51 @@
+"""What the system tests start is gone afterwards, however they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.system.processes import Processes, processes_with, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLEEPERS = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]])
+time.sleep(600)
+"""
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from tests.system.processes import Processes
+with Processes() as processes:
+    command = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]
+    processes.start("sleeper", command, env=dict(os.environ), log=Path(sys.argv[1]) / "log")
+    time.sleep(600)
+"""
+
+
+def test_an_exception_ends_them_and_what_they_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLEEPERS, str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt), Processes() as processes:
+        processes.start("sleeper", command, env=dict(os.environ), log=tmp_path / "log")
+        wait_for("both", lambda: len(processes_with(str(tmp_path))) == 2, timeout=30)
+        raise KeyboardInterrupt
+    assert processes_with(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end the children of who was killed")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_whoever_started_them_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT) as owner:
+        wait_for("both", lambda: len(processes_with(str(tmp_path))) == 2, timeout=30)
+        owner.send_signal(number)
+        owner.wait(30)
+    wait_for("the end of both", lambda: not processes_with(str(tmp_path)), timeout=30)
