@@ -203,7 +203,7 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> str:
 def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     """Portal, kind and scopes, as far as HubSpot tells.
 
-    To a client a service key looks like a private app's token (facts/hubspot.md, authentication). What answers
+    To a client a service key looks like a private app's token (HubSpot's guide to service keys). What answers
     but is not known as either may be an OAuth access token, which has no daily figures; it ends within the hour.
     """
     auth = client.auth

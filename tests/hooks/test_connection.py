@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def forms(hubspot: Simulator) -> dict[str, str]:
 
     return {
         "JSON, all in host": as_json(host=hubspot.url),
-        "JSON, with a slash and spaces": as_json(host=f" {hubspot.url}/ "),
+        "JSON, with a slash and spaces": as_json(host=f" {scheme}://{host}/ ", port=int(port)),
         "JSON, port apart": as_json(host=f"{scheme}://{host}", port=int(port)),
         "JSON, port apart and in host": as_json(host=hubspot.url, port=int(port)),
         "JSON, scheme apart": as_json(host=place, schema=scheme),
@@ -295,6 +296,36 @@ def test_a_brand_that_is_none_is_found_by_the_connection_test(
     tested, said = HubPrefsHook().test_connection()
     assert not tested
     assert said.startswith("business_unit_id: expected a brand's whole number")
+
+
+@pytest.mark.parametrize(
+    ("members", "secrets"),
+    [
+        ({"password": TOKEN}, [TOKEN]),
+        ({"extra": json.dumps(OAUTH)}, [OAUTH["client_secret"], OAUTH["refresh_token"]]),
+        (
+            {"password": TOKEN, "extra": json.dumps(OAUTH)},
+            [TOKEN, OAUTH["client_secret"], OAUTH["refresh_token"]],
+        ),
+        ({"password": f"{TOKEN}\n"}, [f"{TOKEN}\n"]),
+    ],
+    ids=["token", "OAuth", "both, which is refused", "newline, which is refused"],
+)
+def test_every_secret_is_handed_over_for_masking_before_anything_can_fail(
+    members: dict[str, Any], secrets: list[str]
+) -> None:
+    """Airflow masks a password, and extra fields by their names; that this package's are known does not rest on it."""
+    from airflow.sdk import Connection
+
+    from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields
+
+    connection = Connection(conn_id="any", conn_type="hubprefs", **members)
+    masked: list[str] = []
+    with contextlib.suppress(SettingsError):
+        client_from(
+            connection, extra_fields(connection), api_version=None, settings={}, mask=masked.append
+        ).close()
+    assert masked == secrets
 
 
 def test_a_connection_that_does_not_exist_is_airflow_s_own_error() -> None:
