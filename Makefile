@@ -42,7 +42,7 @@ pytest: $(READY)
 wheel: $(READY)
 	rm -rf dist build/wheel
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
-	@rm -f build.log
+	@rm -rf build.log build
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
 format: $(READY)

@@ -37,8 +37,10 @@ def airflow_errors() -> Iterator[None]:
     """Turn errors of the layers below into Airflow's.
 
     :raises HubPrefsFailException: credentials, scopes, settings, a request HubSpot calls wrong.
-    :raises HubPrefsException: everything else of HubSpot's, and a source that cannot be read.
+    :raises HubPrefsException: everything else of HubSpot's, a source that cannot be read, a place that
+        cannot be written.
     """
+    from airflow_provider_hubprefs.bulk.checkpoint import ChangedError
     from airflow_provider_hubprefs.bulk.source import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
@@ -47,5 +49,11 @@ def airflow_errors() -> Iterator[None]:
     except HubSpotError as error:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
         raise kind(str(error), error=error) from error
+    except ChangedError as error:
+        raise HubPrefsFailException(str(error), error=error) from error
     except SourceError as error:
         raise HubPrefsException(str(error), error=error) from error
+    except OSError as error:
+        raise HubPrefsException(
+            f"{error.strerror or type(error).__name__}: {error.filename}", error=error
+        ) from error

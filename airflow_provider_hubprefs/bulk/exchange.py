@@ -54,12 +54,12 @@ class Exchange:
     """Batches, halves of batches, or single calls, whatever it takes to get an answer for every row.
 
     :param client: of the portal; may be used by many threads, and so may this.
+    :param operations: counts the answers by their operation status.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, operations: Counter[str] | None = None) -> None:
         self.client = client
-        self.operations: Counter[str] = Counter()
-        """How many answers had which operation status."""
+        self.operations: Counter[str] = Counter() if operations is None else operations
         self._one_by_one: set[str] = set()
         self._lock = threading.Lock()
 

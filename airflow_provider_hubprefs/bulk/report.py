@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TextIO, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.source import Row
 
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
@@ -41,15 +44,24 @@ class Outcome:
 class Report:
     """Counts outcomes as they come, and writes dead letters; holds no address itself.
 
-    :param dead_letters: where rows that were not applied are written to, one JSON object a line.
+    :param dead_letters: where rows that were not applied are written to.
+    :param spent: what this try has spent so far, by name; earlier tries' figures are added.
     """
 
-    def __init__(self, dead_letters: TextIO | None = None) -> None:
+    def __init__(
+        self, dead_letters: DeadLetters | None = None, *, spent: Callable[[], dict[str, float]] = dict
+    ) -> None:
         self.rows_read = 0
+        """Rows that are through; counted by who reads them, so that :meth:`check` means something."""
+        self.tries = 1
         self.counts: Counter[OutcomeName] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.operations: Counter[str] = Counter()
+        """How many answers of HubSpot's had which operation status."""
         self.last_confirmed_row: int | None = None
         self._dead_letters = dead_letters
+        self._spent = spent
+        self._spent_before: dict[str, float] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Take one row's outcome."""
@@ -84,7 +96,29 @@ class Report:
             **{name: self.counts[name] for name in OUTCOMES},
             "reasons": dict(self.reasons.most_common()),
             "last_confirmed_row": self.last_confirmed_row,
+            "tries": self.tries,
+            "operations": dict(self.operations),
+            **self._spent_in_all(),
         }
+
+    def _spent_in_all(self) -> dict[str, float]:
+        now = self._spent()
+        names = [*self._spent_before, *(name for name in now if name not in self._spent_before)]
+        return {name: round(self._spent_before.get(name, 0) + now.get(name, 0), 3) for name in names}
+
+    def state(self) -> dict[str, Any]:
+        """What a later try needs to go on; JSON, and no address."""
+        return {**self.summary(), "spent": self._spent_in_all()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state` was taken; one more try."""
+        self.rows_read = state["read"]
+        self.counts = Counter({name: state[name] for name in OUTCOMES})
+        self.reasons = Counter(state["reasons"])
+        self.last_confirmed_row = state["last_confirmed_row"]
+        self.tries = state["tries"] + 1
+        self._spent_before = state["spent"]
+        self.operations.update(state["operations"])
 
     def _write(self, outcome: Outcome) -> None:
         if self._dead_letters is None:
@@ -97,4 +131,4 @@ class Report:
             "message": outcome.message,
             "correlation_id": outcome.correlation_id,
         }
-        self._dead_letters.write(msgspec.json.encode(letter).decode() + "\n")
+        self._dead_letters.add(msgspec.json.encode(letter).decode())

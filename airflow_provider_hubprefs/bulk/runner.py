@@ -16,7 +16,7 @@ from airflow_provider_hubprefs.bulk.report import Outcome, Report
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
     from airflow_provider_hubprefs.bulk.source import Row
@@ -28,6 +28,9 @@ BATCH_SIZE = 100
 
 CONCURRENCY = 4
 """Requests under way at once. At 120 ms a request, one at a time reaches 42 % of 19 requests/s; 4 reach it all."""
+
+_ROWS_PER_BATCH = 20
+"""A source of nearly nothing but duplicates must not pile up in memory until a batch is full."""
 
 _TELLING = 10
 """So many rows refused alike, with none accepted before, are no coincidence: something they share is wrong."""
@@ -61,61 +64,62 @@ class Runner:
         self._concurrency = concurrency
         self._exchange = exchange
 
-    def run(self, rows: Iterable[Row]) -> None:
+    def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> None:
         """Send all rows; afterwards every one has its outcome in the report.
 
-        :param rows: see :func:`~.source.read_rows`; read as it goes, never held.
+        :param rows: see :func:`~.source.read_rows`; read as it goes, never held. Rows that the report has already,
+            from an earlier try, are passed over.
+        :param taken: told whenever the report has the outcomes of all rows up to some row, and no others.
         :raises HubSpotError: something that no row is to blame for. What was done until then is in the
             report; running again does no harm.
         :raises ConservationError: a defect of this package.
         """
         self._write.check()
         self._write.write.batch(["check@example.com"])  # a version without batches says so before any request
-        under_way: deque[Future[list[Outcome]]] = deque()
+        under_way: deque[tuple[list[Row], Future[list[Outcome]]]] = deque()
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="hubprefs") as threads:
             try:
-                for batch in self._batches(rows):
-                    under_way.append(threads.submit(self._settle, batch))
+                for batch in self._batches(islice(rows, self._report.rows_read, None)):
+                    under_way.append((batch, threads.submit(self._settle, batch)))
                     # One batch at a time until HubSpot has accepted something: what is wrong with all of them
                     # is found out by the first.
                     while len(under_way) > (self._concurrency if self._report.applied else 0):
-                        self._take(under_way.popleft())
+                        self._take(*under_way.popleft())
+                        taken()
                 while under_way:
-                    self._take(under_way.popleft())
+                    self._take(*under_way.popleft())
+                    taken()
             except BaseException:
                 threads.shutdown(wait=True, cancel_futures=True)
-                for future in under_way:
-                    if not future.cancelled() and future.exception() is None:
-                        self._take(future)
                 raise
         self._report.check()
 
-    def _take(self, future: Future[list[Outcome]]) -> None:
-        for outcome in future.result():
+    def _take(self, batch: list[Row], future: Future[list[Outcome]]) -> None:
+        outcomes = future.result()
+        self._report.rows_read += len(batch)
+        for outcome in outcomes:
             self._report.add(outcome)
 
     def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        """Batches of rows to send; the others' outcomes are known at once."""
-        sendable = self._sendable(rows)
-        while batch := list(islice(sendable, self._batch_size)):
+        """Rows in order, as many of them as make a request; those that are not sent go along."""
+        batch: list[Row] = []
+        sendable = 0
+        for row in rows:
+            batch.append(row)
+            sendable += row.problem is None
+            if sendable == self._batch_size or len(batch) == self._batch_size * _ROWS_PER_BATCH:
+                yield batch
+                batch, sendable = [], 0
+        if batch:
             yield batch
 
-    def _sendable(self, rows: Iterable[Row]) -> Iterator[Row]:
-        for row in rows:
-            self._report.rows_read += 1
-            match row.problem:
-                case None:
-                    yield row
-                case "duplicate":
-                    self._report.add(Outcome(row, "duplicate", message=row.detail))
-                case _:
-                    self._report.add(Outcome(row, "invalid", "INVALID_ADDRESS", row.detail))
-
-    def _settle(self, rows: list[Row]) -> list[Outcome]:
+    def _settle(self, batch: list[Row]) -> list[Outcome]:
         """Write one batch and find out what became of every row of it."""
-        outcomes: list[Outcome] = []
+        outcomes = [_not_sent(row) for row in batch if row.problem is not None]
+        rows = [row for row in batch if row.problem is None]
         if self._write.look_first:
-            rows, outcomes = self._look(rows)
+            rows, found = self._look(rows)
+            outcomes += found
         answers, refused = self._exchange.ask(self._write.write, rows)
         self._stop_if_telling(rows, refused)
         outcomes += [_refused(row, error) for row, error in refused]
@@ -210,6 +214,12 @@ def _errors_of(answer: Answer) -> tuple[dict[str, BatchError], list[BatchError]]
         if not names:
             unnamed.append(error)
     return named, unnamed
+
+
+def _not_sent(row: Row) -> Outcome:
+    if row.problem == "duplicate":
+        return Outcome(row, "duplicate", message=row.detail)
+    return Outcome(row, "invalid", "INVALID_ADDRESS", row.detail)
 
 
 def _refused(row: Row, error: HubSpotError) -> Outcome:

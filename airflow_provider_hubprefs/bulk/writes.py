@@ -56,6 +56,9 @@ class Write(Protocol):
         :raises HubSpotError: names the argument.
         """
 
+    def arguments(self) -> dict[str, Any]:
+        """What decides the write, by name: another run's differ."""
+
     def is_so(self, actual: Sequence[Any]) -> bool:
         """Whether what was read is as wanted."""
 
@@ -92,6 +95,10 @@ class UnsubscribeAll:
     def check(self) -> None:
         """See :class:`Write`. A version without opt-outs says so by building the call."""
         self.write.single("check@example.com")
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`Write`."""
+        return {"write": self.write.name, "business_unit_id": self._brand}
 
     def is_so(self, actual: Sequence[WideStatus]) -> bool:
         """Opted out of the brand, or of the whole portal."""
@@ -158,6 +165,16 @@ class SetStatus:
             legal_basis=self._basis[0],
             contract=self._contract,
         )
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`Write`."""
+        return {
+            "write": self.write.name,
+            "subscription_id": self._subscription_id,
+            "status": self._status,
+            "basis": self._basis,
+            "allow_resubscribe": self._allow_resubscribe,
+        }
 
     def is_so(self, actual: Sequence[SubscriptionStatus]) -> bool:
         """See :class:`Write`."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
-from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
+from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Literal, TextIO
+    from collections.abc import Sequence
+    from typing import Literal
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.exchange import Exchange
-    from airflow_provider_hubprefs.bulk.report import Report
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.writes import Write
 
 
@@ -29,7 +25,7 @@ class HubPrefsBatchOperator(BaseOperator):
 
     They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
-    ``reasons``, ``last_confirmed_row``, ``operations`` (how many answers had which operation status),
+    ``reasons``, ``last_confirmed_row``, ``tries``, ``operations`` (how many answers had which operation status),
     ``duration_seconds``, ``requests``, ``retries``, ``throttled`` (429s met), ``waited_for_budget_seconds``,
     ``dead_letters`` and ``report`` (where they are). Never an address.
 
@@ -46,6 +42,10 @@ class HubPrefsBatchOperator(BaseOperator):
     :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
         file there is replaced. (templated)
     :param report: path or URL to write the returned summary to, as JSON. (templated)
+    :param resume: whether a retry goes on where the try before it stopped. The mark is kept in Airflow's task state
+        store (3.3), or else beside ``report``; without either, a retry begins anew.
+    :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
+        ``"fail"``, or ``"restart"`` from the beginning.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's; v3 has no batches. (templated)
     :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses everybody.
@@ -76,6 +76,8 @@ class HubPrefsBatchOperator(BaseOperator):
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
+        resume: bool = True,
+        on_changed_source: Literal["fail", "restart"] = "fail",
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
@@ -90,6 +92,8 @@ class HubPrefsBatchOperator(BaseOperator):
         self.on_rejected = on_rejected
         self.dead_letters = dead_letters
         self.report = report
+        self.resume = resume
+        self.on_changed_source = on_changed_source
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
         depend_on(self, subscribers)
@@ -98,15 +102,15 @@ class HubPrefsBatchOperator(BaseOperator):
         """Send all rows, and say what became of them."""
         with airflow_errors():
             self._check_arguments()
-            rows = self._rows(context)
-            hook = self._hook()
-            summary = self._run(hook, rows)
+            given = _path(self.source) if self.source else reveal(self, "subscribers", context)
+            summary = self._run(self._hook(), given, context)
+        self.log.info("%s", summary)
         if text := self._not_applied(summary):
             if self.on_rejected == "fail":
                 context["ti"].xcom_push(key="return_value", value=summary)
-                raise HubPrefsException(
-                    f"{text}. All other rows are done; on_rejected='report' would succeed."
-                )
+                # Sending all of it again would not help a row that was refused; one that is open it may.
+                kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
+                raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
             self.log.warning("%s", text)
         return summary
 
@@ -124,55 +128,48 @@ class HubPrefsBatchOperator(BaseOperator):
             raise ValidationError(f"expected either subscribers or source, got {got}")
         if self.on_rejected not in {"fail", "report"}:
             raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {self.on_rejected!r}")
+        if self.on_changed_source not in {"fail", "restart"}:
+            raise ValidationError(
+                f"on_changed_source: expected 'fail' or 'restart', got {self.on_changed_source!r}"
+            )
 
-    def _rows(self, context: Context) -> Iterator[Row]:
+    def _run(self, hook: HubPrefsHook, given: Any, context: Context) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.run import carry_out
         from airflow_provider_hubprefs.bulk.source import read_rows
 
-        if self.source is not None:
-            given: Any = _path(self.source)
-        else:
-            given = reveal(self, "subscribers", context)
-        return read_rows(
-            given, email_column=self.email_column, delimiter=self.delimiter, encoding=self.encoding
+        write = self._what_to_write(hook)
+        options: dict[str, Any] = {
+            "email_column": self.email_column,
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+        }
+        return carry_out(
+            hook.client,
+            write,
+            read_rows(given, **options),
+            batch_size=self.batch_size,
+            dead_letters=_file(self.dead_letters),
+            report_to=_file(self.report),
+            checkpoint=self._checkpoint(hook, given, options, write, context) if self.resume else None,
+            restart=self.on_changed_source == "restart",
         )
 
-    def _run(self, hook: HubPrefsHook, rows: Iterator[Row]) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.exchange import Exchange
-        from airflow_provider_hubprefs.bulk.report import Report
-        from airflow_provider_hubprefs.bulk.runner import Runner
+    def _checkpoint(
+        self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
+    ) -> Checkpoint | None:
+        """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
+        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
 
-        write = self._what_to_write(hook)
-        begin = time.monotonic()
-        with ExitStack() as stack:
-            letters = stack.enter_context(_create(self.dead_letters)) if self.dead_letters else None
-            report = Report(letters)
-            exchange = Exchange(hook.client)
-            try:
-                Runner(exchange, write, report, batch_size=self.batch_size).run(rows)
-            finally:
-                summary = self._summary(report, exchange, time.monotonic() - begin)
-                self.log.info("%s", summary)
-        return summary
-
-    def _summary(self, report: Report, exchange: Exchange, seconds: float) -> dict[str, Any]:
-        import json
-
-        usage = exchange.client.usage
-        summary = {
-            **report.summary(),
-            "operations": dict(exchange.operations),
-            "duration_seconds": round(seconds, 3),
-            "requests": usage.requests,
-            "retries": usage.retries,
-            "throttled": usage.throttled,
-            "waited_for_budget_seconds": round(usage.waited_for_budget, 3),
-            "dead_letters": str(self.dead_letters) if self.dead_letters else None,
-            "report": str(self.report) if self.report else None,
-        }
-        if self.report:
-            with _create(self.report) as file:
-                json.dump(summary, file, indent=2)
-        return summary
+        place: Place
+        if (store := context.get("task_state_store")) is not None:
+            place = _TaskState(store)
+        elif self.report:
+            report = _file(self.report)
+            place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
+        else:
+            return None
+        identity = identity_of(hook.client, given, arguments={**options, **write.arguments()})
+        return Checkpoint(place, identity) if identity is not None else None
 
     def _not_applied(self, summary: dict[str, Any]) -> str | None:
         from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
@@ -280,10 +277,30 @@ def _path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     return found
 
 
-def _create(path: str | ObjectStoragePath) -> TextIO:
-    """Open a file for writing, wherever it is; folders of the local file system are made."""
+def _file(path: str | ObjectStoragePath | None) -> Any:
+    """Return a path to write to, wherever it is; folders of the local file system are made."""
+    if not path:
+        return None
     target = _path(path)
     if target.protocol in {"", "file", "local"}:
         target.parent.mkdir(parents=True, exist_ok=True)
-    file: TextIO = target.open("w", encoding="utf-8")  # type: ignore[no-untyped-call]
-    return file
+    return target
+
+
+class _TaskState:
+    """Airflow's task state store (3.3) as the place of a checkpoint."""
+
+    _KEY = "hubprefs_run"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def load(self) -> dict[str, Any] | None:
+        found = self._store.get(self._KEY)
+        return found if isinstance(found, dict) else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        self._store.set(self._KEY, state)
+
+    def clear(self) -> None:
+        self._store.delete(self._KEY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.exchange import Exchange
 from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
 from airflow_provider_hubprefs.bulk.runner import Runner
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 MakeWrite = Callable[[Calls], Write]
 IMPATIENT = Settings(retry_total=1.5, retry_first_wait=0.02, retry_max_wait=0.1)
+
+
+class Letters(DeadLetters):
+    """Dead letters that stay in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @dataclass
@@ -77,16 +87,15 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         concurrency: int = 4,
     ) -> Done:
         client = client_for(token=token, version=version)
-        letters = io.StringIO()
+        letters = Letters()
         report = Report(letters)
-        runner = Runner(
-            Exchange(client), write(client.calls), report, batch_size=batch_size, concurrency=concurrency
-        )
+        exchange = Exchange(client, report.operations)
+        runner = Runner(exchange, write(client.calls), report, batch_size=batch_size, concurrency=concurrency)
         error: Exception | None = None
         try:
             runner.run(read_rows(source))
         except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
             error = raised
-        return Done(report.summary(), [json.loads(line) for line in letters.getvalue().splitlines()], error)
+        return Done(report.summary(), [json.loads(line) for line in letters.lines], error)
 
     return run_it

@@ -33,6 +33,7 @@ KEYS = {
     "unconfirmed",
     "reasons",
     "last_confirmed_row",
+    "tries",
     "operations",
     "duration_seconds",
     "requests",

@@ -1,0 +1,95 @@
+"""One run from beginning to end: go on where an earlier try stopped, send, keep the mark, write what became of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
+from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.report import Report
+from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.hubspot.client import Client
+
+
+def carry_out(
+    client: Client,
+    write: Write,
+    rows: Iterable[Row],
+    *,
+    batch_size: int = BATCH_SIZE,
+    concurrency: int = CONCURRENCY,
+    dead_letters: Path | None = None,
+    report_to: Path | None = None,
+    checkpoint: Checkpoint | None = None,
+    restart: bool = False,
+) -> dict[str, Any]:
+    """Carry a write out over all rows of a source; return the summary.
+
+    Both files are written before the first request, so that a place that cannot be written is found out then,
+    and also when the run ends early.
+
+    :param rows: all of the source, also where an earlier try had come some way.
+    :param dead_letters: where rows go that were not applied.
+    :param report_to: where the summary goes, as JSON.
+    :param checkpoint: where to go on; None for a run that always begins anew.
+    :param restart: begin again where the checkpoint is of another run.
+    :raises ChangedError: the checkpoint is of another run.
+    :raises HubSpotError: something that no row is to blame for.
+    :raises OSError: a place cannot be written.
+    """
+    begin = time.monotonic()
+    letters = DeadLetters(dead_letters) if dead_letters is not None else None
+    report = Report(letters, spent=lambda: _spent(client, time.monotonic() - begin))
+    exchange = Exchange(client, report.operations)
+    if checkpoint is not None:
+        checkpoint.resume(report, letters, restart=restart)
+    if letters is not None and report.tries == 1:
+        letters.begin()
+    where = {"dead_letters": dead_letters, "report": report_to}
+    _write(report, where)
+
+    def taken(*, last: bool = False) -> None:
+        if checkpoint is not None:
+            checkpoint.reached(report, letters, last=last)
+
+    complete = False
+    try:
+        Runner(exchange, write, report, batch_size=batch_size, concurrency=concurrency).run(rows, taken=taken)
+        complete = True
+    finally:
+        if not complete:
+            taken(last=True)
+        if letters is not None:
+            letters.assemble(keep_parts=not complete and checkpoint is not None)
+        summary = _write(report, where)
+    if checkpoint is not None:
+        checkpoint.done()
+    return summary
+
+
+def _spent(client: Client, seconds: float) -> dict[str, float]:
+    usage = client.usage
+    return {
+        "duration_seconds": seconds,
+        "requests": usage.requests,
+        "retries": usage.retries,
+        "throttled": usage.throttled,
+        "waited_for_budget_seconds": usage.waited_for_budget,
+    }
+
+
+def _write(report: Report, where: dict[str, Path | None]) -> dict[str, Any]:
+    summary = {**report.summary(), **{name: str(path) if path else None for name, path in where.items()}}
+    if path := where["report"]:
+        with path.open("w", encoding="utf-8") as file:
+            json.dump(summary, file, indent=2)
+    return summary
