@@ -268,3 +268,20 @@ def test_nobody_listening_is_told_and_no_address_with_it(
     with pytest.raises(HubPrefsException, match="no connection to") as raised:
         opt_out(context, subscribers=["a@example.com"])
     assert "a@example" not in str(raised.value)
+
+
+def test_a_retry_of_airflows_goes_on_where_the_first_try_stopped(
+    hubspot: Simulator, run_dag: Any, tmp_path: Path
+) -> None:
+    people = [f"p{number}@example.com" for number in range(300)]
+    people[40] = people[240] = REJECTED
+    (tmp_path / "people.csv").write_text("\n".join(["email", *people]) + "\n")
+    hubspot.fault("daily", match={"body_contains": "p200@"})
+    letters = tmp_path / "letters.jsonl"
+    run = run_dag("hubprefs_retried", contacts=str(tmp_path / "people.csv"), dead_letters=str(letters))
+    summary = run.xcom("opt_out")
+    assert (run.state, summary["tries"], summary["read"]) == ("success", 2, 300)
+    assert summary["changed"] + summary["unchanged"] == 298
+    assert summary["unchanged"] <= 50
+    assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [42]
+    assert summary["requests"] == len(hubspot.requests) <= 36
