@@ -27,6 +27,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     HubSpotError,
     MalformedAnswerError,
     SettingsError,
+    StoppedError,
 )
 from airflow_provider_hubprefs.hubspot.models import Reply
 from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, process_pacer
@@ -73,7 +74,7 @@ class Client:
     :param settings: time-outs and limits.
     :param pacer: the budget; by default the one of this process for these credentials.
     :param connections: kept open at most.
-    :param sleep: for tests.
+    :param sleep: for tests; by default one that :meth:`stop` ends.
     :raises SettingsError: a version, host or token that cannot work.
     """
 
@@ -86,7 +87,7 @@ class Client:
         settings: Settings | None = None,
         pacer: Pacer | None = None,
         connections: int = 32,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.calls = Calls(version)
         self.auth = auth
@@ -97,7 +98,8 @@ class Client:
         self._usage_lock = threading.Lock()
         self._token_lock = threading.Lock()
         self._refresh_error: HubSpotError | None = None
-        self._sleep = sleep
+        self._stopping = threading.Event()
+        self._sleep = sleep or self._rest
         self._session = _session(self.url, connections)
         for logger in ("urllib3.connectionpool", "urllib3.connection"):
             mask_paths_logged_by(logger)
@@ -113,6 +115,13 @@ class Client:
     def close(self) -> None:
         """Close the connections that are kept open."""
         self._session.close()
+
+    def stop(self) -> None:
+        """Let requests under way end, and begin no other: whoever waits, or asks from now on, gets StoppedError.
+
+        May be called from another thread or a signal handler.
+        """
+        self._stopping.set()
 
     def send(self, call: Call[T]) -> T:
         """Send a call and return its result; failures that pass are waited for and retried.
@@ -176,6 +185,7 @@ class Client:
             while (wait := self.pacer.wait(ticket)) > 0:
                 self._count(waited_for_budget=wait)
                 self._sleep(wait)
+            self._rest(0)
             self._count(requests=1)
             reply = self._exchange(call, token)
             headers.update(reply.headers)
@@ -232,6 +242,10 @@ class Client:
                 raise requests.ReadTimeout
             pieces.append(piece)
         return b"".join(pieces)
+
+    def _rest(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise StoppedError("stopped before the request was sent", not_applied=True)
 
     def _count(self, **amounts: float) -> None:
         with self._usage_lock:

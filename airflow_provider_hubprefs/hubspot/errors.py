@@ -154,6 +154,10 @@ class OperationCanceledError(HubSpotError):
     """HubSpot canceled the operation; nothing of it can be relied upon."""
 
 
+class StoppedError(HubSpotError):
+    """The client was told to stop: the task is being killed."""
+
+
 def error_from(reply: Reply, endpoint: Endpoint, *, version: str) -> HubSpotError:
     """Turn an answer that is no success into the error it means.
 

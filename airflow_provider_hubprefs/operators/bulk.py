@@ -96,6 +96,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self.on_changed_source = on_changed_source
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
+        self._running: HubPrefsHook | None = None
         depend_on(self, subscribers)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -103,7 +104,8 @@ class HubPrefsBatchOperator(BaseOperator):
         with airflow_errors():
             self._check_arguments()
             given = _path(self.source) if self.source else reveal(self, "subscribers", context)
-            summary = self._run(self._hook(), given, context)
+            self._running = self._hook()
+            summary = self._run(self._running, given, context)
         self.log.info("%s", summary)
         if text := self._not_applied(summary):
             if self.on_rejected == "fail":
@@ -113,6 +115,11 @@ class HubPrefsBatchOperator(BaseOperator):
                 raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
             self.log.warning("%s", text)
         return summary
+
+    def on_kill(self) -> None:
+        """Stop after the requests under way; the mark and the report are written, a retry goes on from there."""
+        if self._running is not None:
+            self._running.client.stop()
 
     def _hook(self) -> HubPrefsHook:
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version)

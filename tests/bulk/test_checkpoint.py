@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import read_rows
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError
+from airflow_provider_hubprefs.hubspot.settings import Settings
 from airflow_provider_hubprefs.simulator import Simulator
 
 ROWS, BATCH, THREADS = 600, 10, 4
@@ -164,6 +166,31 @@ def test_the_mark_is_not_written_more_often_than_told(work: Work, monkeypatch: p
     monkeypatch.setattr(ObjectPlace, "save", lambda self, state: saved.append(state))
     work(interval=3600)
     assert len(saved) == 1
+
+
+def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
+    hubspot: Simulator, source: Path, tmp_path: Path, client_for: Callable[..., Client]
+) -> None:
+    client = client_for()
+    write = UnsubscribeAll(client.calls)
+    identity = identity_of(client, source, arguments=write.arguments())
+    assert identity is not None
+    places: Any = {"dead_letters": tmp_path / "letters.jsonl", "report_to": tmp_path / "report.json"}
+    place = ObjectPlace(tmp_path / "mark")
+    hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
+    threading.Timer(0.3, client.stop).start()
+    client.settings = Settings(retry_first_wait=60)  # the stop must not wait for a retry
+    with pytest.raises(StoppedError):
+        carry_out(
+            client,
+            write,
+            read_rows(source),
+            batch_size=BATCH,
+            checkpoint=Checkpoint(place, identity),
+            **places,
+        )
+    assert json.loads((tmp_path / "report.json").read_text())["read"] >= 250
+    assert place.load() is not None
 
 
 WORKER = """
