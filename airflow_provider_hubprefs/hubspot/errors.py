@@ -169,7 +169,7 @@ def error_from(reply: Reply, endpoint: Endpoint, *, version: str) -> HubSpotErro
     :param version: API version asked, for the text.
     """
     body = _json_object(reply.body)
-    category = _text(body.get("category")) or _text(body.get("errorType"))
+    category = _category(body)
     details: dict[str, Any] = {
         "status": reply.status,
         "category": category,
@@ -269,6 +269,13 @@ def _json_object(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _category(body: Mapping[str, Any]) -> str | None:
+    """HubSpot has three names for it: 429 says ``errorType``, OAuth's token endpoint ``status``."""
+    named = _text(body.get("category")) or _text(body.get("errorType"))
+    status = _text(body.get("status"))
+    return named or (status if status and status != "error" else None)
 
 
 def _said(body: Mapping[str, Any], reply: Reply) -> str:

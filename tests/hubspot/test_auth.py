@@ -240,6 +240,7 @@ def test_a_refusal_is_final_and_says_what_to_do(  # noqa: PLR0917 - pytest names
         client.send(client.calls.get_definitions())
 
     assert message in str(caught.value)
+    assert caught.value.category == status
     assert caught.value.permanent
     assert len(server.requests) == 1
     assert clock.waits == []
