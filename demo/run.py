@@ -1,14 +1,18 @@
 """The main job, end to end: a file of addresses goes through real Airflow into HubSpot.
 
-Without a token it talks to a local HubSpot, the simulator, and uses the file beside this one. With
-``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after saying what it
-would do and asking (``YES=1`` answers).
+Without a token it talks to a local HubSpot, the simulator, and uses the file beside this one, or ``CONTACTS``.
+With ``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after saying what
+it would do and asking (``YES=1`` answers). ``HUBPREFS_HOST`` names another host than HubSpot's usual one.
+
+Airflow and all it writes are in ``.demo``; an Airflow of your own, and its settings, are not touched.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -17,20 +21,24 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 HOME = ROOT / ".demo"
 DAG_ID = "hubprefs_suppression"
-PATIENCE = 10
+PATIENCE = 3
 """Seconds a process gets to end by itself."""
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IMPATIENT = {"connect_timeout": 5, "retry_total": 20}
+"""Extra of the connection: somebody is looking on, so a HubSpot that does not answer is told of soon."""
 
 EXPLANATIONS = {
     "changed": "opted out now",
@@ -43,8 +51,12 @@ EXPLANATIONS = {
 console = Console(highlight=False, soft_wrap=True)
 
 
+class DemoError(Exception):
+    """Why the demo cannot go on, in a sentence for whoever started it."""
+
+
 def main() -> int:
-    """Run the demo; 0 when every step of the DAG succeeded."""
+    """Run the demo; 0 when every step of the DAG succeeded, 2 when it was started in a wrong way."""
     token = os.environ.get("HUBPREFS_TOKEN", "").strip()
     contacts = os.environ.get("CONTACTS", "").strip()
     if token and not contacts:
@@ -53,82 +65,155 @@ def main() -> int:
         )
         return 2
     path = Path(contacts).expanduser().resolve() if contacts else HERE / "contacts.csv"
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir()
-    if token:
-        connection: dict[str, Any] = {"conn_type": "hubprefs", "password": token}
-        return run(connection, path) if agreed(connection, path) else 1
-    with simulator() as hubspot:
-        console.print(f"A local HubSpot answers at [bold]{hubspot['url']}[/bold]")
-        return run({"conn_type": "hubprefs", "host": hubspot["url"], "password": hubspot["token"]}, path)
-
-
-def agreed(connection: dict[str, Any], path: Path) -> bool:
-    """Say what would be done to a real portal, and ask."""
-    os.environ["AIRFLOW_CONN_HUBPREFS_DEFAULT"] = json.dumps(connection)
-    os.environ.update(environment(connection))
-    from airflow_provider_hubprefs.bulk.source import SourceError, read_rows
-    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-
-    reachable, access = HubPrefsHook().test_connection()
-    console.print(access)
-    if not reachable:
-        return False
     try:
-        found = Counter(row.problem or "valid" for row in read_rows(path))
+        with the_only_demo():
+            check_readable(path)
+            if token:
+                return on_portal(token, os.environ.get("HUBPREFS_HOST", "").strip(), path)
+            with simulator() as hubspot:
+                console.print(f"A local HubSpot answers at [bold]{hubspot['url']}[/bold]")
+                return run({"host": hubspot["url"], "password": hubspot["token"]}, path)
+    except DemoError as error:
+        console.print(f"[bold red]Not done:[/bold red] {escape(str(error))}")
+        return 1
+
+
+@contextmanager
+def the_only_demo() -> Iterator[None]:
+    """Refuse to wipe the folder of a demo that is still running."""
+    folder = os.open(HERE, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DemoError("another demo is running in this folder; wait for its end, or end it") from None
+    finally:
+        os.close(folder)
+
+
+def check_readable(path: Path) -> None:
+    """Look at the file before anything is started.
+
+    :raises DemoError: it is not there, has no column of addresses, or is about to be wiped.
+    """
+    from airflow_provider_hubprefs.bulk.source import SourceError, read_rows
+
+    if path.is_relative_to(HOME):
+        raise DemoError(f"{path} is in {HOME}, which every demo empties first: move it elsewhere")
+    try:
+        next(iter(read_rows(path)), None)
     except SourceError as error:
-        console.print(str(error))
-        return False
+        raise DemoError(str(error)) from None
+
+
+def on_portal(token: str, host: str, path: Path) -> int:
+    """Say what would be done to a real portal, ask, and do it.
+
+    :raises DemoError: the portal does not answer to the token, or nobody agreed.
+    """
+    from airflow_provider_hubprefs.bulk.source import SourceError, read_rows
+    from airflow_provider_hubprefs.hooks.connection import describe_access
+    from airflow_provider_hubprefs.hubspot.auth import StaticToken
+    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.hubspot.settings import Settings
+
+    try:
+        client = Client(
+            StaticToken(token), host=host or None, settings=Settings(connect_timeout=5, retry_total=5)
+        )
+        console.print(describe_access(client, business_unit_id=None), markup=False)
+        found = Counter(row.problem or "valid" for row in read_rows(path))
+    except (HubSpotError, SourceError) as error:
+        raise DemoError(str(error)) from None
     console.print(
-        f"{path}: {found['valid']} addresses would be opted out of ALL marketing e-mail of this portal "
-        f"({found['duplicate']} duplicates and {found['invalid']} invalid rows would not be sent)."
+        f"{path}: {found['valid']:,} addresses would be opted out of ALL marketing e-mail of this portal "
+        f"({found['duplicate']:,} duplicates and {found['invalid']:,} invalid rows would not be sent).",
+        markup=False,
     )
-    if os.environ.get("YES") == "1":
-        return True
-    return sys.stdin.isatty() and console.input("Opt them out? Type 'yes': ").strip().lower() == "yes"
+    if os.environ.get("YES") != "1":
+        if not sys.stdin.isatty():
+            raise DemoError("nobody is there to ask; YES=1 agrees. Nothing was sent.")
+        if console.input("Opt them out? Type 'yes': ").strip().lower() != "yes":
+            raise DemoError("you did not agree. Nothing was sent.")
+    return run({**({"host": host} if host else {}), "password": token}, path)
 
 
 def run(connection: dict[str, Any], path: Path) -> int:
-    """Run the DAG in real Airflow on SQLite, and show what became of every row."""
+    """Run the DAG in real Airflow on SQLite, and show what became of every row.
+
+    :param connection: host and password of Airflow's connection to HubSpot.
+    """
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(mode=0o700)  # the dead letters are addresses
     dead_letters = HOME / "dead_letters.jsonl"
     log = HOME / "airflow.log"
-    env = {**os.environ, **environment(connection)}
     conf = json.dumps({"contacts": str(path), "dead_letters": str(dead_letters)})
+    connected = json.dumps({"conn_type": "hubprefs", **connection, "extra": IMPATIENT})
     console.print(f"Airflow runs the DAG [bold]{DAG_ID}[/bold] on {path} (log: {log})")
-    airflow = [sys.executable, "-m", "airflow"]
-    with log.open("w") as output:
-        for command in (["db", "migrate"], ["dags", "reserialize"], ["dags", "test", DAG_ID, "--conf", conf]):
-            with child([*airflow, *command], env=env, stdout=output, stderr=subprocess.STDOUT) as process:
-                process.wait()
+    for command, more in (
+        (["db", "migrate"], {}),
+        (["dags", "test", DAG_ID, "--conf", conf], {"AIRFLOW_CONN_HUBPREFS_DEFAULT": connected}),
+    ):
+        env = {**environment(), **airflow_settings(), **more}
+        with (
+            log.open("a") as output,
+            child(
+                [sys.executable, "-m", "airflow", *command],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            process.wait()
     state, outcomes = result()
     if outcomes is not None:
         show(outcomes, dead_letters)
     if state != "success":
-        console.print(f"[bold red]The DAG run ended as {state or 'nothing'}.[/bold red] The end of {log}:")
-        console.print("".join(log.read_text().splitlines(keepends=True)[-40:]), markup=False)
-        return 1
+        raise DemoError(f"the DAG run ended as {state or 'nothing'}. {reason(log)}\nAll of it: {log}")
     return 0
 
 
-def environment(connection: dict[str, Any]) -> dict[str, str]:
-    """Airflow's settings: its own home, this repository's DAGs, the one connection."""
+def environment() -> dict[str, str]:
+    """What processes get of this one's environment: nothing of an Airflow of yours, and not your token.
+
+    (``make NAME=value`` hands its arguments on under more than one name.)
+    """
+    token = os.environ.get("HUBPREFS_TOKEN", "").strip()
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if "AIRFLOW" not in name and not (token and token in value)
+    }
+
+
+def airflow_settings() -> dict[str, str]:
+    """Airflow's settings: a home of its own, this repository's DAGs."""
     return {
         "AIRFLOW_HOME": str(HOME),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
-        "AIRFLOW_CONN_HUBPREFS_DEFAULT": json.dumps(connection),
     }
+
+
+def reason(log: Path) -> str:
+    """Text of the last exception in a log: that of the task that failed last."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"^[\w.]+(?:Error|Exception|Timeout|Exit): (.+)$", text, re.MULTILINE)
+    return str(found[-1]) if found else f"It said last: {text[-1000:]}"
 
 
 def result() -> tuple[str | None, dict[str, Any] | None]:
     """State of the DAG run and what its last task returned, as Airflow stored them."""
-    with sqlite3.connect(HOME / "airflow.db") as db:
+    stored: dict[str, Any] = {}
+    state = None
+    with suppress(sqlite3.Error), closing(sqlite3.connect(HOME / "airflow.db")) as db:
         state = db.execute("select state from dag_run where dag_id = ?", (DAG_ID,)).fetchone()
-        stored = dict(
-            db.execute("select task_id, value from xcom where dag_id = ? and key = 'return_value'", (DAG_ID,))
-        )
+        query = "select task_id, value from xcom where dag_id = ? and key = 'return_value'"
+        stored.update(db.execute(query, (DAG_ID,)))
     found = stored.get("summarise") or stored.get("opt_out")
     while isinstance(found, str):
         found = json.loads(found)
@@ -164,42 +249,68 @@ def simulator() -> Iterator[dict[str, Any]]:
     command += ["--portal", str(HERE / "portal.json")]
     with (
         tempfile.TemporaryFile("w+") as errors,
-        child(command, stdout=subprocess.PIPE, stderr=errors) as process,
+        child(
+            command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
     ):
         line = process.stdout.readline() if process.stdout else ""
         if not line:
             errors.seek(0)
-            raise SystemExit(f"the simulator did not start:\n{errors.read()}")
+            raise DemoError(f"the local HubSpot did not start. {errors.read()[-1000:]}")
         yield json.loads(line)
 
 
 @contextmanager
 def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a process in a group of its own, and leave nothing of the group behind."""
-    with subprocess.Popen(command, text=True, start_new_session=True, **options) as process:
+    process = None
+    try:
+        with signals_held_back():
+            process = subprocess.Popen(command, text=True, start_new_session=True, **options)
+        yield process
+    finally:
+        if process is not None:
+            with process:
+                end_group(process)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Hear of a signal only when there is a process to end, not while it is being started."""
+    heard: list[int] = []
+    before = {ending: signal.signal(ending, lambda number, _: heard.append(number)) for ending in ENDINGS}
+    try:
+        yield
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+    for number in heard:
+        end(number, None)
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a process and all of its group, whatever it takes."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            yield process
-        finally:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(process.pid, number)
-                except ProcessLookupError:
-                    break
-                try:
-                    process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    continue
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the demo as Ctrl-C does: with everything it started."""
-    raise KeyboardInterrupt
+    """End the demo with everything it started; who asks twice does not get processes left behind."""
+    for ending in ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, end)
+    for ending in ENDINGS:
+        signal.signal(ending, end)
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         console.print("\nStopped; nothing is left running.")
-        sys.exit(130)
+        sys.exit(128 + interrupt.args[0])

@@ -38,10 +38,8 @@ class Processes:
                 signal_group(process.pid, number)
             deadline = time.monotonic() + PATIENCE
             for process in self.running.values():
-                try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    continue
 
     def start(self, name: str, command: list[str], *, env: Mapping[str, str], log: Path) -> None:
         """Start a process with all it says in ``log``."""
@@ -80,6 +78,11 @@ def processes_with(text: str) -> list[str]:
         if folder.name != str(os.getpid()) and text.encode() in command + environment:
             found.append(f"{folder.name}: {command.replace(bytes(1), b' ').decode(errors='replace')}")
     return found
+
+
+def none_is_left(text: str) -> bool:
+    """Whether all processes with a text are gone; who was just killed gets a moment."""
+    return bool(wait_for(f"the end of processes with {text}", lambda: not processes_with(text), timeout=5))
 
 
 def wait_for(what: str, condition: Callable[[], Any], *, timeout: float, every: float = 0.3) -> Any:

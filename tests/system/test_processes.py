@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT
-from tests.system.processes import Processes, processes_with, wait_for
+from tests.system.processes import Processes, none_is_left, processes_with, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_an_exception_ends_them_and_what_they_started(tmp_path: Path) -> None:
         processes.start("sleeper", command, env=dict(os.environ), log=tmp_path / "log")
         wait_for("both", lambda: len(processes_with(str(tmp_path))) == 2, timeout=30)
         raise KeyboardInterrupt
-    assert processes_with(str(tmp_path)) == []
+    assert none_is_left(str(tmp_path))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end the children of who was killed")
@@ -48,4 +48,4 @@ def test_whoever_started_them_is_ended(tmp_path: Path, number: signal.Signals) -
         wait_for("both", lambda: len(processes_with(str(tmp_path))) == 2, timeout=30)
         owner.send_signal(number)
         owner.wait(30)
-    wait_for("the end of both", lambda: not processes_with(str(tmp_path)), timeout=30)
+    assert none_is_left(str(tmp_path))

@@ -17,7 +17,7 @@ from airflow_provider_hubprefs.simulator import Simulator
 from tests.conftest import ROOT
 from tests.system.airflow_parts import Airflow, airflow
 from tests.system.leaks import leaks_in_files
-from tests.system.processes import processes_with
+from tests.system.processes import none_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -218,6 +218,6 @@ def test_one_word_in_one_log_would_have_been_found(everything: Everything, tmp_p
 
 
 def test_nothing_is_left_running(everything: Everything) -> None:
-    assert processes_with(str(everything.home)) == []
+    assert none_is_left(str(everything.home))
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", everything.port)) != 0
