@@ -405,6 +405,14 @@ def _v3() -> list[Scenario]:
             result=unchanged("UNSUBSCRIBED"),
         ),
         Scenario(
+            name="v3 the same words with another status are an error",
+            **once,
+            answers=(
+                server.error(409, "CONFLICT", f"{SUBSCRIBER} is already unsubscribed to subscription 1"),
+            ),
+            error=errors.ConflictError,
+        ),
+        Scenario(
             name="v3 resubscribe is refused by HubSpot",
             version="v3",
             call=_set_status,
