@@ -54,4 +54,5 @@ lock: $(READY)
 		--python-version 3.11 requirements/dev.in --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
+		.coverage*
