@@ -54,7 +54,8 @@ _LINKS = (frozenset({READ, WRITE}), frozenset({READ_WRITE}))
 _BATCH = ("statuses", "batch")
 _WIDE = "unsubscribe-all"
 
-# The fixed paths come before those with an address: `statuses/batch/unsubscribe-all` could be read either way.
+# The fixed paths come before those with an address and hide them: `statuses/batch/unsubscribe-all` is never the
+# opt-out of a subscriber called "batch", whatever the method.
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("definitions", "GET", ("definitions",), DATED, _READS, preferences.definitions),
     Endpoint("generate_links", "POST", ("links", "generate"), DATED, _LINKS, preferences.generate_links),
@@ -135,14 +136,16 @@ def match(method: str, raw_path: bytes) -> Match:
     if len(segments) < 3 or segments[0] != "communication-preferences":
         return Match()
     version, rest = segments[1], segments[2:]
-    allowed = set()
+    allowed: set[str] = set()
+    fixed = False
     for endpoint in ENDPOINTS:
         address = _address(endpoint, rest) if version in endpoint.versions else None
-        if address is None:
-            continue
+        if address is None or (address and fixed):
+            continue  # another path; or one read as an address although it is a fixed one
         if endpoint.method == method:
             return Match(endpoint.name, version, address, endpoint)
         allowed.add(endpoint.method)
+        fixed = fixed or not address
     return Match(version=version, allowed=frozenset(allowed))
 
 

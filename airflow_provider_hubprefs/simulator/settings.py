@@ -212,7 +212,9 @@ def _set(settings: Settings, name: str, value: Any) -> None:
         if unknown:
             raise PortalError(f"portal.limits: unknown member {unknown[0]!r}")
         kinds = {each: bool if each in ("count_refused", "retry_after") else int for each in value}
-        given = {each: kind_of(f"portal.limits.{each}", value[each], kinds[each]) for each in value}
+        given: dict[str, Any] = {
+            each: kind_of(f"portal.limits.{each}", value[each], kinds[each]) for each in value
+        }
         settings.limits = LimitSettings(**given)
     elif name == "time_zone":
         try:
