@@ -8,7 +8,6 @@ reads. The same DAG runs against a real portal and against the simulator: only t
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -28,21 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def subscriber_to_watch(params: Mapping[str, Any], outcomes: Mapping[str, Any]) -> Any:
-    """Look up whose operation tells that HubSpot is done: somebody's it is still at work on, or the last one's.
+def subscriber_to_watch(params: Mapping[str, Any], outcomes: Mapping[str, Any]) -> str:
+    """Look up whose operation to wait for: one HubSpot was still at work on, or the last it confirmed.
 
-    What is stored between tasks are numbers, never an address.
+    What is stored between tasks is a row's number, never an address.
     """
     from airflow_provider_hubprefs.bulk.source import subscriber_at
 
-    under_way = any(reason.startswith("unconfirmed: OPERATION_") for reason in outcomes["reasons"])
-    if under_way and params["dead_letters"]:
-        letters = map(json.loads, ObjectStoragePath(params["dead_letters"]).read_text("utf-8").splitlines())
-        return next(one["subscriber"] for one in letters if str(one["category"]).startswith("OPERATION_"))
-    if outcomes["last_confirmed_row"] is None:
+    row = outcomes["last_pending_row"] or outcomes["last_confirmed_row"]
+    if row is None:
         raise AirflowSkipException("no row was applied: there is no operation to wait for")
-    contacts = ObjectStoragePath(params["contacts"])
-    return subscriber_at(contacts, outcomes["last_confirmed_row"], email_column=params["email_column"])
+    return subscriber_at(ObjectStoragePath(params["contacts"]), row, email_column=params["email_column"])
 
 
 with DAG(

@@ -21,6 +21,10 @@ NOT_APPLIED: tuple[OutcomeName, ...] = ("rejected", "invalid", "unconfirmed")
 """Outcomes after which a subscriber's preference may not be what was wanted; their rows are dead letters."""
 
 
+UNDER_WAY = "OPERATION_"
+"""Beginning of the category of rows whose operation was not over: OPERATION_PENDING and its like."""
+
+
 class ConservationError(Exception):
     """Rows read and outcomes do not add up: a defect of this package, never of the source."""
 
@@ -59,6 +63,8 @@ class Report:
         self.operations: Counter[str] = Counter()
         """How many answers of HubSpot's had which operation status."""
         self.last_confirmed_row: int | None = None
+        self.last_pending_row: int | None = None
+        """The last row whose operation HubSpot was still at work on: one to wait for."""
         self._dead_letters = dead_letters
         self._spent = spent
         self._spent_before: dict[str, float] = {}
@@ -68,6 +74,8 @@ class Report:
         self.counts[outcome.outcome] += 1
         if outcome.outcome in {"changed", "unchanged"}:
             self.last_confirmed_row = max(self.last_confirmed_row or 0, outcome.row.number)
+        if (outcome.category or "").startswith(UNDER_WAY):
+            self.last_pending_row = max(self.last_pending_row or 0, outcome.row.number)
         if outcome.outcome in NOT_APPLIED:
             self.reasons[f"{outcome.outcome}: {outcome.category or 'no reason given'}"] += 1
             self._write(outcome)
@@ -96,6 +104,7 @@ class Report:
             **{name: self.counts[name] for name in OUTCOMES},
             "reasons": dict(self.reasons.most_common()),
             "last_confirmed_row": self.last_confirmed_row,
+            "last_pending_row": self.last_pending_row,
             "tries": self.tries,
             "operations": dict(self.operations),
             **self._spent_in_all(),
@@ -116,6 +125,7 @@ class Report:
         self.counts = Counter({name: state[name] for name in OUTCOMES})
         self.reasons = Counter(state["reasons"])
         self.last_confirmed_row = state["last_confirmed_row"]
+        self.last_pending_row = state["last_pending_row"]
         self.tries = state["tries"] + 1
         self._spent_before = state["spent"]
         self.operations.update(state["operations"])

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.bulk.report import Outcome, Report
+from airflow_provider_hubprefs.bulk.report import UNDER_WAY, Outcome, Report
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Runner:
         rest = [row for row in rows if row.number not in confirmed]
         if rest and len(rest) == len(unnamed) and len({error.category for error in unnamed}) == 1:
             return outcomes + [_failed(row, error) for row, error in zip(rest, unnamed, strict=True)]
-        category = "NOT_IN_ANSWER" if status == "COMPLETE" else f"OPERATION_{status}"
+        category = "NOT_IN_ANSWER" if status == "COMPLETE" else f"{UNDER_WAY}{status}"
         text = "HubSpot neither confirmed nor refused it, and reading it back did not show it"
         return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
 

@@ -116,10 +116,21 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
             try:
                 result = self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:
-                if error.status is not None:  # HubSpot's own texts do not say which subscriptions there are
-                    hook.check_subscription(subscription_id)
+                if error.status is not None:
+                    _check_subscription(hook, subscription_id)
                 raise
         return {**result, "subscription_id": subscription_id, "status": self.status}
+
+
+def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
+    """Say which subscriptions there are, as HubSpot's refusals do not; quiet where that cannot be found out."""
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
+
+    try:
+        hook.check_subscription(subscription_id)
+    except HubSpotError as error:
+        if isinstance(error, ValidationError) and error.status is None:
+            raise
 
 
 class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):

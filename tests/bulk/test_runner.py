@@ -149,6 +149,7 @@ class TestWhatAnswersLeaveOpen:
         done = run(people(3))
         assert done.outcomes == {"unconfirmed": 3}
         assert set(done.of("unconfirmed").values()) == {"OPERATION_PENDING"}
+        assert (done.summary["last_pending_row"], done.summary["last_confirmed_row"]) == (3, None)
         hubspot.advance(61)
         assert run(people(3)).outcomes == {"changed": 3}
 

@@ -33,6 +33,7 @@ KEYS = {
     "unconfirmed",
     "reasons",
     "last_confirmed_row",
+    "last_pending_row",
     "tries",
     "operations",
     "duration_seconds",
@@ -81,7 +82,7 @@ class TestWhereSubscribersComeFrom:
             ("people.csv", b"E-Mail;Name\na@example.com;Jane\nb@example.com;Bob\n"),
             ("people.txt", b"a@example.com\n\nb@example.com\n"),
             ("people.jsonl", b'{"E-Mail": "a@example.com"}\n{"E-Mail": "b@example.com", "age": 3}\n'),
-            ("people.csv.gz", gzip.compress(b"E-Mail\na@example.com\nb@example.com\n")),
+            ("people.csv.gz", gzip.compress(b"E-Mail\na@example.com\nb@example.com\n", mtime=0)),
         ],
     )
     def test_a_file(

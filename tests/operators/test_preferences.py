@@ -150,6 +150,13 @@ class TestSetStatus:
         assert str(newsletter) in str(raised.value)
         assert ("is not active" if number is None else "is none of the portal's") in str(raised.value)
 
+    def test_where_that_cannot_be_found_out_hubspots_word_stands(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.fault("status", status=404, match={"endpoint": "get_definitions"}, times=None)
+        with pytest.raises(HubPrefsFailException, match="400 VALIDATION_ERROR to set_status"):
+            set_status(context, subscription_id=404404)
+
     def test_a_legal_basis_the_portal_asks_for_is_hubspots_word(
         self, hubspot: Simulator, context: Context, newsletter: int
     ) -> None:
