@@ -153,7 +153,7 @@ class TestSetStatus:
     def test_where_that_cannot_be_found_out_hubspots_word_stands(
         self, hubspot: Simulator, context: Context
     ) -> None:
-        hubspot.fault("status", status=404, match={"endpoint": "get_definitions"}, times=None)
+        hubspot.fault("status", status=404, match={"endpoint": "definitions"}, times=None)
         with pytest.raises(HubPrefsFailException, match="400 VALIDATION_ERROR to set_status"):
             set_status(context, subscription_id=404404)
 
