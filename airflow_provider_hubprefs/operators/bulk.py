@@ -27,7 +27,8 @@ class HubPrefsBatchOperator(BaseOperator):
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
     ``reasons``, ``last_confirmed_row``, ``last_pending_row`` (whose operation was not over yet), ``tries``,
     ``operations`` (how many answers had which operation status), ``duration_seconds``, ``requests``,
-    ``retries``, ``throttled`` (429s met), ``waited_for_budget_seconds``, ``dead_letters`` and ``report`` (where they are). Never an address.
+    ``retries``, ``throttled`` (429s met), ``waited_for_budget_seconds``, ``dead_letters`` and ``report`` (where
+    they are). Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
