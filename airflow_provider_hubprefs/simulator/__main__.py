@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fault-kinds",
         default="503",
         metavar="KINDS",
-        help="what goes wrong, separated by commas: HTTP statuses, drop, truncate, cloudflare, ... (%(default)s)",
+        help="HTTP statuses and kinds, such as 429,drop,drop-applied,truncate,cloudflare (%(default)s)",
     )
     add(
         "--faults",

@@ -2,7 +2,7 @@
 
 ====================================== =====================================================================
 ``POST /_simulator/reset``             begin anew: the portal of the start, no scripted faults, nothing received
-``GET /_simulator/portal``             tokens by name, OAuth client, definitions, brands, limits, counts
+``GET /_simulator/portal``             tokens by name, OAuth client, definitions, brands, limits, number of subscribers
 ``POST /_simulator/portal``            load another portal (the document of :mod:`settings`); 400 names what is wrong
 ``POST /_simulator/faults``            add a rule, or a list of rules (see :mod:`faults`); 400 names what is wrong
 ``GET /_simulator/faults``             the rules, how often each was met and used
@@ -134,7 +134,7 @@ def _portal(state: State) -> dict[str, Any]:
         "definitions": [each.body for each in settings.definitions.values()],
         "brands": settings.brands,
         "limits": asdict(settings.limits),
-        "counts": state.portal.counts(),
+        "subscribers": len(state.portal.preferences),
     }
 
 

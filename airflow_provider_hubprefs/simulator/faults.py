@@ -3,7 +3,8 @@
 A rule is ``{"match": {...}, "times": 1, "fault": {...}}``. Every member of ``match`` must fit:
 ``method``, ``path_contains``, ``endpoint`` (a name of :mod:`routes`), ``version``, ``token`` (its name),
 ``body_contains`` and ``nth`` (the number, or list of numbers, of the matching request, from 1). ``times``
-says how often the rule is used, ``null`` for ever; one with ``nth`` is used for each of them.
+says how often the rule is used, ``null`` for ever; one with ``nth`` is used for each of them. A struck request
+that is not carried out changes nothing and costs nothing of the limits.
 
 ================ ============================================================================================
 ``kind``         what happens; other members, with their defaults
@@ -114,7 +115,8 @@ class Faults:
     """The scripted rules, in the order they were added, and those of chance.
 
     :param rate: the share of requests that a random fault strikes.
-    :param kinds: what may strike then: a status such as ``"503"``, or a kind of the table above.
+    :param kinds: what may strike then: a status such as ``"503"``, a kind of the table above, or
+        ``drop-applied``, a connection that ends after the request was carried out.
     :param latency_ms: how long every answer takes at least.
     """
 
@@ -188,6 +190,8 @@ def _by_name(name: str) -> Fault:
         return {"kind": "burst"}
     if name.isdigit() and 400 <= int(name) < 600:
         return {"kind": "status", "status": int(name)}
+    if name == "drop-applied":
+        return {"kind": "drop", "applied": True}
     if name not in KINDS:
         raise FaultError(f"fault kind {name!r}: expected an HTTP status or one of {', '.join(KINDS)}")
     return {"kind": name}

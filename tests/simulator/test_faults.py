@@ -145,7 +145,11 @@ def test_a_rule_that_makes_no_sense_is_refused(hubspot: Simulator, rule: dict[st
 
 def test_random_faults_are_the_same_for_the_same_seed(simulate: Simulate) -> None:
     def outcomes() -> list[int]:
-        api = Api(simulate(fault_rate=0.4, fault_kinds=["429", "500", "drop", "latency"], latency_ms=1))
+        api = Api(
+            simulate(
+                fault_rate=0.4, fault_kinds=["429", "500", "drop", "drop-applied", "latency"], latency_ms=1
+            )
+        )
         found = []
         for _ in range(30):
             try:
