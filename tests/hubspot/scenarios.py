@@ -700,7 +700,7 @@ RETRIES = [
     ),
     _retried(
         "a header that is none (urllib3 warns of it, and names the path)",
-        server.raw(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\nno colon in here\r\n\r\n"),
+        server.raw(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\nConnection: close\r\nno colon in here\r\n\r\n"),
         waited=(0.5, 1.0),
     ),
     *(
