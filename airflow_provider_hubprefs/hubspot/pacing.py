@@ -1,78 +1,68 @@
 """Spending the account's budget without ever being told 429.
 
 A request needs a slot, and a slot is free again one interval after its **answer arrived**: that is never
-before HubSpot's own window forgot it, whatever the latency. How many slots there are, and how long the
-interval is, HubSpot says in the headers of every answer.
+before HubSpot's own window forgot it, whatever the latency. How many slots there are, how long the interval
+is and how much of it others have used, HubSpot says in the headers of every answer.
+
+The arithmetic is in :mod:`.pacing_slots`. Who shares a budget is a matter of where it is kept: in this process
+(:class:`ProcessPacer`), or in a file for all processes of a machine (:mod:`.pacing_file`). :func:`pacer_for`
+chooses.
 
 Nothing here sleeps: a client asks :meth:`Pacer.wait` and sleeps in its own way.
 """
 
 from __future__ import annotations
 
-import heapq
+import itertools
+import logging
+import math
+import os
+import secrets
 import threading
 import time
+import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from airflow_provider_hubprefs.hubspot.pacing_slots import (
+    ALONE_FOR,
+    ASK_AGAIN,
+    FIRST_INTERVAL,
+    FIRST_LIMIT,
+    NEVER,
+    SERIAL_BITS,
+    Budget,
+    Slots,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-FIRST_LIMIT = 100
-"""Requests per interval until HubSpot has said its own figure: the lowest it documents (Free and Starter)."""
+__all__ = ["Budget", "Pacer", "ProcessPacer", "Ticket", "pacer_for", "process_pacer", "shared"]
 
-FIRST_INTERVAL = 10.0
-"""Seconds."""
+_RETRY = 3.0
+"""Seconds until a store that failed is tried again."""
 
-_ASK_AGAIN = 0.05
-"""Seconds until asking again while every slot is under way."""
-
-_MOST = 10_000
-_LONGEST = 3600.0
-"""Beyond these a figure in a header (requests; seconds) is taken for a mistake: HubSpot's highest are 250 and 10."""
-
-_NEVER = float("-inf")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Ticket:
-    """One request's place in the queue.
+    """One request's place in the queue. Its fields are the pacer's.
 
-    :param slot_free_at: when its slot may be used, by the pacer's clock; None while it has none.
+    :param slot: the slot that was promised; None while none is.
+    :param at: when the slot may be used, by the pacer's clock.
+    :param sent: when the request was sent; None while it was not.
+    :param giver: which of two pacers promised the slot, where there are two.
+    :param own: the place in the consumer's own queue, where it has only a share of the budget.
     """
 
-    slot_free_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What HubSpot said of the account's budget last. None: it did not say (OAuth apps have no daily figures).
-
-    :param burst: requests per interval.
-    :param interval: in seconds.
-    """
-
-    burst: int | None = None
-    burst_remaining: int | None = None
-    interval: float | None = None
-    daily: int | None = None
-    daily_remaining: int | None = None
-
-    @classmethod
-    def from_headers(cls, headers: Mapping[str, str]) -> Budget:
-        """Read ``X-HubSpot-RateLimit-*``; what is absent or no number is None.
-
-        :param headers: names in lower case.
-        """
-        burst = _whole(headers.get("x-hubspot-ratelimit-max"))
-        milliseconds = _whole(headers.get("x-hubspot-ratelimit-interval-milliseconds"))
-        return cls(
-            burst=burst if burst and burst <= _MOST else None,
-            burst_remaining=_whole(headers.get("x-hubspot-ratelimit-remaining")),
-            interval=milliseconds / 1000 if milliseconds and milliseconds <= _LONGEST * 1000 else None,
-            daily=_whole(headers.get("x-hubspot-ratelimit-daily")),
-            daily_remaining=_whole(headers.get("x-hubspot-ratelimit-daily-remaining")),
-        )
+    slot: int | None = None
+    at: float = 0.0
+    sent: float | None = None
+    giver: Pacer | None = None
+    own: Ticket | None = None
 
 
 class Pacer(Protocol):
@@ -92,91 +82,351 @@ class Pacer(Protocol):
         """What HubSpot said last."""
 
 
-class ProcessPacer:
+class StoreError(Exception):
+    """A budget cannot be had where it is kept; the text says why."""
+
+
+class SlotPacer:
+    """What pacers have in common, wherever they keep their slots: one turn in the queue per process.
+
+    Only one of a process' threads waits with a slot of its own; the others ask again when it goes. So a process
+    with many threads gets no more than one with few, and little is promised that a kill would lose.
+
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._not_before = NEVER
+        self.begin()
+        _alive.add(self)
+
+    def begin(self) -> None:
+        """Make what one process must not have of another; a fork calls it again."""
+        self._owner = secrets.randbits(62 - SERIAL_BITS)
+        self._numbers = itertools.count()
+        self._turn, self._whose_turn = NEVER, -1
+
+    def wait(self, ticket: Ticket) -> float:
+        """See :class:`Pacer`."""
+        now = self._clock()
+        if ticket.slot is None:
+            if self._turn > now:
+                return self._turn - now
+            number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
+            promised, at = self._take(number)
+            if not promised:
+                return max(at - now, ASK_AGAIN / 10)
+            ticket.slot, ticket.at, ticket.sent = number, at, None
+            now = self._clock()  # later than before, if only by the time that asking took
+            # Not for long: the limit may rise meanwhile, or others go home.
+            self._turn, self._whose_turn = min(at, now + ALONE_FOR), number
+        wait = max(ticket.at, self._not_before) - now
+        if wait > 0:
+            return wait
+        ticket.sent = now
+        return 0.0
+
+    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
+        """See :class:`Pacer`."""
+        self.settle(ticket, Budget.from_headers(headers))
+
+    def settle(self, ticket: Ticket, said: Budget) -> None:
+        """:meth:`done`, with headers that were read already."""
+        number, ticket.slot = ticket.slot, None
+        if number == self._whose_turn:
+            self._turn = NEVER
+        if number is not None and number >> SERIAL_BITS == self._owner:
+            self._give(number, ticket.sent, said)
+        elif said.burst is not None:  # without a slot, or with one of the process that this one is a fork of
+            self._give(-1, None, said)
+
+    def pause(self, seconds: float | None = None) -> None:
+        """See :class:`Pacer`."""
+        until = self._hold(seconds)
+        self._not_before = max(self._not_before, until)
+
+    @property
+    def budget(self) -> Budget:
+        """What HubSpot said last."""
+        raise NotImplementedError
+
+    @property
+    def last_seen(self) -> Slots:
+        """The slots as they were known last, to be looked at only."""
+        raise NotImplementedError
+
+    def _take(self, number: int) -> tuple[bool, float]:
+        """Ask for a slot: whether there is one, and when it may be used or one should ask again."""
+        raise NotImplementedError
+
+    def _give(self, number: int, sent: float | None, said: Budget) -> None:
+        """Give a slot back; -1 for none."""
+        raise NotImplementedError
+
+    def _hold(self, seconds: float | None) -> float:
+        """Let nobody send; return until when."""
+        raise NotImplementedError
+
+
+class ProcessPacer(SlotPacer):
     """A budget shared by the threads of this process.
 
-    :param limit: requests per interval to begin with.
+    :param limit: requests per interval, where it is known; otherwise the first request finds out.
     :param interval: seconds to begin with.
+    :param share: of the limit that is this process' to use.
     :param clock: monotonic seconds.
     """
 
     def __init__(
         self,
         *,
-        limit: int = FIRST_LIMIT,
+        limit: int | None = None,
         interval: float = FIRST_INTERVAL,
+        share: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        heard = NEVER if limit is None else clock()
+        self._slots = Slots(limit=limit or FIRST_LIMIT, interval=interval, share=share, heard=heard)
+        super().__init__(clock)
+
+    def begin(self) -> None:
+        """See :class:`SlotPacer`."""
+        super().begin()
         self._lock = threading.Lock()
-        self._limit = limit
-        self._interval = interval
-        self._free: list[float] = [_NEVER] * limit  # a heap: when each free slot's last answer arrived
-        self._slots = limit  # all there are: free ones and those under way
-        self._not_before = clock()
-        self._budget = Budget()
+        while self._slots.held:  # a fork's: nobody here will give them back
+            self._slots.free_one(0, self._clock())
+
+    @contextmanager
+    def _open(self) -> Iterator[Slots]:
+        with self._lock:
+            yield self._slots
 
     @property
     def budget(self) -> Budget:
         """What HubSpot said last."""
-        return self._budget
+        with self._open() as slots:
+            return slots.budget
+
+    @property
+    def last_seen(self) -> Slots:
+        """The slots as they were known last, to be looked at only."""
+        return self._slots
+
+    def follow(self, limit: int, interval: float, share: float) -> None:
+        """Take a limit, and a share of it, from somebody who knows."""
+        with self._open() as slots:
+            slots.share = share
+            slots.learn(Budget(burst=limit, interval=interval))
+
+    def _take(self, number: int) -> tuple[bool, float]:
+        with self._open() as slots:
+            now = self._clock()
+            at = slots.take(now, number)
+            return at is not None, max(slots.not_before, now + ASK_AGAIN) if at is None else at
+
+    def _give(self, number: int, sent: float | None, said: Budget) -> None:
+        with self._open() as slots:
+            slots.give(self._clock(), number, sent, said)
+
+    def _hold(self, seconds: float | None) -> float:
+        with self._open() as slots:
+            return slots.pause(self._clock(), seconds)
+
+
+class SteadyPacer:
+    """A shared budget, and this process' part of it while the store cannot be had. The log says so once.
+
+    :param store: where the budget is kept.
+    :param name: of the store, for people.
+    """
+
+    def __init__(self, store: SlotPacer, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._own = ProcessPacer()
+        self._failing = False
+        self._try_at = NEVER
+        self.begin()
+        _alive.add(self)
+
+    def begin(self) -> None:
+        """Make what one process must not have of another; a fork calls it again."""
+        self._lock = threading.Lock()
+
+    @property
+    def budget(self) -> Budget:
+        """What HubSpot said last."""
+        if not self._failing:
+            try:
+                return self._store.budget
+            except StoreError as error:
+                self._failed(error)
+        return self._own.budget
 
     def wait(self, ticket: Ticket) -> float:
-        """See :class:`Pacer`. The slot that is free first is reserved, so one sleep is enough."""
-        with self._lock:
-            if ticket.slot_free_at is None:
-                if not self._free:
-                    return _ASK_AGAIN
-                ticket.slot_free_at = heapq.heappop(self._free) + self._interval
-            return max(0.0, max(ticket.slot_free_at, self._not_before) - self._clock())
+        """See :class:`Pacer`."""
+        if ticket.slot is not None and ticket.giver is not None:
+            return ticket.giver.wait(ticket)
+        if not self._failing or self._may_try():
+            try:
+                ticket.giver, wait = self._store, self._store.wait(ticket)
+            except StoreError as error:
+                self._failed(error)
+            else:
+                self._works()
+                return wait
+        ticket.giver = self._own
+        return self._own.wait(ticket)
 
     def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
         """See :class:`Pacer`."""
-        with self._lock:
-            self._learn(Budget.from_headers(headers))
-            if ticket.slot_free_at is None:
-                return
-            ticket.slot_free_at = None
-            if self._slots > self._limit:
-                self._slots -= 1
-            else:
-                heapq.heappush(self._free, self._clock())
+        if ticket.giver is not self._own and not self._failing:
+            try:
+                return self._store.done(ticket, headers)
+            except StoreError as error:
+                self._failed(error)
+        return self._own.done(ticket, headers)  # which gives back nothing that it did not promise
 
     def pause(self, seconds: float | None = None) -> None:
         """See :class:`Pacer`."""
+        self._own.pause(seconds)
+        if not self._failing:
+            try:
+                self._store.pause(seconds)
+            except StoreError as error:
+                self._failed(error)
+
+    def _may_try(self) -> bool:
         with self._lock:
-            until = self._clock() + (self._interval if seconds is None else seconds)
-            self._not_before = max(self._not_before, until)
+            if (now := time.monotonic()) < self._try_at:
+                return False
+            self._try_at = now + _RETRY  # the others go on meanwhile
+            return True
 
-    def _learn(self, said: Budget) -> None:
-        """Follow what HubSpot says: more slots are free at once; of fewer, unused ones go first."""
-        if said.burst is None:
+    def _failed(self, error: StoreError) -> None:
+        with self._lock:
+            self._try_at = time.monotonic() + _RETRY
+            if self._failing:
+                return
+            last = self._store.last_seen
+            self._own.follow(last.limit, last.interval, 1 / last.users)
+            self._failing = True
+        _log.warning(
+            "The budget in %s cannot be shared (%s): this process goes on with 1/%d of it; "
+            "it is tried again every %d s",
+            self._name,
+            error,
+            last.users,
+            _RETRY,
+        )
+
+    def _works(self) -> None:
+        if not self._failing:
             return
-        self._budget = said
-        self._interval = said.interval or self._interval
-        self._limit = said.burst
-        while self._slots < self._limit:
-            heapq.heappush(self._free, _NEVER)
-            self._slots += 1
-        while self._slots > self._limit and self._free:
-            heapq.heappop(self._free)
-            self._slots -= 1
+        with self._lock:
+            was, self._failing = self._failing, False
+        if was:
+            _log.warning("The budget in %s is shared again", self._name)
 
 
-_pacers: dict[str, ProcessPacer] = {}
+class SharePacer:
+    """A part of a budget, for one consumer in this process: it leaves the rest to others.
+
+    :param pacer: the whole.
+    :param share: more than 0, at most 1.
+    :raises ValueError: another share.
+    """
+
+    def __init__(self, pacer: Pacer, share: float) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"max_budget_share: expected more than 0 and at most 1, got {share!r}")
+        self._pacer = pacer
+        self._share = share
+        self._part = ProcessPacer(limit=self._of(pacer.budget.burst or FIRST_LIMIT))
+
+    def _of(self, limit: int) -> int:
+        return math.ceil(round(limit * self._share, 6))  # 0.07 x 100 is a hair more than 7 to a float
+
+    @property
+    def budget(self) -> Budget:
+        """What HubSpot said last, of the whole."""
+        return self._pacer.budget
+
+    def wait(self, ticket: Ticket) -> float:
+        """See :class:`Pacer`."""
+        ticket.own = ticket.own or Ticket()
+        return self._part.wait(ticket.own) or self._pacer.wait(ticket)
+
+    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
+        """See :class:`Pacer`."""
+        said = Budget.from_headers(headers)
+        part = Budget(burst=said.burst and self._of(said.burst), interval=said.interval)
+        self._part.settle(ticket.own or Ticket(), part)
+        self._pacer.done(ticket, headers)
+
+    def pause(self, seconds: float | None = None) -> None:
+        """See :class:`Pacer`."""
+        self._pacer.pause(seconds)
+
+
+def shared(pacer: Pacer, share: float) -> Pacer:
+    """Return a pacer that never has more than a share of the budget's slots in use.
+
+    :param pacer: of the whole budget.
+    :param share: more than 0, at most 1.
+    :raises ValueError: another share.
+    """
+    return SharePacer(pacer, share)
+
+
+_pacers: dict[tuple[str, str], Pacer] = {}
 _pacers_lock = threading.Lock()
+_alive: weakref.WeakSet[SlotPacer | SteadyPacer] = weakref.WeakSet()
 
 
-def process_pacer(key: str) -> ProcessPacer:
+def pacer_for(store: str | None, key: str) -> Pacer:
     """The one pacer of this process for a credential.
 
+    :param store: ``process``; ``file`` or ``file:///folder`` for all processes of this machine (the default).
     :param key: fingerprint of the credential: two connections with one token share a budget, two portals never.
+    :raises ValueError: another store.
     """
+    store = (store or "file").strip()
     with _pacers_lock:
-        return _pacers.setdefault(key, ProcessPacer())
+        if (store, key) not in _pacers:
+            _pacers[store, key] = _make(store, key)
+        return _pacers[store, key]
 
 
-def _whole(text: str | None) -> int | None:
-    """Whole number of a header; None for anything else, and for more digits than any budget has."""
-    digits = (text or "").strip()
-    return int(digits) if digits.isdecimal() and len(digits) <= 12 else None
+def _make(store: str, key: str) -> Pacer:
+    if store == "process":
+        return ProcessPacer()
+    if store == "file" or store.startswith("file:"):
+        from airflow_provider_hubprefs.hubspot.pacing_file import file_pacer  # noqa: PLC0415 - needs this module
+
+        return file_pacer(store, key)
+    raise ValueError("budget_store: expected process, file or file:///a/folder")
+
+
+def process_pacer(key: str) -> Pacer:
+    """The pacer of this process alone for a credential.
+
+    :param key: see :func:`pacer_for`.
+    """
+    return pacer_for("process", key)
+
+
+def _after_fork() -> None:
+    """Leave everything to the parent that is its own: locks its threads hold, slots, turns."""
+    _pacers_lock.release()
+    for pacer in list(_alive):
+        pacer.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_pacers_lock.acquire,
+        after_in_parent=_pacers_lock.release,
+        after_in_child=_after_fork,
+    )

@@ -78,8 +78,10 @@ def test_who_waits_has_a_slot_of_his_own(clock: Clock) -> None:
 
     waiting = [Ticket(), Ticket()]
 
-    assert [pacer.wait(ticket) for ticket in waiting] == [6, 10]
-    clock.now += 6
+    assert [pacer.wait(ticket) for ticket in waiting] == [6, 1]  # the other asks again meanwhile
+    clock.now += 1
+    assert [pacer.wait(ticket) for ticket in waiting] == [5, 9]
+    clock.now += 5
     assert [pacer.wait(ticket) for ticket in waiting] == [0, 4]
 
 
