@@ -168,6 +168,16 @@ class TestWhatAnswersLeaveOpen:
         assert sum(done.outcomes.values()) == 3
         assert "changed" not in done.outcomes
 
+    @pytest.mark.parametrize("status", ["PENDING", "PROCESSING", "FINISHED"])
+    def test_results_of_an_operation_that_is_not_over_are_no_success(
+        self, hubspot: Simulator, run: Run, status: str
+    ) -> None:
+        one = {"subscriberIdString": "person-0@example.com", "subscriptionId": 1, "status": "UNSUBSCRIBED"}
+        row = {"subscriberIdString": "person-0@example.com", "statuses": [one]}
+        hubspot.fault("answer", json={"status": status, "results": [row]})
+        done = run(people(1))
+        assert done.of("unconfirmed") == {"person-0@example.com": f"OPERATION_{status}"}
+
     def test_empty_results_of_a_200_are_no_success(self, hubspot: Simulator, run: Run) -> None:
         answer = {"status": "COMPLETE", "results": [], "numErrors": 0}
         hubspot.fault("answer", json=answer, times=1)
