@@ -30,6 +30,9 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
     "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
     "oauth_version": _text("OAuth version", "v3 or YYYY-MM of the token endpoint; default 2026-09"),
+    "budget_store": _text(
+        "Budget store", "Who shares the rate limit: file (this machine, default), file:///a/folder or process"
+    ),
     "connect_timeout": _number("Connect timeout (s)", "To reach HubSpot", 10),
     "read_timeout": _number(
         "Read timeout (s)", "Between two pieces of an answer; HubSpot gives up at 100", 110

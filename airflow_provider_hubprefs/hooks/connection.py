@@ -62,6 +62,7 @@ def client_from(
     api_version: str | None,
     settings: Mapping[str, float],
     mask: Callable[[str], None],
+    max_budget_share: float = 1.0,
 ) -> Client:
     """Make the client of a connection.
 
@@ -69,6 +70,7 @@ def client_from(
     :param api_version: overrides the connection's.
     :param settings: override the connection's, which must be right all the same.
     :param mask: told of every secret, to have it masked in logs.
+    :param max_budget_share: so much of the account's budget for this client, at most.
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
     try:
@@ -77,6 +79,8 @@ def client_from(
             version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
             host=_host(connection),
             settings=_settings(fields, settings),
+            budget_store=str(fields.get("budget_store") or "file"),
+            max_budget_share=max_budget_share,
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None

@@ -52,6 +52,7 @@ class HubPrefsHook(BaseHook):
     :param business_unit_id: brand; by default the connection's, or none.
     :param settings: overrides of the connection's time-outs and limits, by the names of
         :class:`~airflow_provider_hubprefs.hubspot.settings.Settings`.
+    :param max_budget_share: so much of the account's requests for this hook, at most; more than 0, at most 1.
     """
 
     conn_name_attr = "hubprefs_conn_id"
@@ -66,6 +67,7 @@ class HubPrefsHook(BaseHook):
         *,
         business_unit_id: int | str | None = None,
         settings: Mapping[str, float] | None = None,
+        max_budget_share: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,6 +75,7 @@ class HubPrefsHook(BaseHook):
         self._api_version = api_version
         self._business_unit_id = business_unit_id
         self._settings = dict(settings or {})
+        self._max_budget_share = max_budget_share
 
     @cached_property
     def connection(self) -> Connection:
@@ -290,6 +293,7 @@ class HubPrefsHook(BaseHook):
             api_version=self._api_version,
             settings={**defaults, **self._settings},
             mask=mask_secret,
+            max_budget_share=self._max_budget_share,
         )
 
     def _brand(self, business_unit_id: int | None) -> int | None:

@@ -30,7 +30,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     StoppedError,
 )
 from airflow_provider_hubprefs.hubspot.models import Reply
-from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, process_pacer
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, shared
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.retry import retry_policy
 from airflow_provider_hubprefs.hubspot.settings import Settings
@@ -72,7 +72,10 @@ class Client:
     :param version: API version, ``v3``, ``v4`` or ``YYYY-MM``.
     :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
     :param settings: time-outs and limits.
-    :param pacer: the budget; by default the one of this process for these credentials.
+    :param pacer: the budget; by default the one of these credentials in ``budget_store``.
+    :param budget_store: where it is kept, and so who shares it: ``process``, ``file`` (this machine) or
+        ``file:///a/folder``.
+    :param max_budget_share: so much of it for this client, at most.
     :param connections: kept open at most.
     :param sleep: for tests; by default one that :meth:`stop` ends.
     :raises SettingsError: a version, host or token that cannot work.
@@ -86,6 +89,8 @@ class Client:
         host: str | None = None,
         settings: Settings | None = None,
         pacer: Pacer | None = None,
+        budget_store: str = "process",
+        max_budget_share: float = 1.0,
         connections: int = 32,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
@@ -93,7 +98,13 @@ class Client:
         self.auth = auth
         self.settings = settings or Settings()
         self.url = base_url(host)
-        self.pacer = pacer or process_pacer(fingerprint(f"{self.url} {auth.identity()}", key="budget"))
+        try:
+            whole = pacer or pacer_for(
+                budget_store, fingerprint(f"{self.url} {auth.identity()}", key="budget")
+            )
+            self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         self.usage = Usage()
         self._usage_lock = threading.Lock()
         self._token_lock = threading.Lock()

@@ -38,6 +38,8 @@ class HubPrefsBatchOperator(BaseOperator):
     :param delimiter: of a CSV file; found out by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
+    :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
+        others.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
         unconfirmed. ``"report"``: it succeeds and says so.
     :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
@@ -74,6 +76,7 @@ class HubPrefsBatchOperator(BaseOperator):
         delimiter: str | None = None,
         encoding: str | None = None,
         batch_size: int = 100,
+        max_budget_share: float = 1.0,
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
@@ -90,6 +93,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self.delimiter = delimiter
         self.encoding = encoding
         self.batch_size = batch_size
+        self.max_budget_share = max_budget_share
         self.on_rejected = on_rejected
         self.dead_letters = dead_letters
         self.report = report
@@ -123,7 +127,7 @@ class HubPrefsBatchOperator(BaseOperator):
             self._running.client.stop()
 
     def _hook(self) -> HubPrefsHook:
-        return HubPrefsHook(self.hubprefs_conn_id, self.api_version)
+        return HubPrefsHook(self.hubprefs_conn_id, self.api_version, max_budget_share=self.max_budget_share)
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
@@ -206,7 +210,12 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         self.business_unit_id = business_unit_id
 
     def _hook(self) -> HubPrefsHook:
-        return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
+        return HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            max_budget_share=self.max_budget_share,
+        )
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll

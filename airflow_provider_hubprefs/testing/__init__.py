@@ -46,5 +46,6 @@ def hubspot(hubspot_server: Simulator) -> Simulator:
 def hubprefs_default(hubspot: Simulator, monkeypatch: pytest.MonkeyPatch) -> str:
     """Airflow's connection ``hubprefs_default``, to the local HubSpot; returns its id."""
     connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
+    connection["extra"] = json.dumps({"budget_store": "process"})  # tests leave nothing on the machine
     monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
     return "hubprefs_default"

@@ -286,3 +286,37 @@ def test_a_retry_of_airflows_goes_on_where_the_first_try_stopped(
     assert summary["unchanged"] <= 50
     assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [42]
     assert summary["requests"] == len(hubspot.requests) <= 36
+
+
+class TestTheBudget:
+    def test_a_run_takes_no_more_than_its_share(self, hubspot: Simulator, context: Context) -> None:
+        hubspot.load({"limits": {"burst": 20, "interval_ms": 1000}})
+        people = [f"p{number}@example.com" for number in range(30)]
+        summary = opt_out(context, subscribers=people, batch_size=1, max_budget_share=0.5)
+        assert outcomes(summary) == {"changed": 30}
+        assert summary["throttled"] == 0
+
+    @pytest.mark.parametrize("share", [0, -1, 1.5])
+    def test_a_share_that_is_none_is_refused(self, context: Context, share: float) -> None:
+        with pytest.raises(HubPrefsFailException, match="max_budget_share: expected more than 0"):
+            opt_out(context, subscribers=["a@example.com"], max_budget_share=share)
+
+    def test_processes_of_a_machine_share_one_budget(
+        self, hubspot: Simulator, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
+        connection["extra"] = json.dumps({"budget_store": f"file://{tmp_path}/budget"})
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        opt_out(context, subscribers=["a@example.com"])
+        (file,) = (tmp_path / "budget").iterdir()
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert hubspot.token.encode() not in file.read_bytes()
+
+    def test_a_store_that_is_none_is_refused(
+        self, hubspot: Simulator, context: Context, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
+        connection["extra"] = json.dumps({"budget_store": "memcached://here"})
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        with pytest.raises(HubPrefsFailException, match="budget_store: expected process"):
+            opt_out(context, subscribers=["a@example.com"])
