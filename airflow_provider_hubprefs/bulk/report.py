@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
 OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
 
+APPLIED: tuple[OutcomeName, ...] = ("changed", "unchanged")
+"""Outcomes after which a subscriber's preference is as wanted."""
+
 NOT_APPLIED: tuple[OutcomeName, ...] = ("rejected", "invalid", "unconfirmed")
 """Outcomes after which a subscriber's preference may not be what was wanted; their rows are dead letters."""
 
@@ -72,7 +75,7 @@ class Report:
     def add(self, outcome: Outcome) -> None:
         """Take one row's outcome."""
         self.counts[outcome.outcome] += 1
-        if outcome.outcome in {"changed", "unchanged"}:
+        if outcome.outcome in APPLIED:
             self.last_confirmed_row = max(self.last_confirmed_row or 0, outcome.row.number)
         if (outcome.category or "").startswith(UNDER_WAY):
             self.last_pending_row = max(self.last_pending_row or 0, outcome.row.number)
@@ -83,7 +86,7 @@ class Report:
     @property
     def applied(self) -> int:
         """How many rows' preferences are as wanted."""
-        return self.counts["changed"] + self.counts["unchanged"]
+        return sum(self.counts[name] for name in APPLIED)
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
 
+PROGRESS = 10.0
+"""Seconds between two lines of progress in the log."""
+
+_log = logging.getLogger(__name__)
+
 
 def carry_out(
     client: Client,
@@ -27,6 +33,7 @@ def carry_out(
     *,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
+    verify: bool = False,
     dead_letters: Path | None = None,
     report_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
@@ -38,6 +45,7 @@ def carry_out(
     and also when the run ends early.
 
     :param rows: all of the source, also where an earlier try had come some way.
+    :param verify: read every subscriber back that HubSpot says is as wanted.
     :param dead_letters: where rows go that were not applied.
     :param report_to: where the summary goes, as JSON.
     :param checkpoint: where to go on; None for a run that always begins anew.
@@ -56,14 +64,26 @@ def carry_out(
         letters.begin()
     where = {"dead_letters": dead_letters, "report": report_to}
     _write(report, where)
+    before = report.rows_read
+    told = begin
 
     def taken(*, last: bool = False) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= PROGRESS:
+            told = now
+            done = report.rows_read - before
+            _log.info(
+                "%d rows, %.0f a second: %s", report.rows_read, done / (now - begin), dict(report.counts)
+            )
         if checkpoint is not None:
             checkpoint.reached(report, letters, last=last)
 
     complete = False
     try:
-        Runner(exchange, write, report, batch_size=batch_size, concurrency=concurrency).run(rows, taken=taken)
+        runner = Runner(
+            exchange, write, report, batch_size=batch_size, concurrency=concurrency, verify=verify
+        )
+        runner.run(rows, taken=taken)
         complete = True
     finally:
         if not complete:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.bulk.report import UNDER_WAY, Outcome, Report
+from airflow_provider_hubprefs.bulk.report import APPLIED, UNDER_WAY, Outcome, Report
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Runner:
     :param report: where outcomes go.
     :param batch_size: subscribers per request.
     :param concurrency: requests under way at once.
+    :param verify: read every subscriber back that HubSpot says is as wanted.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Runner:
         *,
         batch_size: int = BATCH_SIZE,
         concurrency: int = CONCURRENCY,
+        verify: bool = False,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -63,6 +65,7 @@ class Runner:
         self._batch_size = batch_size
         self._concurrency = concurrency
         self._exchange = exchange
+        self._verify = verify
 
     def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> None:
         """Send all rows; afterwards every one has its outcome in the report.
@@ -125,7 +128,20 @@ class Runner:
         outcomes += [_refused(row, error) for row, error in refused]
         for answer in answers:
             outcomes += self._judge(answer)
-        return outcomes
+        return self._verified(outcomes) if self._verify else outcomes
+
+    def _verified(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Believe what HubSpot shows rather than what it said."""
+        applied = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
+        actual, _ = self._exchange.actual(self._write.read, applied)
+        seen = {row.number for row in applied if self._write.is_so(actual.get(row.subscriber, ()))}
+        text = "HubSpot said it was done, and reading it back did not show it"
+        return [
+            Outcome(outcome.row, "unconfirmed", "NOT_SEEN", text)
+            if outcome.outcome in APPLIED and outcome.row.number not in seen
+            else outcome
+            for outcome in outcomes
+        ]
 
     def _look(self, rows: list[Row]) -> tuple[list[Row], list[Outcome]]:
         """Read before writing: who is as wanted needs nothing, who unsubscribed is left alone."""

@@ -38,6 +38,8 @@ class HubPrefsBatchOperator(BaseOperator):
     :param delimiter: of a CSV file; found out by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
+    :param verify: read every subscriber back that HubSpot says is as wanted; who is not is *unconfirmed*. One
+        more request a batch.
     :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
         others.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
@@ -76,6 +78,7 @@ class HubPrefsBatchOperator(BaseOperator):
         delimiter: str | None = None,
         encoding: str | None = None,
         batch_size: int = 100,
+        verify: bool = False,
         max_budget_share: float = 1.0,
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
@@ -93,6 +96,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self.delimiter = delimiter
         self.encoding = encoding
         self.batch_size = batch_size
+        self.verify = verify
         self.max_budget_share = max_budget_share
         self.on_rejected = on_rejected
         self.dead_letters = dead_letters
@@ -160,6 +164,7 @@ class HubPrefsBatchOperator(BaseOperator):
             write,
             read_rows(given, **options),
             batch_size=self.batch_size,
+            verify=self.verify,
             dead_letters=_file(self.dead_letters),
             report_to=_file(self.report),
             checkpoint=self._checkpoint(hook, given, options, write, context) if self.resume else None,

@@ -85,12 +85,20 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         version: str = "2026-09",
         batch_size: int = 100,
         concurrency: int = 4,
+        verify: bool = False,
     ) -> Done:
         client = client_for(token=token, version=version)
         letters = Letters()
         report = Report(letters)
         exchange = Exchange(client, report.operations)
-        runner = Runner(exchange, write(client.calls), report, batch_size=batch_size, concurrency=concurrency)
+        runner = Runner(
+            exchange,
+            write(client.calls),
+            report,
+            batch_size=batch_size,
+            concurrency=concurrency,
+            verify=verify,
+        )
         error: Exception | None = None
         try:
             runner.run(read_rows(source))

@@ -252,3 +252,14 @@ def test_a_worker_killed_at_any_moment_is_followed_by_one_that_ends_the_run(
     # whose mark was not yet written.
     assert len(hubspot.requests) <= 57 + kills * (THREADS + 2)
     assert kills == 3
+
+
+def test_progress_is_told_from_time_to_time_without_addresses(
+    work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("airflow_provider_hubprefs.bulk.run.PROGRESS", 0.0)
+    with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.run"):
+        work()
+    told = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
+    assert told[-1].startswith(f"{ROWS} rows, ")
+    assert not any("@" in line for line in told)

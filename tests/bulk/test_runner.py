@@ -189,6 +189,18 @@ class TestWhatAnswersLeaveOpen:
         assert len(hubspot.requests) == 2
 
 
+class TestReadingEverybodyBack:
+    def test_costs_one_request_a_batch_and_agrees(self, hubspot: Simulator, run: Run) -> None:
+        assert run(people(25), batch_size=10, verify=True).outcomes == {"changed": 25}
+        assert len(hubspot.requests) == 6
+
+    def test_shows_who_was_not_written_after_all(self, hubspot: Simulator, run: Run) -> None:
+        one = {"subscriberIdString": "person-0@example.com", "subscriptionId": 1, "status": "UNSUBSCRIBED"}
+        row = {"subscriberIdString": "person-0@example.com", "statuses": [one]}
+        hubspot.fault("answer", json={"status": "COMPLETE", "results": [row]})
+        assert run(people(1), verify=True).of("unconfirmed") == {"person-0@example.com": "NOT_SEEN"}
+
+
 class TestWithoutBatchScopes:
     def test_single_calls_are_made_and_it_is_said_once(
         self, hubspot: Simulator, run: Run, caplog: pytest.LogCaptureFixture
