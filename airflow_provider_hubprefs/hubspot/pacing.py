@@ -5,8 +5,8 @@ before HubSpot's own window forgot it, whatever the latency. How many slots ther
 is and how much of it others have used, HubSpot says in the headers of every answer.
 
 The arithmetic is in :mod:`.pacing_slots`. Who shares a budget is a matter of where it is kept: in this process
-(:class:`ProcessPacer`), or in a file for all processes of a machine (:mod:`.pacing_file`). :func:`pacer_for`
-chooses.
+(:class:`ProcessPacer`), in a file for all processes of a machine (:mod:`.pacing_file`), or in Redis for many
+machines (:mod:`.pacing_redis`). :func:`pacer_for` chooses.
 
 Nothing here sleeps: a client asks :meth:`Pacer.wait` and sleeps in its own way.
 """
@@ -89,8 +89,8 @@ class StoreError(Exception):
 class SlotPacer:
     """What pacers have in common, wherever they keep their slots: one turn in the queue per process.
 
-    Only one of a process' threads waits with a slot of its own; the others ask again when it goes. So a process
-    with many threads gets no more than one with few, and little is promised that a kill would lose.
+    Only one of a process' threads waits with a slot of its own; the others ask again when it goes. So slots that
+    come one by one go round among the processes, and little is promised that a kill would lose.
 
     :param clock: monotonic seconds.
     """
@@ -116,6 +116,7 @@ class SlotPacer:
             number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
             promised, at = self._take(number)
             if not promised:
+                self._turn = min(at, now + ASK_AGAIN)
                 return max(at - now, ASK_AGAIN / 10)
             ticket.slot, ticket.at, ticket.sent = number, at, None
             now = self._clock()  # later than before, if only by the time that asking took
@@ -152,8 +153,8 @@ class SlotPacer:
         raise NotImplementedError
 
     @property
-    def last_seen(self) -> Slots:
-        """The slots as they were known last, to be looked at only."""
+    def last_seen(self) -> tuple[int, float, int]:
+        """Limit, interval and number of processes, as they were known last."""
         raise NotImplementedError
 
     def _take(self, number: int) -> tuple[bool, float]:
@@ -209,14 +210,18 @@ class ProcessPacer(SlotPacer):
             return slots.budget
 
     @property
-    def last_seen(self) -> Slots:
-        """The slots as they were known last, to be looked at only."""
-        return self._slots
+    def last_seen(self) -> tuple[int, float, int]:
+        """See :class:`SlotPacer`."""
+        return self._slots.limit, self._slots.interval, self._slots.users
 
-    def follow(self, limit: int, interval: float, share: float) -> None:
-        """Take a limit, and a share of it, from somebody who knows."""
+    def follow(self, limit: int, interval: float, share: float, *, rest: float = 0.0) -> None:
+        """Take a limit, and a share of it, from somebody who knows.
+
+        :param rest: seconds to wait before, so that what is under way arrives; the first answer then tells of it.
+        """
         with self._open() as slots:
             slots.share = share
+            slots.not_before = max(slots.not_before, self._clock() + rest)
             slots.learn(Budget(burst=limit, interval=interval))
 
     def _take(self, number: int) -> tuple[bool, float]:
@@ -245,7 +250,7 @@ class SteadyPacer:
         self._store = store
         self._name = name
         self._own = ProcessPacer()
-        self._failing = False
+        self._worked = self._failing = False
         self._try_at = NEVER
         self.begin()
         _alive.add(self)
@@ -309,19 +314,20 @@ class SteadyPacer:
             self._try_at = time.monotonic() + _RETRY
             if self._failing:
                 return
-            last = self._store.last_seen
-            self._own.follow(last.limit, last.interval, 1 / last.users)
+            limit, interval, users = self._store.last_seen
+            self._own.follow(limit, interval, 1 / users, rest=ALONE_FOR if self._worked else 0.0)
             self._failing = True
         _log.warning(
             "The budget in %s cannot be shared (%s): this process goes on with 1/%d of it; "
             "it is tried again every %d s",
             self._name,
             error,
-            last.users,
+            users,
             _RETRY,
         )
 
     def _works(self) -> None:
+        self._worked = True
         if not self._failing:
             return
         with self._lock:
@@ -388,9 +394,11 @@ _alive: weakref.WeakSet[SlotPacer | SteadyPacer] = weakref.WeakSet()
 def pacer_for(store: str | None, key: str) -> Pacer:
     """The one pacer of this process for a credential.
 
-    :param store: ``process``; ``file`` or ``file:///folder`` for all processes of this machine (the default).
+    :param store: ``process``; ``file`` or ``file:///folder`` for all processes of this machine (the default);
+        ``redis://host:port/db`` or ``rediss://`` for many machines (extra ``redis``).
     :param key: fingerprint of the credential: two connections with one token share a budget, two portals never.
     :raises ValueError: another store.
+    :raises ModuleNotFoundError: Redis without its client.
     """
     store = (store or "file").strip()
     with _pacers_lock:
@@ -406,7 +414,11 @@ def _make(store: str, key: str) -> Pacer:
         from airflow_provider_hubprefs.hubspot.pacing_file import file_pacer  # noqa: PLC0415 - needs this module
 
         return file_pacer(store, key)
-    raise ValueError("budget_store: expected process, file or file:///a/folder")
+    if store.startswith(("redis:", "rediss:")):
+        from airflow_provider_hubprefs.hubspot.pacing_redis import redis_pacer  # noqa: PLC0415 - an extra
+
+        return redis_pacer(store, key)
+    raise ValueError("budget_store: expected process, file, file:///a/folder or redis://host:port/db")
 
 
 def process_pacer(key: str) -> Pacer:

@@ -85,7 +85,7 @@ class Slots:
     :param share: of the limit that is ours to use.
     :param free: when the last answer of each free slot arrived, oldest first.
     :param held: the numbers of slots that were promised and not given back.
-    :param since: when each of those might be used.
+    :param since: when each of those might be used, earliest first.
     :param not_before: nobody sends before.
     :param heard: when the last answer came.
     :param alone_until: so long one request goes alone.
@@ -135,8 +135,9 @@ class Slots:
         # The oldest goes, but not before the youngest of those it leaves behind could: they stay unused.
         at = max(now, self.free[kept] + self.interval)
         self.free.pop(0)
-        self.held.append(number)
-        self.since.append(at)
+        place = bisect_right(self.since, at)
+        self.held.insert(place, number)
+        self.since.insert(place, at)
         if self.alone_until > NEVER:
             self.alone_until = at + ALONE_FOR
         return at
