@@ -138,7 +138,7 @@ class SetStatus:
         allow_resubscribe: bool = False,
     ) -> None:
         self._contract = calls.contract
-        self._subscription_id = subscription_id
+        self.subscription_id = subscription_id
         self._status = status
         self._basis = (legal_basis, legal_basis_explanation)
         self._allow_resubscribe = allow_resubscribe
@@ -170,7 +170,7 @@ class SetStatus:
         """See :class:`Write`."""
         return {
             "write": self.write.name,
-            "subscription_id": self._subscription_id,
+            "subscription_id": self.subscription_id,
             "status": self._status,
             "basis": self._basis,
             "allow_resubscribe": self._allow_resubscribe,
@@ -183,7 +183,7 @@ class SetStatus:
     def objection(self, actual: Sequence[SubscriptionStatus]) -> HubSpotError | None:
         """Whoever unsubscribed is left alone."""
         return objection(
-            actual, subscription_id=self._subscription_id, status=self._status, contract=self._contract
+            actual, subscription_id=self.subscription_id, status=self._status, contract=self._contract
         )
 
     def verdict(self, answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"] | None:
@@ -192,13 +192,13 @@ class SetStatus:
         return _changed(mine) if self.is_so(mine) else None
 
     def _mine(self, statuses: Sequence[SubscriptionStatus]) -> list[SubscriptionStatus]:
-        return [status for status in statuses if status.subscription_id == self._subscription_id]
+        return [status for status in statuses if status.subscription_id == self.subscription_id]
 
     def _change(self, subscriber: str) -> StatusChange:
         legal_basis, explanation = self._basis
         return StatusChange(
             subscriber=subscriber,
-            subscription_id=self._subscription_id,
+            subscription_id=self.subscription_id,
             status=self._status,
             legal_basis=legal_basis,
             legal_basis_explanation=explanation,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import depend_on, reveal
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.operators.preferences import wanted_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,19 +271,9 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self.allow_resubscribe = allow_resubscribe
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
-        from airflow_provider_hubprefs.bulk.writes import SetStatus
-
-        subscription_id = whole_number("subscription_id", self.subscription_id)
-        write = SetStatus(
-            hook.client.calls,
-            subscription_id=subscription_id,
-            status=self.status,
-            legal_basis=self.legal_basis or None,
-            legal_basis_explanation=self.legal_basis_explanation or None,
-            allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
-        )
+        write = wanted_status(self, hook)
         write.check()
-        hook.check_subscription(subscription_id)
+        hook.check_subscription(write.subscription_id)
         return write
 
 

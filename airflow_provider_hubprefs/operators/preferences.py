@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
+    from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchSetStatusOperator
 
 
 class _OneSubscriberOperator(BaseOperator):
@@ -99,20 +100,12 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
-        from airflow_provider_hubprefs.bulk.writes import SetStatus
         from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
 
         with airflow_errors():
-            subscription_id = whole_number("subscription_id", self.subscription_id)
             hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
-            write = SetStatus(
-                hook.client.calls,
-                subscription_id=subscription_id,
-                status=self.status,
-                legal_basis=self.legal_basis or None,
-                legal_basis_explanation=self.legal_basis_explanation or None,
-                allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
-            )
+            write = wanted_status(self, hook)
+            subscription_id = write.subscription_id
             try:
                 result = self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:
@@ -120,6 +113,25 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
                     _check_subscription(hook, subscription_id)
                 raise
         return {**result, "subscription_id": subscription_id, "status": self.status}
+
+
+def wanted_status(
+    operator: HubPrefsSetStatusOperator | HubPrefsBatchSetStatusOperator, hook: HubPrefsHook
+) -> SetStatus:
+    """What an operator that sets a status wants: its arguments, once they are rendered.
+
+    :raises ValidationError: one of them cannot be read.
+    """
+    from airflow_provider_hubprefs.bulk.writes import SetStatus
+
+    return SetStatus(
+        hook.client.calls,
+        subscription_id=whole_number("subscription_id", operator.subscription_id),
+        status=operator.status,
+        legal_basis=operator.legal_basis or None,
+        legal_basis_explanation=operator.legal_basis_explanation or None,
+        allow_resubscribe=yes_or_no("allow_resubscribe", operator.allow_resubscribe),
+    )
 
 
 def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
