@@ -31,7 +31,8 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
     "oauth_version": _text("OAuth version", "v3 or YYYY-MM of the token endpoint; default 2026-09"),
     "budget_store": _text(
-        "Budget store", "Who shares the rate limit: file (this machine, default), file:///a/folder or process"
+        "Budget store",
+        "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",
     ),
     "connect_timeout": _number("Connect timeout (s)", "To reach HubSpot", 10),
     "read_timeout": _number(

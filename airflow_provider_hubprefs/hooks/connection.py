@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
@@ -79,11 +81,20 @@ def client_from(
             version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
             host=_host(connection),
             settings=_settings(fields, settings),
-            budget_store=str(fields.get("budget_store") or "file"),
+            budget_store=_budget_store(fields, mask),
             max_budget_share=max_budget_share,
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
+
+
+def _budget_store(fields: Mapping[str, Any], mask: Callable[[str], None]) -> str:
+    """Where the budget is kept; the URL of a Redis may hold its password."""
+    store = str(fields.get("budget_store") or "file").strip()
+    with suppress(ValueError):  # no URL: whoever opens the store says so
+        if password := urlsplit(store).password:
+            mask(unquote(password))
+    return store
 
 
 def brand(value: object) -> int | None:

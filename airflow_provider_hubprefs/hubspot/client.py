@@ -103,7 +103,7 @@ class Client:
                 budget_store, fingerprint(f"{self.url} {auth.identity()}", key="budget")
             )
             self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
-        except ValueError as error:
+        except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None
         self.usage = Usage()
         self._usage_lock = threading.Lock()

@@ -308,8 +308,20 @@ def test_a_brand_that_is_none_is_found_by_the_connection_test(
             [TOKEN, OAUTH["client_secret"], OAUTH["refresh_token"]],
         ),
         ({"password": f"{TOKEN}\n"}, [f"{TOKEN}\n"]),
+        (
+            {"password": TOKEN, "extra": json.dumps({"budget_store": "redis://:5ecret%21@127.0.0.1:1/0"})},
+            [TOKEN, "5ecret!"],
+        ),
+        ({"password": TOKEN, "extra": json.dumps({"budget_store": "redis://[:5ecret"})}, [TOKEN]),
     ],
-    ids=["token", "OAuth", "both, which is refused", "newline, which is refused"],
+    ids=[
+        "token",
+        "OAuth",
+        "both, which is refused",
+        "newline, which is refused",
+        "a Redis with a password",
+        "no URL, which is refused",
+    ],
 )
 def test_every_secret_is_handed_over_for_masking_before_anything_can_fail(
     members: dict[str, Any], secrets: list[str]
