@@ -40,9 +40,6 @@ _TIMEOUT = 1.0
 _KEPT = 24 * 3600
 """Seconds after which what nobody used is forgotten."""
 
-_SENT_BEFORE = 0.1
-"""Seconds that a message to Redis may take: a request may have been sent so much earlier than it seems there."""
-
 _FIGURES = ("burst", "burst_remaining", "interval", "daily", "daily_remaining")
 
 # Times are whole microseconds; 0 is "never". KEYS: figures (hash), free (list of stamps, oldest first), held (sorted
@@ -234,6 +231,7 @@ class RedisPacer(SlotPacer):
         # The braces keep all keys of a budget on one node of a cluster.
         self._keys = [f"{{hubprefs:{key}}}:{part}" for part in ("figures", "free", "held", "users")]
         self._now = ""  # Redis' own; tests have another
+        self._trip = _TIMEOUT / 10  # seconds that a round trip took lately, the longest
         self._last = (FIRST_LIMIT, FIRST_INTERVAL, 1)
         super().__init__(clock)
 
@@ -258,7 +256,8 @@ class RedisPacer(SlotPacer):
         return promised, self._clock() + wait
 
     def _give(self, number: int, sent: float | None, said: Budget) -> None:
-        age = None if sent is None else self._clock() - sent + (0 if self._now else _SENT_BEFORE)
+        # The message takes its time: in Redis' eyes the request was sent earlier than its age says, never later.
+        age = None if sent is None else self._clock() - sent + (0 if self._now else 2 * self._trip)
         self._run(
             "give",
             number,
@@ -276,6 +275,7 @@ class RedisPacer(SlotPacer):
 
     def _run(self, step: str, *arguments: int | None) -> tuple[bool, float]:
         constants = (FIRST_INTERVAL, LEASE, ALONE_FOR, ASK_AGAIN)
+        asked = time.monotonic()
         given = ["" if each is None else each for each in arguments]
         try:
             yes, wait, limit, interval, users = self._script(
@@ -284,6 +284,7 @@ class RedisPacer(SlotPacer):
             )
         except redis.RedisError as error:
             raise _store_error(error) from error
+        self._trip = max(time.monotonic() - asked, 0.8 * self._trip)
         self._last = (int(limit), int(interval) / 1e6, max(1, int(users)))
         return bool(yes), int(wait) / 1e6
 
