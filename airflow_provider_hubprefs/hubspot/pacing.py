@@ -21,9 +21,8 @@ import secrets
 import threading
 import time
 import weakref
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_provider_hubprefs.hubspot.pacing_slots import (
     ALONE_FOR,
@@ -37,9 +36,11 @@ from airflow_provider_hubprefs.hubspot.pacing_slots import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Budget", "Pacer", "ProcessPacer", "Ticket", "pacer_for", "process_pacer", "shared"]
+
+T = TypeVar("T")
 
 _RETRY = 3.0
 """Seconds until a store that failed is tried again."""
@@ -198,16 +199,15 @@ class ProcessPacer(SlotPacer):
         while self._slots.held:  # a fork's: nobody here will give them back
             self._slots.free_one(0, self._clock())
 
-    @contextmanager
-    def _open(self) -> Iterator[Slots]:
+    def _change(self, step: Callable[[Slots], T]) -> T:
+        """Do something to the slots while nobody else does."""
         with self._lock:
-            yield self._slots
+            return step(self._slots)
 
     @property
     def budget(self) -> Budget:
         """What HubSpot said last."""
-        with self._open() as slots:
-            return slots.budget
+        return self._change(lambda slots: slots.budget)
 
     @property
     def last_seen(self) -> tuple[int, float, int]:
@@ -219,24 +219,27 @@ class ProcessPacer(SlotPacer):
 
         :param rest: seconds to wait before, so that what is under way arrives; the first answer then tells of it.
         """
-        with self._open() as slots:
+
+        def follow(slots: Slots) -> None:
             slots.share = share
             slots.not_before = max(slots.not_before, self._clock() + rest)
             slots.learn(Budget(burst=limit, interval=interval))
 
+        self._change(follow)
+
     def _take(self, number: int) -> tuple[bool, float]:
-        with self._open() as slots:
+        def take(slots: Slots) -> tuple[bool, float]:
             now = self._clock()
             at = slots.take(now, number)
             return at is not None, max(slots.not_before, now + ASK_AGAIN) if at is None else at
 
+        return self._change(take)
+
     def _give(self, number: int, sent: float | None, said: Budget) -> None:
-        with self._open() as slots:
-            slots.give(self._clock(), number, sent, said)
+        self._change(lambda slots: slots.give(self._clock(), number, sent, said))
 
     def _hold(self, seconds: float | None) -> float:
-        with self._open() as slots:
-            return slots.pause(self._clock(), seconds)
+        return self._change(lambda slots: slots.pause(self._clock(), seconds))
 
 
 class SteadyPacer:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import logging
 import os
 import re
@@ -20,18 +19,20 @@ import tempfile
 import time
 import zlib
 from array import array
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import astuple
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, SteadyPacer, StoreError
 from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 _MAGIC = b"hubpref1"
 _HEAD = struct.Struct("=8sII")  # magic, length and checksum of what follows
@@ -43,6 +44,9 @@ _ROOM = (
 _UNKNOWN = -1
 _LONGEST_LOCKED = 2.0
 """Seconds after which whoever has the lock is taken for stopped: it is had for some microseconds."""
+
+_YIELDS, _NAP = 20, 0.00005
+"""How often to let others go on while the lock is taken, before sleeping for so many seconds between."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,17 +98,17 @@ class FilePacer(ProcessPacer):
         super().begin()
         self._close()
 
-    @contextmanager
-    def _open(self) -> Iterator[Slots]:
+    def _change(self, step: Callable[[Slots], T]) -> T:
         with self._lock:
             try:
                 self._acquire()
                 try:
                     before = self._read()
                     self._slots = slots = self._decode(before)
-                    yield slots
+                    result = step(slots)
                     if (after := _encode(slots, self._boot)) != before:
                         self._write(after)
+                    return result
                 finally:
                     fcntl.flock(self._file, fcntl.LOCK_UN)
             except OSError as error:
@@ -112,21 +116,23 @@ class FilePacer(ProcessPacer):
                 raise StoreError(error.strerror or str(error)) from error
 
     def _acquire(self) -> None:
-        """Lock the file that has the name now: the one at hand may have been removed, by whoever cleans up."""
-        for _ in range(10):
-            if self._file == _UNKNOWN:
-                self._make()
-            _lock(self._file)
-            if _identity(self._path) == self._identity:
-                return
-            # Others may still find their way with the old one: its state is the new one's, unless that has one.
-            kept = self._read()
-            self._close()
+        """Lock the file that has the name now: the one at hand may have been removed, by whoever cleans up.
+
+        One removed between the look and the lock is used once more: what is under way then has a lease.
+        """
+        if self._file == _UNKNOWN:
             self._make()
-            _lock(self._file)
-            if kept and not self._read():
-                self._write(kept)
-        raise StoreError("the file is removed again and again")
+        if _identity(self._path) == self._identity:
+            return _lock(self._file)
+        _lock(self._file)
+        # Others may still find their way with the old one: its state is the new one's, unless that has one.
+        kept = self._read()
+        self._close()
+        self._make()
+        _lock(self._file)
+        if kept and not self._read():
+            self._write(kept)
+        return None
 
     def _make(self) -> None:
         """Open the file, and make it if it is not there: for this user alone, and nobody else's."""
@@ -196,14 +202,14 @@ def _lock(file: int) -> None:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if attempt < 100:
+            if attempt < _YIELDS:
                 os.sched_yield()
                 continue
         now = time.monotonic()
         until = until or now + _LONGEST_LOCKED
         if now > until:
             break
-        time.sleep(0.0005)
+        time.sleep(_NAP)
     raise StoreError("another process has it locked and does not go on")
 
 
@@ -288,38 +294,28 @@ def _decode(data: bytes, boot: bytes) -> Slots | None:
     body = data[_HEAD.size :]
     if magic != _MAGIC or size != len(body) or zlib.crc32(body) != checksum:
         return None
-    (
-        of_boot,
-        limit,
-        interval,
-        not_before,
-        heard,
-        alone_until,
-        others_since,
-        now,
-        before,
-        *said,
-        free,
-        held,
-    ) = _BODY.unpack_from(body)
-    ends = list(itertools.accumulate((_BODY.size, 8 * free, 8 * held, 8 * held)))
-    if size != ends[-1]:
+    figures = _BODY.unpack_from(body)
+    free, held = figures[-2:]
+    end = _BODY.size + 8 * free
+    last = end + 8 * held
+    if size != last + 8 * held:
         return None
-    if of_boot != boot:
+    if figures[0] != boot:
         return Slots()
+    _, limit, interval, not_before, heard, alone_until, others_since, others, before = figures[:9]
     return Slots(
         limit,
         interval,
         1.0,
-        array("d", body[ends[0] : ends[1]]),
-        array("q", body[ends[1] : ends[2]]),
-        array("d", body[ends[2] : ends[3]]),
+        array("d", body[_BODY.size : end]),
+        array("q", body[end:last]),
+        array("d", body[last:]),
         not_before,
         heard,
         alone_until,
-        (now, before),
+        (others, before),
         others_since,
-        _budget(*said),
+        _budget(figures[9:14]),
     )
 
 
@@ -330,6 +326,6 @@ def _said(budget: Budget) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=8)
-def _budget(*said: float) -> Budget:
+def _budget(said: tuple[float, ...]) -> Budget:
     figures: Any = (None if each == _UNKNOWN else each for each in said)
     return Budget(*figures)

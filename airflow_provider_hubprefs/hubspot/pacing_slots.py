@@ -107,7 +107,8 @@ class Slots:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        self._resize()
+        if not (self.free or self.held):
+            self._resize()
 
     @property
     def size(self) -> int:

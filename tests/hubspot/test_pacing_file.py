@@ -181,11 +181,13 @@ def test_a_fork_shares_the_budget_and_gives_back_nothing_of_its_parents(tmp_path
 
 def test_a_fork_of_a_process_that_has_the_lock_can_go_on(tmp_path: Path) -> None:
     pacer = learned(FilePacer("key", folder=tmp_path))
-    with pacer._open():
-        child = os.fork()
-        if child == 0:
+
+    def fork(_: Slots) -> int:
+        if (child := os.fork()) == 0:
             os._exit(0 if pacer._lock.acquire(blocking=False) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return child
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pacer._change(fork), 0)[1]) == 0
     assert free_now(pacer) == 9
 
 
@@ -472,8 +474,7 @@ def test_a_process_that_is_stopped_while_it_has_the_lock_stops_nobody_for_ever(
     monkeypatch.setattr(pacing_file, "_LONGEST_LOCKED", 0.05)
     stopped = learned(FilePacer("key", folder=tmp_path))
     pacer = file_pacer(tmp_path.as_uri(), "key")
-    with stopped._open():
-        assert pacer.wait(Ticket()) == 0
+    assert stopped._change(lambda _: pacer.wait(Ticket())) == 0
     assert "does not go on" in caplog.text
 
 
