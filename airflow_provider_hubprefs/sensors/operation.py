@@ -177,7 +177,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             "started_at": operation.started_at.isoformat() if operation.started_at else None,
             "completed_at": operation.completed_at.isoformat() if operation.completed_at else None,
             "errors": [
-                {"category": error.category, "message": scrub(error.message or "")}
+                {"category": error.category and scrub(error.category), "message": scrub(error.message or "")}
                 for error in operation.errors
             ],
         }

@@ -127,6 +127,12 @@ class TestWhatHubSpotRefuses:
         assert "rejected@" in done.letters[0]["message"]
         assert "@" not in str(done.summary)
 
+    def test_a_category_is_not_trusted_to_hold_no_address(self, hubspot: Simulator, run: Run) -> None:
+        why = {"category": "BAD person-9@example.com", "message": "no"}
+        hubspot.load({"rejected": {"rejected@*": why}})
+        done = run(["rejected@hubspot-rejects.example", *people(2)])
+        assert done.summary["reasons"] == {"rejected: BAD p***@e***.com": 1}
+
 
 class TestWhatAnswersLeaveOpen:
     def test_who_is_missing_in_a_200_and_was_written_is_confirmed_by_reading_back(
