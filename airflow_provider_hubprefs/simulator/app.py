@@ -20,6 +20,7 @@ from airflow_provider_hubprefs.simulator.bodies import (
     burst_limit,
     daily_limit,
     missing_scopes,
+    search_limit,
 )
 from airflow_provider_hubprefs.simulator.call import Call
 from airflow_provider_hubprefs.simulator.clock import iso
@@ -119,19 +120,23 @@ class App:
                 answer = self._other(incoming)
             else:
                 token = state.tokens.authenticate(incoming.authorization)
-                refusal = self._limited(token, incoming.correlation_id)
+                refusal = self._limited(token, found.endpoint, incoming.correlation_id)
                 answer = refusal or self._carry_out(found.endpoint, incoming, token)
         except HubSpotError as error:
             answer = error.answer(incoming.correlation_id)
-        if token is not None:
+        if token is not None and not (found.endpoint and found.endpoint.search):
             answer.headers.update(state.limits.headers(token, state.clock.now()))
         answer.headers["X-HubSpot-Correlation-Id"] = incoming.correlation_id
         return answer
 
-    def _limited(self, token: Token, correlation_id: str) -> Answer | None:
-        """Return the 429 for a token that has spent its budget."""
+    def _limited(self, token: Token, endpoint: Endpoint, correlation_id: str) -> Answer | None:
+        """Return the 429 for a token that has spent its budget, or an account that searches too often."""
         state = self.state
         now = state.clock.now()
+        if endpoint.search:
+            if state.limits.ask_search(now):
+                return None
+            return Answer(429, search_limit(correlation_id, state.portal.settings.portal_id))
         broken = state.limits.ask(token, now)
         if broken is None:
             return None

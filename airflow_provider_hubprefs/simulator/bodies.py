@@ -136,6 +136,18 @@ def burst_limit(correlation_id: str, portal_id: int, group: str) -> dict[str, An
     }
 
 
+def search_limit(correlation_id: str, portal_id: int) -> dict[str, Any]:
+    """Return the 429 body of the CRM search's own limit (recorded in mk-node-hubspot#84)."""
+    return {
+        "status": "error",
+        "message": "You have reached your secondly limit.",
+        "errorType": "RATE_LIMIT",
+        "correlationId": correlation_id,
+        "policyName": "SECONDLY",
+        "groupName": f"crm:search:{portal_id}",
+    }
+
+
 def daily_limit(correlation_id: str) -> dict[str, Any]:
     """Return the 429 body of the daily limit."""
     return {

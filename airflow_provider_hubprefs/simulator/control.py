@@ -11,6 +11,8 @@
 ``GET /_simulator/stats``              requests per endpoint and status, 429s, most requests in any window
 ``GET /_simulator/subscribers``        counts: subscribers, opted out, changes, operations
 ``GET /_simulator/subscribers/{a}``    one subscriber: status per subscription, opt-outs, operation, history
+``POST /_simulator/opt_outs``          ``{"subscribers": [...]}``: they opt out themselves, all at one moment
+``POST /_simulator/contacts``          ``{"subscribers": [...]}``: something else of their contacts changes
 ``POST /_simulator/clock``             ``{"advance": seconds}``: move the simulated time forward
 ====================================== =====================================================================
 """
@@ -84,6 +86,20 @@ def control_routes(state: State) -> Router:
     async def subscriber(request: Request) -> Response:
         return _json(subscriber_of(state, request.path_params["address"]))
 
+    async def opt_out(request: Request) -> Response:
+        named = _subscribers(await _object(request))
+        state.portal.opt_out(named)
+        return _json({"opted_out": len(named)})
+
+    async def touch(request: Request) -> Response:
+        named = _subscribers(await _object(request))
+        try:
+            for each in named:
+                state.portal.contacts.touch(each.lower())
+        except KeyError as error:
+            raise FaultError(str(error)) from error
+        return _json({"touched": len(named)})
+
     async def clock(request: Request) -> Response:
         seconds = (await _object(request)).get("advance")
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
@@ -103,6 +119,8 @@ def control_routes(state: State) -> Router:
             Route("/_simulator/stats", _guarded(stats), methods=["GET"]),
             Route("/_simulator/subscribers", _guarded(subscribers), methods=["GET"]),
             Route("/_simulator/subscribers/{address:path}", _guarded(subscriber), methods=["GET"]),
+            Route("/_simulator/opt_outs", _guarded(opt_out), methods=["POST"]),
+            Route("/_simulator/contacts", _guarded(touch), methods=["POST"]),
             Route("/_simulator/clock", _guarded(clock), methods=["POST"]),
         ],
         redirect_slashes=False,
@@ -159,6 +177,13 @@ async def _object(request: Request) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise FaultError("expected a JSON object")
     return decoded
+
+
+def _subscribers(body: dict[str, Any]) -> list[str]:
+    named = body.get("subscribers")
+    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
+        raise FaultError("subscribers: expected a list of addresses")
+    return named
 
 
 def _decode(body: bytes) -> Any:

@@ -9,7 +9,8 @@ WRITE = "communication_preferences.write"
 READ_WRITE = "communication_preferences.read_write"
 BATCH_READ = "communication_preferences.statuses.batch.read"
 BATCH_WRITE = "communication_preferences.statuses.batch.write"
-ALL_SCOPES = (READ, WRITE, READ_WRITE, BATCH_READ, BATCH_WRITE)
+CONTACTS_READ = "crm.objects.contacts.read"
+ALL_SCOPES = (READ, WRITE, READ_WRITE, BATCH_READ, BATCH_WRITE, CONTACTS_READ)
 BATCH_SCOPES = frozenset({BATCH_READ, BATCH_WRITE})
 
 TIERS: dict[str, tuple[int, int]] = {

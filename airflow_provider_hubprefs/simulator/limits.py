@@ -40,6 +40,21 @@ class Limits:
         self.day = ""
         self.used_today = 0
         self.daily_violations = 0
+        self.searches = Window()
+
+    def ask_search(self, now: float) -> bool:
+        """Count a CRM search, which has a limit of its own, the whole account's: so many in any second."""
+        window = self.searches
+        for times in (window.accepted, window.arrived):
+            while times and times[0] <= now - 1:
+                times.popleft()
+        window.arrived.append(now)
+        window.highest = max(window.highest, len(window.arrived))
+        if len(window.accepted) >= self._settings.limits.search:
+            window.violations += 1
+            return False
+        window.accepted.append(now)
+        return True
 
     def ask(self, token: Token, now: float) -> str | None:
         """Count a request.
@@ -97,6 +112,7 @@ class Limits:
         return {
             "used_today": self.used_today,
             "daily_violations": self.daily_violations,
+            "search": {"violations": self.searches.violations, "highest_in_second": self.searches.highest},
             "apps": {
                 app: {"violations": window.violations, "highest_in_window": window.highest}
                 for app, window in list(self.windows.items())

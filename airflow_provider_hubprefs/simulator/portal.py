@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_hubprefs.simulator.bodies import HubSpotError, invalid, not_found
 from airflow_provider_hubprefs.simulator.clock import Clock, iso, milliseconds
+from airflow_provider_hubprefs.simulator.contacts import Contacts
 from airflow_provider_hubprefs.simulator.settings import Definition, PortalError, Settings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 STATUSES = ("SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED")
 LEGAL_BASES = (
@@ -91,6 +92,7 @@ class Portal:
         self._outcomes = _Patterns(self.settings.operation_outcomes)
         self._missing = {address.lower() for address in self.settings.missing.get("addresses", ())}
         self._load_subscribers()
+        self.contacts = Contacts(self)
 
     # What exists ------------------------------------------------------------------------------------
 
@@ -264,6 +266,12 @@ class Portal:
             change = Change(self.clock.now_ms(), None, brand, "UNSUBSCRIBED", API, reason, None, None)
         return self._begin(key, change), reasons
 
+    def opt_out(self, addresses: Iterable[str]) -> None:
+        """Opt subscribers out of the whole portal, as they do themselves by a link: all at the same moment."""
+        change = Change(self.clock.now_ms(), None, None, "UNSUBSCRIBED", "Unsubscribe link", None, None, None)
+        for address in addresses:
+            self._append(address.lower(), change)
+
     def operation_status(self, key: str) -> str:
         """Return the status of a subscriber's latest operation; COMPLETE when nothing is under way."""
         self._settle(key)
@@ -306,6 +314,7 @@ class Portal:
 
     def _append(self, key: str, change: Change) -> None:
         self.preferences[key] = (*self.preferences.get(key, ()), change)
+        self.contacts.changed(key)
 
     # What is loaded and counted ---------------------------------------------------------------------
 

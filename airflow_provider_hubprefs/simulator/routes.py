@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from airflow_provider_hubprefs.simulator import legacy, preferences
+from airflow_provider_hubprefs.simulator import contacts, legacy, preferences
 from airflow_provider_hubprefs.simulator.definitions import (
     BATCH_READ,
     BATCH_WRITE,
+    CONTACTS_READ,
     READ,
     READ_WRITE,
     WRITE,
@@ -26,6 +27,7 @@ VERSIONS = ("v3", "v4", "2025-09", "2026-03", "2026-09")
 DATED = VERSIONS[1:]
 OAUTH_VERSIONS = ("v1", "v3", "2026-03", "2026-09")
 ACCOUNT_VERSIONS = ("2026-03", "2026-09")
+CRM_VERSIONS = ("v3", "2026-03", "2026-09")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Endpoint:
 
     :param path: the segments after ``/communication-preferences/{version}``; ``None`` stands for the address.
     :param scopes: alternatives; a token needs all scopes of any one of them.
+    :param search: whether it has the CRM search's own limit, and none of the headers of the others.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Endpoint:
     versions: tuple[str, ...]
     scopes: tuple[frozenset[str], ...]
     handler: Callable[[Portal, Call], Answer]
+    search: bool = False
 
 
 def _either(*scopes: str) -> tuple[frozenset[str], ...]:
@@ -96,6 +100,40 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("unsubscribe", "POST", ("unsubscribe",), ("v3",), _WRITES, legacy.unsubscribe),
 )
 
+# Contacts, which the CRM has: their paths have the version in another place (HubSpot's guide "Search the CRM").
+_CONTACTS = (
+    Endpoint(
+        "search_contacts",
+        "POST",
+        ("search",),
+        CRM_VERSIONS,
+        _either(CONTACTS_READ),
+        contacts.search,
+        search=True,
+    ),
+    Endpoint(
+        "batch_read_contacts",
+        "POST",
+        ("batch", "read"),
+        CRM_VERSIONS,
+        _either(CONTACTS_READ),
+        contacts.batch_read,
+    ),
+)
+CRM: dict[tuple[str, ...], tuple[str, Endpoint]] = {
+    (
+        "crm",
+        *(("v3", "objects") if version == "v3" else ("objects", version)),
+        "contacts",
+        *map(str, each.path),
+    ): (
+        version,
+        each,
+    )
+    for version in CRM_VERSIONS
+    for each in _CONTACTS
+}
+
 # Served beside the preferences, without a bearer token and outside its limits: name, method, path.
 OTHERS: dict[tuple[str, ...], tuple[str, str]] = {
     **{("oauth", version, "token"): ("oauth_token", "POST") for version in OAUTH_VERSIONS},
@@ -133,6 +171,11 @@ def match(method: str, raw_path: bytes) -> Match:
             if method != wanted
             else Match(name, segments[1])
         )
+    if segments in CRM:
+        version, crm = CRM[segments]
+        if method != crm.method:
+            return Match(version=version, allowed=frozenset({crm.method}))
+        return Match(crm.name, version, endpoint=crm)
     if len(segments) < 3 or segments[0] != "communication-preferences":
         return Match()
     version, rest = segments[1], segments[2:]

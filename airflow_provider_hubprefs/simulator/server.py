@@ -229,6 +229,10 @@ class Simulator:
         """Begin anew with the portal of the start."""
         self.state.reset()
 
+    def opt_out(self, *addresses: str) -> None:
+        """Opt subscribers out, as they do themselves by a link: all at the same moment."""
+        self.portal.opt_out(addresses)
+
     def advance(self, seconds: float) -> None:
         """Move the simulated time forward."""
         self.state.clock.advance(seconds)

@@ -22,7 +22,8 @@ member                          meaning, default
 ``unknown_subscription``        ``invalid`` (400, default) or ``not_found`` (404)
 ``resubscribe_clears_opt_out``  whether one subscription's SUBSCRIBED ends a portal-wide opt-out (false)
 ``operations``                  ``{"seconds": 0, "outcomes": {address or pattern: "CANCELED" | any word}}``
-``limits``                      ``{burst, interval_ms, daily, count_refused, retry_after}``
+``limits``                      ``{burst, interval_ms, daily, search, count_refused, retry_after}``
+``indexing_seconds``            how far the index that CRM searches look at is behind (0)
 =============================== ====================================================================
 
 Patterns are those of a shell: ``*`` and ``?``.
@@ -81,11 +82,12 @@ class Definition:
 
 @dataclass(slots=True)
 class LimitSettings:
-    """The account's limits; a token may have its own."""
+    """The account's limits; a token may have its own. ``search`` is what all may search together in a second."""
 
     burst: int = 190
     interval_ms: int = 10_000
     daily: int = 1_000_000
+    search: int = 5
     count_refused: bool = False
     retry_after: bool = False
 
@@ -111,6 +113,7 @@ class Settings:
     resubscribe_clears_opt_out: bool = False
     operation_seconds: float = 0.0
     operation_outcomes: dict[str, str] = field(default_factory=dict)
+    indexing_seconds: float = 0.0
     limits: LimitSettings = field(default_factory=LimitSettings)
     subscribers: dict[str, Any] = field(default_factory=dict)
     generate: int = 0
@@ -192,6 +195,7 @@ _READERS: dict[str, type | tuple[type, ...]] = {
     "resubscribe_clears_opt_out": bool,
     "operations": dict,
     "limits": dict,
+    "indexing_seconds": (int, float),
 }
 
 
