@@ -1,9 +1,10 @@
-"""A real Airflow for the tests: API server, scheduler with the LocalExecutor, DAG processor, on SQLite."""
+"""A real Airflow for the tests: API server, scheduler, DAG processor, and a triggerer if asked for, on SQLite."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.system.processes import Processes, wait_for
+from tests.system.processes import Processes, signal_group, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,12 +23,15 @@ AIRFLOW = [sys.executable, "-m", "airflow"]
 
 
 @contextmanager
-def airflow(home: Path, *, dags: list[Path], env: Mapping[str, str]) -> Iterator[Airflow]:
+def airflow(
+    home: Path, *, dags: list[Path], env: Mapping[str, str], triggerer: bool = False
+) -> Iterator[Airflow]:
     """Start Airflow with these DAG files; when the block is left, nothing of it runs any more.
 
     :param home: folder for everything it writes.
     :param dags: files of DAGs.
     :param env: connections, and what else it is to find in its environment.
+    :param triggerer: whether to start one, too; tests can kill it and start it again.
     """
     folder = home / "dags"
     folder.mkdir(parents=True)
@@ -40,25 +44,36 @@ def airflow(home: Path, *, dags: list[Path], env: Mapping[str, str]) -> Iterator
     with (home / "migrate.log").open("wb") as log:
         migrate = [*AIRFLOW, "db", "migrate"]
         subprocess.run(migrate, env=settings, stdout=log, stderr=log, check=True, timeout=120)
-    with Processes() as processes:
-        for name, command in {
-            "api-server": ["api-server", "--port", str(port)],
-            "scheduler": ["scheduler", "--skip-serve-logs"],
-            "dag-processor": ["dag-processor"],
-        }.items():
-            processes.start(name, [*AIRFLOW, *command], env=settings, log=home / f"{name}.log")
-        with httpx.Client(base_url=url, timeout=30) as client:
-            yield Airflow(home, port, client, processes)
+    with Processes() as processes, httpx.Client(base_url=url, timeout=30) as client:
+        running = Airflow(home, port, client, processes, settings)
+        for part in ("api-server", "scheduler", "dag-processor", *["triggerer"] * triggerer):
+            running.start(part)
+        yield running
 
 
 class Airflow:
     """Airflow's REST API, as far as the tests need it."""
 
-    def __init__(self, home: Path, port: int, client: httpx.Client, processes: Processes) -> None:
+    def __init__(
+        self, home: Path, port: int, client: httpx.Client, processes: Processes, env: Mapping[str, str]
+    ) -> None:
         self.home = home
         self.port = port
         self._client = client
         self._processes = processes
+        self._env = env
+
+    def start(self, part: str) -> None:
+        """Start a part, such as ``triggerer``; what it says is in ``<part>.log``, after what it said before."""
+        arguments = {"api-server": ["--port", str(self.port)], "dag-processor": []}
+        command = [*AIRFLOW, part, *arguments.get(part, ["--skip-serve-logs"])]
+        self._processes.start(part, command, env=self._env, log=self.home / f"{part}.log")
+
+    def kill(self, part: str) -> None:
+        """SIGKILL a part and all it has started, as a machine that goes down does."""
+        process = self._processes.running.pop(part)
+        signal_group(process.pid, signal.SIGKILL)
+        process.wait()
 
     def login(self) -> None:
         """Wait for the API server, and get a token of it."""

@@ -42,9 +42,9 @@ class Processes:
                     process.wait(max(0.1, deadline - time.monotonic()))
 
     def start(self, name: str, command: list[str], *, env: Mapping[str, str], log: Path) -> None:
-        """Start a process with all it says in ``log``."""
+        """Start a process with all it says at the end of ``log``."""
         tied = [sys.executable, "-c", _TIED] if sys.platform == "linux" else []
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self.running[name] = subprocess.Popen(
                 [*tied, *command],
                 env=env,
