@@ -81,7 +81,7 @@ with DAG(
     @task(trigger_rule="none_failed")
     def verify(**context: Any) -> dict[str, int]:
         """Ask HubSpot, a hundred subscribers at a time, who is opted out now."""
-        from airflow_provider_hubprefs.bulk.source import read_rows
+        from airflow_provider_hubprefs.bulk.source import Columns, read_rows
         from airflow_provider_hubprefs.bulk.verify import verify as count
         from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
         from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
@@ -89,7 +89,7 @@ with DAG(
         params = context["params"]
         hook = HubPrefsHook(params["hubprefs_conn_id"])
         wanted = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
-        rows = read_rows(ObjectStoragePath(params["contacts"]), email_column=params["email_column"])
+        rows = read_rows(ObjectStoragePath(params["contacts"]), columns=Columns(email=params["email_column"]))
         return count(hook.client, wanted, rows)
 
     @task

@@ -1,4 +1,4 @@
-"""CSV: which column holds the address, and records that stay apart even where quotes are broken."""
+"""CSV: which columns hold what, and records that stay apart even where quotes are broken."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from airflow_provider_hubprefs.bulk.columns import Columns
+
 DELIMITERS = ",;\t|"
 """Those that are found out from a header."""
 
@@ -20,26 +22,36 @@ _MOST_LINES = 1000
 _AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
 
-def of_csv(lines: Lines, email_column: str, delimiters: str) -> Iterator[Raw]:
-    """Read the header, then yield the address cell of every record.
+def of_csv(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]:
+    """Read the header, then yield the cells of every record that are asked for.
 
     :param delimiters: those to choose from.
-    :raises SourceError: there is no such column, or more than one.
+    :raises SourceError: a column is missing, or there is more than one of its name.
     """
     header = next(line for line in lines if not line.isspace())
     spans_lines = header.count('"') % 2 == 1
     while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
         header += next(lines, '"')
-    found = find_header(header, email_column, delimiters)
+    found = find_header(header, columns.email, delimiters)
     if found is None or (spans_lines and "@" in header):  # a quote that is never closed swallows rows
-        raise _no_column(header, email_column, delimiters, name=lines.name)
-    delimiter, columns = found
-    if len(columns) > 1:
-        raise SourceError(
-            f"{lines.name}: {len(columns)} columns are called {_quoted(email_column)}. Which one holds the address? "
-            "Rename the others."
-        )
-    yield from _records(lines, delimiter, columns[0])
+        raise _no_column("email", columns.email, header, delimiters, name=lines.name)
+    delimiter, address = found
+    cells = _cells(header, delimiter)
+    more = [(what, called, _places(cells, called)) for what, called in columns.more()]
+    for what, called, places in [("email", columns.email, address), *more]:
+        if not places:
+            raise _no_column(what, called, header, delimiter, name=lines.name)
+        if len(places) > 1:
+            holds = "address" if what == "email" else what.replace("_", " ")
+            raise SourceError(
+                f"{lines.name}: {len(places)} columns are called {_quoted(called)}. Which one holds the {holds}? "
+                "Rename the others."
+            )
+    # Only an explanation may have a line break in it; elsewhere it tells of a quote that was never closed.
+    one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
+    yield from _records(
+        lines, delimiter, address[0], [places[0] for _, _, places in more], [address[0], *one_line]
+    )
 
 
 def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
@@ -47,15 +59,18 @@ def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, S
 
     The delimiter is the one that makes a column of that name; of several, the one that makes most columns.
     """
-    wanted = folded(email_column)
     best: tuple[int, str, Sequence[int]] | None = None
     for delimiter in delimiters:
         cells = _cells(header, delimiter)
-        columns = [at for at, cell in enumerate(cells) if cell.strip() == email_column.strip()]
-        columns = columns or [at for at, cell in enumerate(cells) if folded(cell) == wanted]
+        columns = _places(cells, email_column)
         if columns and (best is None or len(cells) > best[0]):
             best = len(cells), delimiter, columns
     return best and best[1:]
+
+
+def _places(cells: Sequence[str], called: str) -> list[int]:
+    exactly = [at for at, cell in enumerate(cells) if cell.strip() == called.strip()]
+    return exactly or [at for at, cell in enumerate(cells) if folded(cell) == folded(called)]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -70,9 +85,9 @@ def folded(name: str) -> str:
     return name.strip("\ufeff\xa0 \t\r\n").casefold()
 
 
-def _no_column(header: str, email_column: str, delimiters: str, *, name: str) -> SourceError:
+def _no_column(what: str, called: str, header: str, delimiters: str, *, name: str) -> SourceError:
     """Say which columns there are, unless the header looks like data: that is for nobody's log."""
-    text = f"{name}: no column is called {_quoted(email_column)}. "
+    text = f"{name}: no column is called {_quoted(called)}. "
     if any(mark in header for mark in _AT_SIGNS):
         return SourceError(
             f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
@@ -81,42 +96,52 @@ def _no_column(header: str, email_column: str, delimiters: str, *, name: str) ->
     if not names or not header.strip().replace("\t", " ").isprintable():
         return SourceError(f"{text}The first line is no CSV header. Expected one, in UTF-8 or as declared.")
     listed = ", ".join(_quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
-    return SourceError(f"{text}There are: {listed}. Name the right one (email_column=...).")
+    return SourceError(f"{text}There are: {listed}. Name the right one ({what}_column=...).")
 
 
 def _quoted(name: str) -> str:
     return '"***"' if any(mark in name for mark in _AT_SIGNS) else json.dumps(name.strip()[:40])
 
 
-def _records(lines: Lines, delimiter: str, column: int) -> Iterator[Raw]:
-    """Yield the address cell of every record.
+def _records(
+    lines: Lines, delimiter: str, column: int, more: Sequence[int], one_line: Sequence[int]
+) -> Iterator[Raw]:
+    """Yield the address of every record, and the other cells that are asked for.
 
     Without a quote in it, a line is a record and splitting it is all there is to do, at a third of the time.
+
+    :param column: where the address is.
+    :param more: where the other cells are; those a short row does not have are empty.
+    :param one_line: where cells are that hold no line break.
     """
     taken = _Taken(lines)
     reader = csv.reader(taken, delimiter=delimiter, strict=True)
+    splits = max(column, *more) + 1 if more else column + 1
+    rest: Sequence[str] = ()
     for line in lines:
         number = lines.number
         if line is TOO_LONG:
-            yield number, "", WHY_TOO_LONG
+            yield number, "", WHY_TOO_LONG, ()
             continue
         if '"' not in line:
             if line.isspace():
                 continue
-            cells = line.rstrip("\r\n").split(delimiter, column + 1)
+            cells = line.rstrip("\r\n").split(delimiter, splits)
         else:
             lines.put_back([line])
             try:
-                cells = taken.record(reader, column)
+                cells = taken.record(reader, one_line)
             except csv.Error:
                 # Whatever a stray quote swallowed is read again, line by line: it is only this row that is bad.
                 lines.put_back(taken.lines[1:])
-                yield number, "", "a quote is not closed, or text follows a closing quote"
+                yield number, "", "a quote is not closed, or text follows a closing quote", ()
                 continue
         if column < len(cells):
-            yield number, cells[column], ""
+            if more:
+                rest = [cells[at] if at < len(cells) else "" for at in more]
+            yield number, cells[column], "", rest
         else:
-            yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}"
+            yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", ()
 
 
 class _Taken:
@@ -138,14 +163,17 @@ class _Taken:
             raise csv.Error
         return line
 
-    def record(self, reader: Iterator[list[str]], column: int) -> list[str]:
+    def record(self, reader: Iterator[list[str]], one_line: Sequence[int]) -> list[str]:
         """Read the next record.
 
-        :raises csv.Error: it is none; also when its address spans lines, which a missing quote makes it do.
+        :param one_line: where cells are that hold no line break.
+        :raises csv.Error: it is none; also when one of those spans lines, which a missing quote makes it do.
         """
         self.lines.clear()
         self._size = 0
         cells = next(reader)
-        if len(self.lines) > 1 and column < len(cells) and len(cells[column].strip().splitlines()) > 1:
+        if len(self.lines) > 1 and any(
+            at < len(cells) and len(cells[at].strip().splitlines()) > 1 for at in one_line
+        ):
             raise csv.Error
         return cells

@@ -77,7 +77,7 @@ class Exchange:
         if pair.name in self._one_by_one:
             return self._ask_singly(pair, rows)
         try:
-            operation = self.client.send(pair.batch([row.subscriber for row in rows]))
+            operation = self.client.send(pair.batch(rows))
         except MissingScopesError as error:
             self._fall_back(pair, error)
             return self._ask_singly(pair, rows)
@@ -91,20 +91,26 @@ class Exchange:
         return [self._answer(rows, operation, single=False)], []
 
     def actual(self, pair: Pair, rows: Sequence[Row]) -> tuple[Found, Refusals]:
-        """Read what HubSpot shows of these subscribers now; those it does not tell of are absent."""
-        answers, refusals = self.ask(pair, rows)
+        """Read what HubSpot shows of these subscribers now; those it does not tell of are absent.
+
+        Nobody is asked for twice, however many of the rows are about them.
+        """
+        by_subscriber: dict[str, list[Row]] = {}
+        for row in rows:
+            by_subscriber.setdefault(row.subscriber, []).append(row)
+        answers, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
         actual: Found = {}
         for answer in answers:
             if answer.operation.complete or answer.single:
                 actual.update(answer.found())
-        return actual, refusals
+        return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
     def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         answers: list[Answer] = []
         refusals: Refusals = []
         for row in rows:
             try:
-                operation = self.client.send(pair.single(row.subscriber))
+                operation = self.client.send(pair.single(row))
             except _REFUSALS as error:
                 refusals.append((row, error))
             else:

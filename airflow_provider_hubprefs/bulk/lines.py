@@ -7,6 +7,7 @@ import gzip
 import io
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -23,8 +24,9 @@ TOO_LONG = "(a line longer than the limit)\n"
 
 WHY_TOO_LONG = f"the line is longer than {LONGEST_LINE:,} characters"
 
-Raw: TypeAlias = tuple[int, str, str]
-"""A row as it was found: its number, the text given as its address, and why there is none (or "")."""
+Raw: TypeAlias = tuple[int, str, str, Sequence[object]]
+"""A row as it was found: its number, the text given as its address, why there is none (or ""), and the cells of the
+other columns that are read (:meth:`~.columns.Columns.more`); empty where there are no such columns, or no address."""
 
 _BUFFER = 1 << 18
 _ENCODINGS = {  # told by the first bytes; the longer mark first, because it begins with the shorter one

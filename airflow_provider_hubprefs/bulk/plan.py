@@ -16,13 +16,14 @@ RESUBSCRIBE_NOT_ALLOWED = "RESUBSCRIBE_NOT_ALLOWED"
 
 
 def check_resubscribe(
-    *, status: str, allow_resubscribe: bool, legal_basis: str | None, contract: str
+    *, status: str | None, allow_resubscribe: bool, legal_basis: str | None, contract: str
 ) -> None:
     """Check what a resubscription needs, before any request.
 
     v3 "will not allow you to resubscribe contacts who have opted out" (HubSpot's guide for v3); HubSpot's own
     pages ask for a legal basis when a person does it.
 
+    :param status: None where every row says its own.
     :param contract: API version whose contract holds, see :func:`~..hubspot.endpoints.known_version`.
     :raises ValidationError: no legal basis.
     :raises UnsupportedCallError: v3.

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.bulk.report import APPLIED, UNDER_WAY, Outcome, Report
+from airflow_provider_hubprefs.bulk.writes import SOMEBODY
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Runner:
         :raises ConservationError: a defect of this package.
         """
         self._write.check()
-        self._write.write.batch(["check@example.com"])  # a version without batches says so before any request
+        self._write.write.batch([SOMEBODY])  # a version without batches says so before any request
         under_way: deque[tuple[list[Row], Future[list[Outcome]]]] = deque()
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="hubprefs") as threads:
             try:
@@ -120,8 +121,10 @@ class Runner:
         """Write one batch and find out what became of every row of it."""
         outcomes = [_not_sent(row) for row in batch if row.problem is not None]
         rows = [row for row in batch if row.problem is None]
-        if self._write.look_first:
-            rows, found = self._look(rows)
+        if to_look_at := [row for row in rows if self._write.look_first(row)]:
+            seen, found = self._look(to_look_at)
+            looked_at = {row.number for row in to_look_at}
+            rows = [row for row in rows if row.number not in looked_at] + seen
             outcomes += found
         answers, refused = self._exchange.ask(self._write.write, rows)
         self._stop_if_telling(rows, refused)
@@ -134,7 +137,7 @@ class Runner:
         """Believe what HubSpot shows rather than what it said."""
         applied = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
         actual, _ = self._exchange.actual(self._write.read, applied)
-        seen = {row.number for row in applied if self._write.is_so(actual.get(row.subscriber, ()))}
+        seen = {row.number for row in applied if self._write.is_so(actual.get(row.subscriber, ()), row)}
         text = "HubSpot said it was done, and reading it back did not show it"
         return [
             Outcome(outcome.row, "unconfirmed", "NOT_SEEN", text)
@@ -156,9 +159,9 @@ class Runner:
             if statuses is None:
                 text = "HubSpot did not tell the actual status, so nothing was written"
                 outcomes.append(Outcome(row, "unconfirmed", "STATUS_UNKNOWN", text))
-            elif self._write.is_so(statuses):
+            elif self._write.is_so(statuses, row):
                 outcomes.append(Outcome(row, "unchanged"))
-            elif (error := self._write.objection(statuses)) is not None:
+            elif (error := self._write.objection(statuses, row)) is not None:
                 outcomes.append(_refused(row, error))
             else:
                 to_write.append(row)
@@ -167,18 +170,23 @@ class Runner:
     def _judge(self, answer: Answer) -> list[Outcome]:
         """Read an answer: errors inside a success count, and so do subscribers that are missing in it."""
         operation, found = answer.operation, answer.found()
-        named, unnamed = _errors_of(answer)
+        told, vague, unnamed = _errors_of(answer)
         outcomes: list[Outcome] = []
         open_rows: list[Row] = []
         for row in answer.rows:
-            if (error := named.get(row.subscriber)) is not None:
+            if (error := told.get(row.number)) is not None:
                 outcomes.append(_failed(row, error))
             elif operation.canceled:
                 outcomes.append(Outcome(row, "rejected", "CANCELED", "HubSpot canceled the operation"))
-            elif operation.complete and (verdict := self._write.verdict(found.get(row.subscriber, ()))):
+            elif operation.complete and (verdict := self._write.verdict(found.get(row.subscriber, ()), row)):
                 outcomes.append(Outcome(row, verdict))
             else:
                 open_rows.append(row)
+        for subscriber, errors in vague.items():
+            mine = [row for row in open_rows if row.subscriber == subscriber]
+            if len(mine) == len(errors):  # as many failed as are not confirmed: those
+                outcomes += [_failed(row, error) for row, error in zip(mine, errors, strict=True)]
+                open_rows = [row for row in open_rows if row.subscriber != subscriber]
         return outcomes + (self._read_back(open_rows, unnamed, operation.status) if open_rows else [])
 
     def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
@@ -188,7 +196,7 @@ class Runner:
         except MissingScopesError as error:
             return [Outcome(row, "unconfirmed", error.category, str(error)) for row in rows]
         outcomes = [
-            Outcome(row, "changed") for row in rows if self._write.is_so(actual.get(row.subscriber, ()))
+            Outcome(row, "changed") for row in rows if self._write.is_so(actual.get(row.subscriber, ()), row)
         ]
         confirmed = {outcome.row.number for outcome in outcomes}
         rest = [row for row in rows if row.number not in confirmed]
@@ -217,25 +225,41 @@ class Runner:
             )
 
 
-def _errors_of(answer: Answer) -> tuple[dict[str, BatchError], list[BatchError]]:
-    """Errors inside a success, by the subscriber they name, and those that name none of these rows."""
-    asked = {row.subscriber for row in answer.rows}
-    named: dict[str, BatchError] = {}
+def _errors_of(
+    answer: Answer,
+) -> tuple[dict[int, BatchError], dict[str, list[BatchError]], list[BatchError]]:
+    """Errors inside a success, by what they name.
+
+    :return: by the number of the row they are about; by subscriber, where several rows are about that one and the
+        error does not say which; and those that name none of these rows.
+    """
+    by_subscriber: dict[str, list[Row]] = {}
+    for row in answer.rows if answer.operation.errors else ():
+        by_subscriber.setdefault(row.subscriber, []).append(row)
+    told: dict[int, BatchError] = {}
+    vague: dict[str, list[BatchError]] = {}
     unnamed: list[BatchError] = []
     for error in answer.operation.errors:
-        names = {name.lower() for name in error.names()} & asked
-        if answer.single and not names:
-            names = asked
-        named.update(dict.fromkeys(names, error))
-        if not names:
+        names = error.names()
+        subscribers = {name.lower() for name in names} & by_subscriber.keys()
+        if answer.single and not subscribers:
+            subscribers = set(by_subscriber)
+        for subscriber in subscribers:
+            rows = by_subscriber[subscriber]
+            if len(rows) > 1:  # several subscriptions of one subscriber
+                rows = [row for row in rows if row.wanted and str(row.wanted.subscription_id) in names]
+            if not rows:
+                vague.setdefault(subscriber, []).append(error)
+            told.update((row.number, error) for row in rows)
+        if not subscribers:
             unnamed.append(error)
-    return named, unnamed
+    return told, vague, unnamed
 
 
 def _not_sent(row: Row) -> Outcome:
     if row.problem == "duplicate":
         return Outcome(row, "duplicate", message=row.detail)
-    return Outcome(row, "invalid", "INVALID_ADDRESS", row.detail)
+    return Outcome(row, "invalid", row.category, row.detail)
 
 
 def _refused(row: Row, error: HubSpotError) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.bulk.source import Row
 from airflow_provider_hubprefs.bulk.writes import found_in
 from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -24,21 +25,22 @@ def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeNam
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
     write.check()
-    if write.look_first:
-        operation = client.send(write.read.single(subscriber))
+    row = Row(1, subscriber)
+    if write.look_first(row):
+        operation = client.send(write.read.single(row))
         actual = found_in(operation, asked=subscriber)[subscriber]
-        if write.is_so(actual):
+        if write.is_so(actual, row):
             return "unchanged", operation
-        if (error := write.objection(actual)) is not None:
+        if (error := write.objection(actual, row)) is not None:
             raise error
-    operation = client.send(write.write.single(subscriber))
+    operation = client.send(write.write.single(row))
     if (failure := error_of(operation)) is not None:
         raise failure
     answered = found_in(operation, asked=subscriber)[subscriber]
-    if operation.complete and (verdict := write.verdict(answered)):
+    if operation.complete and (verdict := write.verdict(answered, row)):
         return verdict, operation
-    now = client.send(write.read.single(subscriber))
-    seen = write.is_so(found_in(now, asked=subscriber)[subscriber])
+    now = client.send(write.read.single(row))
+    seen = write.is_so(found_in(now, asked=subscriber)[subscriber], row)
     return ("changed" if seen else "unconfirmed"), operation
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
+from airflow_provider_hubprefs.bulk.columns import INVALID_ADDRESS, CellError, Columns, Wanted
 from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, of_csv
 from airflow_provider_hubprefs.bulk.dedupe import Seen
 from airflow_provider_hubprefs.bulk.lines import (
@@ -34,7 +35,18 @@ from airflow_provider_hubprefs.bulk.lines import (
 )
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask
 
-__all__ = ["File", "Format", "Row", "Source", "SourceError", "fingerprint_of", "read_rows", "subscriber_at"]
+__all__ = [
+    "Columns",
+    "File",
+    "Format",
+    "Row",
+    "Source",
+    "SourceError",
+    "Wanted",
+    "fingerprint_of",
+    "read_rows",
+    "subscriber_at",
+]
 
 Format: TypeAlias = Literal["csv", "lines", "jsonl"]
 """``lines``: one address a line, without a header."""
@@ -51,6 +63,7 @@ _SUFFIXES: dict[str, Format] = {
 }
 _SHOWN = 254
 _MISSING = object()
+_ONLY_ADDRESS = Columns()
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -61,12 +74,16 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     :param subscriber: normalised; what was given, cut to 254 characters, when the problem is ``invalid``.
     :param problem: None, ``invalid`` or ``duplicate``.
     :param detail: why it is invalid, without repeating it; ``first in row N`` for a duplicate.
+    :param category: why it is invalid, in one word.
+    :param wanted: what its other columns say; None where there are none.
     """
 
     number: int
     subscriber: str
     problem: Literal["invalid", "duplicate"] | None = None
     detail: str = ""
+    category: str | None = None
+    wanted: Wanted | None = None
 
     def __repr__(self) -> str:
         """Masked: a row may end in a log or a traceback."""
@@ -76,23 +93,24 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 def read_rows(
     source: Source,
     *,
-    email_column: str = "email",
+    columns: Columns = _ONLY_ADDRESS,
     delimiter: str | None = None,
     encoding: str | None = None,
     format: Format | None = None,  # noqa: A002 - the word users know
 ) -> Iterator[Row]:
     """Yield every row of a source in order, flagged.
 
+    A repetition names the same subscriber, and the same subscription where there is a column of them.
+
     :param source: a path with ``open`` and ``name``, or an iterable of addresses or of mappings.
-    :param email_column: name of the column, field or key that holds the address; case and spaces around do not
-        matter.
+    :param columns: names of the columns, fields or keys that are read.
     :param delimiter: of a CSV file; found out from its header (``,`` ``;`` tab ``|``) when None.
     :param encoding: of a file; when None UTF-8, or what its byte order mark says.
     :param format: of a file; when None told from the ending of its name and its first line.
     :raises SourceError: the source is no source (at once), or cannot be read (while reading).
     """
-    raw_rows = _raw_rows(source, email_column, delimiter, encoding, format)
-    return _without_repetitions(raw_rows)
+    raw_rows = _raw_rows(source, columns, delimiter, encoding, format)
+    return _without_repetitions(_judged(raw_rows, columns), by_subscription=columns.subscription is not None)
 
 
 def subscriber_at(
@@ -109,10 +127,11 @@ def subscriber_at(
     :param number: as :attr:`Row.number` has it.
     :raises SourceError: there is no such row, or the source cannot be read that far.
     """
-    for raw in _raw_rows(source, email_column, delimiter, encoding, format):
-        if raw[0] == number:
-            return _row(raw).subscriber
-        if raw[0] > number:
+    columns = Columns(email=email_column)
+    for row in _judged(_raw_rows(source, columns, delimiter, encoding, format), columns):
+        if row.number == number:
+            return row.subscriber
+        if row.number > number:
             break
     raise SourceError(f"The source has no row {number}. Has it changed since it was read?")
 
@@ -148,31 +167,50 @@ def _is_file(source: Any) -> TypeGuard[File]:
     return hasattr(source, "open") and hasattr(source, "name")
 
 
-def _without_repetitions(raw_rows: Iterator[Raw]) -> Iterator[Row]:
+def _without_repetitions(rows: Iterator[Row], *, by_subscription: bool) -> Iterator[Row]:
     with Seen() as seen:
-        for raw in raw_rows:
-            row = _row(raw)
-            if row.problem is None:
-                try:
-                    first = seen.first(row.subscriber, row.number)
-                except sqlite3.Error as error:
-                    raise SourceError(
-                        f"Row {row.number}: the temporary file for finding duplicates cannot be written (about "
-                        "26 bytes a subscriber). Make room, or let TMPDIR name a directory that has some."
-                    ) from error
-                if first is not None:
-                    row = Row(row.number, row.subscriber, "duplicate", f"first in row {first}")
-            yield row
+        for row in rows:
+            if row.problem is not None:
+                yield row
+                continue
+            try:
+                first = seen.first(_key(row) if by_subscription else row.subscriber, row.number)
+            except sqlite3.Error as error:
+                raise SourceError(
+                    f"Row {row.number}: the temporary file for finding duplicates cannot be written (about "
+                    "26 bytes a subscriber). Make room, or let TMPDIR name a directory that has some."
+                ) from error
+            if first is None:
+                yield row
+            else:
+                yield Row(row.number, row.subscriber, "duplicate", f"first in row {first}", None, row.wanted)
 
 
-def _row(raw: Raw) -> Row:
-    number, given, why_not = raw
-    if why_not:
-        return Row(number, _shown(given), "invalid", why_not)
-    try:
-        return Row(number, normalise(given))
-    except AddressError as error:
-        return Row(number, _shown(given), "invalid", _undecodable(given) or str(error))
+def _key(row: Row) -> str:
+    """What a row is about: no two rows of one key are sent. No address has a line break in it."""
+    return f"{row.subscriber}\n{row.wanted.subscription_id}" if row.wanted else row.subscriber
+
+
+def _judged(raw_rows: Iterator[Raw], columns: Columns) -> Iterator[Row]:
+    """Make rows of what was found: addresses normalised, other cells read, or invalid and why."""
+    wanted_of = columns.reader()
+    for number, given, why_not, cells in raw_rows:
+        if why_not:
+            yield Row(number, _shown(given), "invalid", why_not, INVALID_ADDRESS)
+            continue
+        try:
+            subscriber = normalise(given)
+        except AddressError as error:
+            detail = _undecodable(given) or str(error)
+            yield Row(number, _shown(given), "invalid", detail, INVALID_ADDRESS)
+            continue
+        if not cells:
+            yield Row(number, subscriber)
+            continue
+        try:
+            yield Row(number, subscriber, wanted=wanted_of(cells))
+        except CellError as error:
+            yield Row(number, subscriber, "invalid", str(error), error.category)
 
 
 def _shown(given: str) -> str:
@@ -189,7 +227,7 @@ def _undecodable(given: str) -> str:
 
 
 def _raw_rows(
-    source: Any, email_column: str, delimiter: str | None, encoding: str | None, format_: Format | None
+    source: Any, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
     """Refuse at once what is no source; read the others later, row by row."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
@@ -197,7 +235,7 @@ def _raw_rows(
     if format_ not in (None, "csv", "lines", "jsonl"):
         raise SourceError("The format must be csv, lines, jsonl or None (found out).")
     if _is_file(source):
-        return _of_file(source, email_column, delimiter, encoding, format_)
+        return _of_file(source, columns, delimiter, encoding, format_)
     if isinstance(source, str | bytes | bytearray | memoryview):
         raise SourceError(
             "A source cannot be a bare text: it would be read character by character. "
@@ -208,51 +246,63 @@ def _raw_rows(
             f"A source cannot be of type {type(source).__name__}. Give an iterable of addresses or of mappings, or "
             "a path object (ObjectStoragePath, pathlib.Path)."
         )
-    return _of_items(source, email_column)
+    return _of_items(source, columns)
 
 
-def _of_items(items: Iterable[Any], email_column: str) -> Iterator[Raw]:
+def _of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
+    more = [called for _, called in columns.more()]
     for number, item in enumerate(items, start=1):
-        yield _of_item(number, item, email_column)
+        yield _of_item(number, item, columns.email, more)
 
 
-def _of_item(number: int, item: Any, email_column: str) -> Raw:
+def _of_item(number: int, item: Any, email: str, more: Sequence[str]) -> Raw:
     if isinstance(item, str):
-        return (number, item, "")
+        return (number, item, "", [None] * len(more))
     if not isinstance(item, Mapping):
-        return (number, "", f"neither text nor a mapping, but {type(item).__name__}")
-    value = item.get(email_column, _MISSING)
+        return (number, "", f"neither text nor a mapping, but {type(item).__name__}", ())
+    value = _value(item, email)
     if value is _MISSING:
-        wanted = folded(email_column)
-        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
-    if value is _MISSING:
-        return (number, "", "has no field of the address column's name")
+        return (number, "", "has no field of the address column's name", ())
     if value is None:
-        return (number, "", "the address is empty")
+        return (number, "", "the address is empty", ())
     if not isinstance(value, str):
-        return (number, "", f"the address is not text, but {type(value).__name__}")
-    return (number, value, "")
+        return (number, "", f"the address is not text, but {type(value).__name__}", ())
+    cells = [None if (cell := _value(item, called)) is _MISSING else cell for called in more]
+    return (number, value, "", cells)
+
+
+def _value(item: Mapping[Any, Any], called: str) -> Any:
+    value = item.get(called, _MISSING)
+    if value is _MISSING:
+        wanted = folded(called)
+        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
+    return value
 
 
 def _of_file(
-    file: File, email_column: str, delimiter: str | None, encoding: str | None, format_: Format | None
+    file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
     with lines_of(file, encoding=encoding) as lines:
         first = _first_line(lines)
         named = _named_format(file)
         delimiters = delimiter or DELIMITERS
         if format_ is None:
-            format_ = _told_format(first, named, email_column, delimiters)
+            format_ = _told_format(first, named, columns.email, delimiters)
         if format_ == "jsonl":
             if first.lstrip().startswith("["):
                 raise SourceError(
                     f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead."
                 )
-            yield from _of_json_lines(lines, email_column)
+            yield from _of_json_lines(lines, columns)
         elif format_ == "lines":
+            if more := columns.more():
+                raise SourceError(
+                    f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
+                    "CSV with a header, or JSON Lines."
+                )
             yield from _of_plain_lines(lines)
         else:
-            yield from of_csv(lines, email_column, delimiters)
+            yield from of_csv(lines, columns, delimiters)
 
 
 def _named_format(file: File) -> Format | None:
@@ -303,20 +353,21 @@ def _first_line(lines: Lines) -> str:
 def _of_plain_lines(lines: Lines) -> Iterator[Raw]:
     for line in lines:
         if line is TOO_LONG:
-            yield (lines.number, "", WHY_TOO_LONG)
+            yield (lines.number, "", WHY_TOO_LONG, ())
         elif not line.isspace():
-            yield (lines.number, line, "")
+            yield (lines.number, line, "", ())
 
 
-def _of_json_lines(lines: Lines, email_column: str) -> Iterator[Raw]:
+def _of_json_lines(lines: Lines, columns: Columns) -> Iterator[Raw]:
     decode = msgspec.json.Decoder().decode
+    more = [called for _, called in columns.more()]
     for line in lines:
         if line is TOO_LONG:
-            yield (lines.number, "", WHY_TOO_LONG)
+            yield (lines.number, "", WHY_TOO_LONG, ())
         elif not line.isspace():
             try:
                 item = decode(line)
             except (msgspec.DecodeError, UnicodeError, RecursionError):
-                yield (lines.number, "", "the line is no JSON")
+                yield (lines.number, "", "the line is no JSON", ())
             else:
-                yield _of_item(lines.number, item, email_column)
+                yield _of_item(lines.number, item, columns.email, more)

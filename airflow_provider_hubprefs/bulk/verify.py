@@ -35,5 +35,5 @@ def verify(
             if statuses is None:
                 counts["not_told"] += 1
             else:
-                counts["as_wanted" if wanted.is_so(statuses) else "otherwise"] += 1
+                counts["as_wanted" if wanted.is_so(statuses, row) else "otherwise"] += 1
     return counts

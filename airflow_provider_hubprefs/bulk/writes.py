@@ -7,9 +7,13 @@ subscriber, and judges what HubSpot answers. It sends nothing itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+import msgspec
+
+from airflow_provider_hubprefs.bulk.columns import Wanted
 from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection
+from airflow_provider_hubprefs.bulk.source import Row
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
     Operation,
@@ -30,6 +34,11 @@ Found = dict[str, list[Any]]
 """Lower-cased subscriber -> the statuses HubSpot answered for it."""
 
 
+_NOTHING = Wanted()
+SOMEBODY = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", subscription_id=1))
+"""Nobody's address, with which calls are built that are never sent, to find out what is wrong with the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One thing asked of many subscribers: by one call for a batch, or one call each.
@@ -38,17 +47,15 @@ class Pair:
     """
 
     name: str
-    batch: Callable[[Sequence[str]], Call[Operation[Any]]]
-    single: Callable[[str], Call[Operation[Any]]]
+    batch: Callable[[Sequence[Row]], Call[Operation[Any]]]
+    single: Callable[[Row], Call[Operation[Any]]]
 
 
 class Write(Protocol):
-    """What a run wants."""
+    """What a run wants. ``row`` is the row it is about: of every row the same may be wanted, or something else."""
 
     write: Pair
     read: Pair
-    look_first: bool
-    """Whether the actual statuses are read before anything is written."""
 
     def check(self) -> None:
         """Refuse what cannot work, before any request.
@@ -59,13 +66,16 @@ class Write(Protocol):
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: another run's differ."""
 
-    def is_so(self, actual: Sequence[Any]) -> bool:
+    def look_first(self, row: Row) -> bool:
+        """Whether the actual status is read before anything is written."""
+
+    def is_so(self, actual: Sequence[Any], row: Row) -> bool:
         """Whether what was read is as wanted."""
 
-    def objection(self, actual: Sequence[Any]) -> HubSpotError | None:
+    def objection(self, actual: Sequence[Any], row: Row) -> HubSpotError | None:
         """Why a subscriber who has these statuses must not be written, or None."""
 
-    def verdict(self, answered: Sequence[Any]) -> Literal["changed", "unchanged"] | None:
+    def verdict(self, answered: Sequence[Any], row: Row) -> Literal["changed", "unchanged"] | None:
         """What the answer of a write says of a subscriber; None when it does not say."""
 
 
@@ -76,31 +86,33 @@ class UnsubscribeAll:
     :param business_unit_id: brand.
     """
 
-    look_first = False
-
     def __init__(self, calls: Calls, *, business_unit_id: int | None = None) -> None:
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
         self.write = Pair(
             "batch_unsubscribe_all",
-            lambda subscribers: calls.batch_unsubscribe_all(subscribers, **brand),
-            lambda subscriber: calls.unsubscribe_all(subscriber, **brand),
+            lambda rows: calls.batch_unsubscribe_all(_subscribers(rows), **brand),
+            lambda row: calls.unsubscribe_all(row.subscriber, **brand),
         )
         self.read = Pair(
             "batch_get_unsubscribe_all",
-            lambda subscribers: calls.batch_get_unsubscribe_all(subscribers, **brand),
-            lambda subscriber: calls.get_unsubscribe_all(subscriber, **brand),
+            lambda rows: calls.batch_get_unsubscribe_all(_subscribers(rows), **brand),
+            lambda row: calls.get_unsubscribe_all(row.subscriber, **brand),
         )
 
     def check(self) -> None:
         """See :class:`Write`. A version without opt-outs says so by building the call."""
-        self.write.single("check@example.com")
+        self.write.single(SOMEBODY)
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {"write": self.write.name, "business_unit_id": self._brand}
 
-    def is_so(self, actual: Sequence[WideStatus]) -> bool:
+    def look_first(self, row: Row) -> bool:
+        """Never: an opt-out can do no harm."""
+        return False
+
+    def is_so(self, actual: Sequence[WideStatus], row: Row | None = None) -> bool:
         """Opted out of the brand, or of the whole portal."""
         return any(
             wide.status == "UNSUBSCRIBED"
@@ -108,11 +120,13 @@ class UnsubscribeAll:
             for wide in actual
         )
 
-    def objection(self, actual: Sequence[WideStatus]) -> HubSpotError | None:
+    def objection(self, actual: Sequence[WideStatus], row: Row) -> HubSpotError | None:
         """Nothing speaks against an opt-out."""
         return None
 
-    def verdict(self, answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"] | None:
+    def verdict(
+        self, answered: Sequence[SubscriptionStatus], row: Row
+    ) -> Literal["changed", "unchanged"] | None:
         """Unchanged where every subscription was unsubscribed before."""
         if not answered or any(status.status != "UNSUBSCRIBED" for status in answered):
             return None
@@ -120,89 +134,122 @@ class UnsubscribeAll:
 
 
 class SetStatus:
-    """Set the status of subscribers for one subscription.
+    """Set the status of subscribers for a subscription: the same for all, or what each row says.
 
     :param calls: of the API version in use.
+    :param subscription_id: None where the rows say it; the same goes for ``status``.
     :param allow_resubscribe: whether those who unsubscribed may be written. Where not, actual statuses are
         read first, and they are left alone.
+    :param basis_by_row: the rows say the legal basis, too.
     """
 
     def __init__(
         self,
         calls: Calls,
         *,
-        subscription_id: int,
-        status: str,
+        subscription_id: int | None = None,
+        status: str | None = None,
         legal_basis: str | None = None,
         legal_basis_explanation: str | None = None,
         allow_resubscribe: bool = False,
+        basis_by_row: bool = False,
     ) -> None:
         self._contract = calls.contract
-        self.subscription_id = subscription_id
-        self._status = status
-        self._basis = (legal_basis, legal_basis_explanation)
+        self._same = Wanted(
+            status=status,
+            subscription_id=subscription_id,
+            legal_basis=legal_basis,
+            legal_basis_explanation=legal_basis_explanation,
+        )
         self._allow_resubscribe = allow_resubscribe
-        self.look_first = status != "UNSUBSCRIBED" and not allow_resubscribe
+        self._basis_by_row = basis_by_row
         self.write = Pair(
             "batch_set_statuses",
-            lambda subscribers: calls.batch_set_statuses([self._change(one) for one in subscribers]),
-            lambda subscriber: calls.set_status(
-                subscriber,
-                subscription_id,
-                status,
-                legal_basis=legal_basis,
-                legal_basis_explanation=legal_basis_explanation,
-            ),
+            lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
+            lambda row: self._single(calls, self._change(row)),
         )
-        self.read = Pair("batch_get_statuses", calls.batch_get_statuses, calls.get_statuses)
+        self.read = Pair(
+            "batch_get_statuses",
+            lambda rows: calls.batch_get_statuses(_subscribers(rows)),
+            lambda row: calls.get_statuses(row.subscriber),
+        )
 
     def check(self) -> None:
         """See :class:`Write`. Building a call finds out what the version or HubSpot's enumerations do not have."""
-        self.write.single("check@example.com")
-        check_resubscribe(
-            status=self._status,
-            allow_resubscribe=self._allow_resubscribe,
-            legal_basis=self._basis[0],
-            contract=self._contract,
-        )
+        self.write.single(SOMEBODY)
+        if not self._basis_by_row:
+            check_resubscribe(
+                status=self._same.status,
+                allow_resubscribe=self._allow_resubscribe,
+                legal_basis=self._same.legal_basis,
+                contract=self._contract,
+            )
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {
             "write": self.write.name,
-            "subscription_id": self.subscription_id,
-            "status": self._status,
-            "basis": self._basis,
+            **msgspec.structs.asdict(self._same),
             "allow_resubscribe": self._allow_resubscribe,
         }
 
-    def is_so(self, actual: Sequence[SubscriptionStatus]) -> bool:
-        """See :class:`Write`."""
-        return any(status.status == self._status for status in self._mine(actual))
+    def look_first(self, row: Row) -> bool:
+        """Whoever may have unsubscribed and would be subscribed."""
+        return self._change(row).status != "UNSUBSCRIBED" and not self._allow_resubscribe
 
-    def objection(self, actual: Sequence[SubscriptionStatus]) -> HubSpotError | None:
+    def is_so(self, actual: Sequence[SubscriptionStatus], row: Row) -> bool:
+        """See :class:`Write`."""
+        wanted = self._change(row)
+        return any(
+            one.status == wanted.status for one in actual if one.subscription_id == wanted.subscription_id
+        )
+
+    def objection(self, actual: Sequence[SubscriptionStatus], row: Row) -> HubSpotError | None:
         """Whoever unsubscribed is left alone."""
+        wanted = self._change(row)
         return objection(
-            actual, subscription_id=self.subscription_id, status=self._status, contract=self._contract
+            actual,
+            subscription_id=wanted.subscription_id,
+            status=wanted.status,
+            contract=self._contract,
         )
 
-    def verdict(self, answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"] | None:
+    def verdict(
+        self, answered: Sequence[SubscriptionStatus], row: Row
+    ) -> Literal["changed", "unchanged"] | None:
         """See :class:`Write`."""
-        mine = self._mine(answered)
-        return _changed(mine) if self.is_so(mine) else None
+        if not self.is_so(answered, row):
+            return None
+        mine = self._change(row).subscription_id
+        return _changed([one for one in answered if one.subscription_id == mine])
 
-    def _mine(self, statuses: Sequence[SubscriptionStatus]) -> list[SubscriptionStatus]:
-        return [status for status in statuses if status.subscription_id == self.subscription_id]
-
-    def _change(self, subscriber: str) -> StatusChange:
-        legal_basis, explanation = self._basis
+    def _change(self, row: Row) -> StatusChange:
+        """What is wanted of a row: what is the same for all, and what it says itself."""
+        same, own = self._same, row.wanted or _NOTHING
+        number = own.subscription_id if same.subscription_id is None else same.subscription_id
         return StatusChange(
-            subscriber=subscriber,
-            subscription_id=self.subscription_id,
-            status=self._status,
-            legal_basis=legal_basis,
-            legal_basis_explanation=explanation,
+            subscriber=row.subscriber,
+            subscription_id=cast(
+                "int", number
+            ),  # None, where a program names neither, is refused with the call
+            status=same.status or own.status or "",
+            legal_basis=same.legal_basis or own.legal_basis,
+            legal_basis_explanation=same.legal_basis_explanation or own.legal_basis_explanation,
         )
+
+    @staticmethod
+    def _single(calls: Calls, change: StatusChange) -> Call[Operation[Any]]:
+        return calls.set_status(
+            change.subscriber,
+            change.subscription_id,
+            change.status,
+            legal_basis=change.legal_basis,
+            legal_basis_explanation=change.legal_basis_explanation,
+        )
+
+
+def _subscribers(rows: Sequence[Row]) -> list[str]:
+    return [row.subscriber for row in rows]
 
 
 def found_in(operation: Operation[Any], *, asked: str | None = None) -> Found:

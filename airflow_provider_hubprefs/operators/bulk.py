@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal
+from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators.preferences import wanted_status
@@ -152,11 +152,11 @@ class HubPrefsBatchOperator(BaseOperator):
 
     def _run(self, hook: HubPrefsHook, given: Any, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.run import carry_out
-        from airflow_provider_hubprefs.bulk.source import read_rows
+        from airflow_provider_hubprefs.bulk.source import Columns, read_rows
 
         write = self._what_to_write(hook)
         options: dict[str, Any] = {
-            "email_column": self.email_column,
+            "columns": Columns(email=self.email_column),
             "delimiter": self.delimiter,
             "encoding": self.encoding,
         }
@@ -273,7 +273,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         write = wanted_status(self, hook)
         write.check()
-        hook.check_subscription(write.subscription_id)
+        hook.check_subscription(whole_number("subscription_id", self.subscription_id))
         return write
 
 

@@ -105,7 +105,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         with airflow_errors():
             hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
             write = wanted_status(self, hook)
-            subscription_id = write.subscription_id
+            subscription_id = whole_number("subscription_id", self.subscription_id)
             try:
                 result = self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:

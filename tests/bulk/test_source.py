@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk import lines as lines_module
 from airflow_provider_hubprefs.bulk.dedupe import Seen
-from airflow_provider_hubprefs.bulk.source import Row, SourceError, fingerprint_of, read_rows, subscriber_at
+from airflow_provider_hubprefs.bulk.source import (
+    Columns,
+    Row,
+    SourceError,
+    Wanted,
+    fingerprint_of,
+    read_rows,
+    subscriber_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +67,7 @@ class TestIterables:
 
     def test_mappings_are_read_by_the_name_of_the_column_in_any_case(self) -> None:
         assert told([{"email": JANE}, {" EMail ": BOB}]) == [(1, JANE, None), (2, BOB, None)]
-        assert told([{"mail": JANE}], email_column="Mail") == [(1, JANE, None)]
+        assert told([{"mail": JANE}], columns=Columns(email="Mail")) == [(1, JANE, None)]
 
     @pytest.mark.parametrize(
         "item", [None, 3, b"x@y.test", [], {}, {"email": None}, {"email": 3}, "", "\ud800@x.test"]
@@ -97,7 +105,7 @@ class TestCsv:
     @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
     def test_the_delimiter_is_found_out_from_the_header(self, tmp_path: Path, delimiter: str) -> None:
         text = f"id{delimiter} E-Mail {delimiter}name\n1{delimiter}{JANE}{delimiter}Jane, a;b|c\n"
-        assert told(written(tmp_path, text), email_column="e-mail") == [(2, JANE, None)]
+        assert told(written(tmp_path, text), columns=Columns(email="e-mail")) == [(2, JANE, None)]
 
     def test_a_delimiter_can_be_given(self, tmp_path: Path) -> None:
         assert told(written(tmp_path, f"id~email\n1~{JANE}\n"), delimiter="~") == [(2, JANE, None)]
@@ -174,6 +182,132 @@ class TestCsv:
         assert [row.number for row in rows] == sorted({row.number for row in rows})
         for row, (_, address) in zip(rows, records, strict=True):
             assert (row.problem == "invalid") == (address in ("x", ""))
+
+
+ALL = Columns("email", "status", "subscription", "basis", "why")
+SAID = Wanted(
+    status="SUBSCRIBED",
+    subscription_id=7,
+    legal_basis="CONSENT_WITH_NOTICE",
+    legal_basis_explanation="Ticked, on paper",
+)
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            (
+                "a.csv",
+                f'why,STATUS,basis,Email,other,subscription\n"Ticked, on paper", subscribed ,'
+                f"consent_with_notice,{JANE},x,7\n",
+            ),
+            (
+                "a.jsonl",
+                json.dumps(
+                    {
+                        "Email": JANE,
+                        "status": "Subscribed",
+                        "subscription": 7,
+                        "basis": "CONSENT_WITH_NOTICE",
+                        "why": " Ticked, on paper ",
+                    }
+                ),
+            ),
+        ],
+    )
+    def test_every_row_says_what_is_wanted_of_it(self, tmp_path: Path, name: str, text: str) -> None:
+        (row,) = read_rows(written(tmp_path, text, name), columns=ALL)
+        assert (row.subscriber, row.problem, row.wanted) == (JANE, None, SAID)
+
+    def test_mappings_say_it_too_and_what_is_optional_may_be_missing(self) -> None:
+        (row,) = read_rows([{"email": JANE, "status": "NOT_SPECIFIED", "subscription": "7"}], columns=ALL)
+        assert row.wanted == Wanted(status="NOT_SPECIFIED", subscription_id=7)
+
+    def test_only_what_has_a_column_is_read(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email,status,subscription\n{JANE},x,y\n")
+        assert list(read_rows(path)) == [Row(2, JANE)]
+
+    @pytest.mark.parametrize(
+        ("cells", "category", "why"),
+        [
+            (",7,,", "INVALID_STATUS", "the status is empty"),
+            (f"{BOB},7,,", "INVALID_STATUS", "the status is none of SUBSCRIBED, UNSUBSCRIBED, NOT_SPECIFIED"),
+            ("SUBSCRIBED,,,", "INVALID_SUBSCRIPTION", "the subscription is empty"),
+            ("SUBSCRIBED", "INVALID_SUBSCRIPTION", "the subscription is empty"),
+            (f"SUBSCRIBED,{BOB},,", "INVALID_SUBSCRIPTION", "no whole number"),
+            ("SUBSCRIBED,7.0,,", "INVALID_SUBSCRIPTION", "no whole number"),
+            ("SUBSCRIBED,-7,,", "INVALID_SUBSCRIPTION", "no whole number"),
+            ("SUBSCRIBED,\u0667,,", "INVALID_SUBSCRIPTION", "no whole number"),
+            (f"SUBSCRIBED,{2**63},,", "INVALID_SUBSCRIPTION", "no whole number"),
+            (f"SUBSCRIBED,{'9' * 5000},,", "INVALID_SUBSCRIPTION", "no whole number"),
+            (f"SUBSCRIBED,7,{BOB},", "INVALID_LEGAL_BASIS", "none of CONSENT_WITH_NOTICE"),
+            ("SUBSCRIBED,7,,\udcff", "INVALID_LEGAL_BASIS", "encoding"),
+        ],
+    )
+    def test_a_cell_that_cannot_be_read_makes_its_row_invalid_and_no_other(
+        self, tmp_path: Path, cells: str, category: str, why: str
+    ) -> None:
+        text = f"email,status,subscription,basis,why\n{JANE},{cells}\n{JANE},UNSUBSCRIBED,7\n"
+        path = written(tmp_path, text.encode(errors="surrogateescape"))
+        bad, good = read_rows(path, columns=ALL)
+        assert (bad.problem, bad.category, bad.subscriber) == ("invalid", category, JANE)
+        assert why in bad.detail
+        assert "@" not in bad.detail
+        assert (good.problem, good.wanted) == (None, Wanted(status="UNSUBSCRIBED", subscription_id=7))
+
+    def test_an_address_alone_says_nothing_where_something_is_asked(self) -> None:
+        (row,) = read_rows([JANE], columns=Columns(status="status"))
+        assert (row.problem, row.category) == ("invalid", "INVALID_STATUS")
+
+    @pytest.mark.parametrize(("what", "called"), [("status", "state"), ("legal_basis", "x")])
+    def test_a_missing_column_is_named_with_those_there_are(
+        self, tmp_path: Path, what: str, called: str
+    ) -> None:
+        path = written(tmp_path, f"id;email\n1;{JANE}\n")
+        with pytest.raises(SourceError, match=rf'"{called}".*"id", "email".*{what}_column='):
+            list(read_rows(path, columns=Columns(**{what: called})))
+
+    def test_two_columns_of_one_name_are_ambiguous(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email,Status,STATUS\n{JANE},x,y\n")
+        with pytest.raises(SourceError, match=r"2 columns.*holds the status"):
+            list(read_rows(path, columns=Columns(status="status")))
+
+    def test_one_address_a_line_has_no_columns(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="no columns, and status_column names one"):
+            list(read_rows(written(tmp_path, f"{JANE}\n", "a.txt"), columns=Columns(status="status")))
+
+    def test_a_status_that_swallowed_the_next_line_gives_it_back_and_an_explanation_keeps_it(
+        self, tmp_path: Path
+    ) -> None:
+        text = f'email,status,why\n{JANE},"SUBSCRIBED\n{BOB},UNSUBSCRIBED,"no\nmore"\n'
+        rows = list(
+            read_rows(
+                written(tmp_path, text), columns=Columns(status="status", legal_basis_explanation="why")
+            )
+        )
+        assert [(row.number, row.problem) for row in rows] == [(2, "invalid"), (3, None)]
+        assert rows[1].wanted == Wanted(status="UNSUBSCRIBED", legal_basis_explanation="no\nmore")
+
+    def test_with_subscriptions_a_repetition_is_of_subscriber_and_subscription(self) -> None:
+        items: Any = [{"email": JANE, "id": number} for number in (7, 8, "7", " 8")]
+        rows = list(read_rows(items, columns=Columns(subscription="id")))
+        assert [(row.problem, row.detail) for row in rows] == [
+            (None, ""),
+            (None, ""),
+            ("duplicate", "first in row 1"),
+            ("duplicate", "first in row 2"),
+        ]
+
+    def test_an_invalid_row_is_not_what_another_repeats(self) -> None:
+        items: Any = [{"email": JANE, "id": "x"}, {"email": JANE, "id": 7}]
+        assert [row.problem for row in read_rows(items, columns=Columns(subscription="id"))] == [
+            "invalid",
+            None,
+        ]
+
+    def test_a_row_with_an_explanation_shows_none_of_it(self) -> None:
+        assert "Ticked" not in repr(Row(1, JANE, wanted=SAID))
 
 
 class TestPlainLines:
