@@ -1,8 +1,9 @@
 """Where to go on after a crash.
 
 A run takes its batches in order, so that one number says what is done: how many rows of the source have their
-outcome. It is kept with the counters at most once a second and at the end; a second run over the same source
-passes those rows over. At most the batches under way are sent again, which v4 and dated writes do not mind.
+outcome. It is kept with the counters at most once a second and at the end, and what was done since then in a
+journal of this machine; a second run over the same source passes those rows over. At most the batches under way are
+sent again (on another machine those of the last second as well), which v4 and dated writes do not mind.
 
 A checkpoint holds positions, counters and fingerprints, never an address.
 """
@@ -11,25 +12,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.journal import Journal
 from airflow_provider_hubprefs.bulk.source import fingerprint_of
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path as LocalPath
 
-    from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
+    from airflow_provider_hubprefs.bulk.dead_letters import Path
     from airflow_provider_hubprefs.bulk.report import Report
     from airflow_provider_hubprefs.hubspot.client import Client
 
 INTERVAL = 1.0
 """Seconds between two writes, at least."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ChangedError(Exception):
@@ -121,7 +125,9 @@ class Checkpoint:
 
     :param place: where it is kept.
     :param identity: fingerprints of what must not have changed, by the words an error names them with.
+    :param interval: seconds between two writes, at least.
     :param clock: monotonic seconds.
+    :param journals: folder for what was done since the last write; this user's own by default.
     """
 
     def __init__(
@@ -131,14 +137,22 @@ class Checkpoint:
         *,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
+        journals: LocalPath | None = None,
     ) -> None:
+        self.identity = dict(identity)
         self._place = place
-        self._identity = dict(identity)
         self._interval = interval
         self._clock = clock
+        self._journals = journals
         self._saved_at: float | None = None
+        self._saved = 0
+        self._begin()
 
-    def resume(self, report: Report, letters: DeadLetters | None, *, restart: bool = False) -> None:
+    def _begin(self) -> None:
+        self._run = secrets.token_hex(16)
+        self._journal = Journal(self._run, folder=self._journals)
+
+    def resume(self, report: Report, *, restart: bool = False) -> None:
         """Put a report where an earlier try left it; a first try finds nothing and begins.
 
         :param restart: begin again where the checkpoint is of another run.
@@ -148,33 +162,43 @@ class Checkpoint:
         if found is None or found.get("format") != _FORMAT:
             return
         was = found.get("identity", {})
-        changed = [name for name, now in self._identity.items() if was.get(name) != now]
+        changed = [name for name, now in self.identity.items() if was.get(name) != now]
         if changed and not restart:
             raise ChangedError(
                 f"an earlier try of this task stopped after {found['report']['read']} rows, and since then the "
                 f"{' and the '.join(changed)} changed: going on would mix two runs. Set "
                 "on_changed_source='restart' to begin again, or resume=False to ignore what was done"
             )
+        self._run, self._saved = found["run"], found["saved"]
+        self._journal = Journal(self._run, folder=self._journals)
         if changed:
-            self._place.clear()
+            self.done()
+            self._begin()
             return
-        report.restore(found["report"])
-        if letters is not None:
-            letters.restore(found["letters"])
+        state, held = self._journal.read(self._saved) or (found["report"], [])
+        report.restore(state, held)
 
-    def reached(self, report: Report, letters: DeadLetters | None, *, last: bool = False) -> None:
-        """Keep the mark, unless that was done a moment ago.
+    def reached(self, report: Report, *, last: bool = False) -> None:
+        """Keep the mark; where that was done a moment ago, in this machine's journal only.
 
-        :param last: keep it in any case.
+        :param last: nothing comes after it in this try.
         """
         now = self._clock()
+        if self._saved and not last:
+            self._journal.write(self._saved, report.state(), report.tally.held)
         if not last and self._saved_at is not None and now - self._saved_at < self._interval:
             return
-        parts = letters.flush() if letters is not None else 0
-        state = {"format": _FORMAT, "identity": self._identity, "report": report.state(), "letters": parts}
-        self._place.save(state)
+        report.flush()
+        state = {"format": _FORMAT, "identity": self.identity, "run": self._run, "saved": self._saved + 1}
+        self._place.save({**state, "report": report.state()})
+        self._saved += 1
         self._saved_at = self._clock()
+        if last:
+            self._journal.remove()
+        else:
+            self._journal.marked(report.tally.parts)
 
     def done(self) -> None:
         """The run is complete: nothing to go on with."""
         self._place.clear()
+        self._journal.remove()

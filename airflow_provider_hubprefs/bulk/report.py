@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.hubspot.latency import milliseconds_of, percentile
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.hubspot.pacing import Budget
 
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
 OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
@@ -25,6 +29,11 @@ APPLIED: tuple[OutcomeName, ...] = ("changed", "unchanged")
 NOT_APPLIED: tuple[OutcomeName, ...] = ("rejected", "invalid", "unconfirmed")
 """Outcomes after which a subscriber's preference may not be what was wanted; their rows are dead letters."""
 
+SCHEMA = 1
+"""Version of :class:`Summary` and :class:`Details`; a field that changes its meaning or goes makes it another."""
+
+_PART = 1 << 20
+"""Characters of dead letters held back at most, but for those of one batch."""
 
 UNDER_WAY = "OPERATION_"
 """Beginning of the category of rows whose operation was not over: OPERATION_PENDING and its like."""
@@ -50,101 +59,275 @@ class Outcome:
     correlation_id: str | None = None
 
 
-class Report:
-    """Counts outcomes as they come, and writes dead letters; holds no address itself.
+class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a run's task returns, in JSON; sums of all its tries, and never an address.
 
-    :param dead_letters: where rows that were not applied are written to.
-    :param spent: what this try has spent so far, by name; earlier tries' figures are added.
+    :param read: rows; the six outcomes after it add up to it.
+    :param reasons: how many rows were not applied for which reason.
+    :param last_confirmed_row: the last one that is known to be applied.
+    :param last_pending_row: the last one whose operation HubSpot was still at work on: one to wait for.
+    :param complete: whether all rows of the source were read.
+    :param incomplete_because: why not, where it was not.
+    :param operations: how many answers of HubSpot's had which operation status.
+    :param started_at: of the first try; ISO 8601, UTC.
+    :param duration_seconds: of all tries, without the time between them.
+    :param requests: sent, retries included.
+    :param throttled: 429s met.
+    :param waited_for_budget_seconds: all threads together, for a slot.
+    :param waited_for_daily_budget_seconds: until the account had requests again.
+    :param latency_p50_ms: from sending a request to its whole answer.
+    :param dead_letters: where they are.
+    :param report: where :class:`Details` are.
     """
 
-    def __init__(
-        self, dead_letters: DeadLetters | None = None, *, spent: Callable[[], dict[str, float]] = dict
-    ) -> None:
-        self.rows_read = 0
-        """Rows that are through; counted by who reads them, so that :meth:`check` means something."""
+    schema: int = SCHEMA
+    read: int
+    changed: int
+    unchanged: int
+    rejected: int
+    invalid: int
+    duplicate: int
+    unconfirmed: int
+    reasons: dict[str, int]
+    last_confirmed_row: int | None
+    last_pending_row: int | None
+    complete: bool
+    incomplete_because: str | None
+    tries: int
+    operations: dict[str, int]
+    started_at: str
+    ended_at: str
+    duration_seconds: float
+    requests: int
+    retries: int
+    throttled: int
+    waited_for_budget_seconds: float
+    waited_for_daily_budget_seconds: float
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    dead_letters: str | None = None
+    report: str | None = None
+
+
+class Details(Summary, kw_only=True, forbid_unknown_fields=True):
+    """What the report file has: the summary, and what is too long for an XCom.
+
+    :param rows_per_second: one figure for every so many seconds of the run (all tries, one after the other).
+    :param answered_within_ms: how many answers took about how many milliseconds.
+    :param budget_before: what HubSpot's headers had said last when this try began; figures that are not known
+        are null.
+    :param budget_after: when it ended.
+    :param source: fingerprint; null where the run cannot be gone on with.
+    """
+
+    rows_per_second: list[float]
+    rows_per_second_every_seconds: float
+    answered_within_ms: dict[str, int]
+    budget_before: dict[str, float | None] | None = None
+    budget_after: dict[str, float | None] | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the first so many rows. One is replaced by the next, whole: a signal interrupts nothing."""
+
+    read: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    last_confirmed_row: int | None = None
+    last_pending_row: int | None = None
+    parts: int = 0
+    """Of the dead letters; what is not in them yet is held."""
+    held: tuple[str, ...] = ()
+    held_size: int = 0
+
+
+class Report:
+    """Counts outcomes, and keeps dead letters until they are written; holds no other address.
+
+    :param dead_letters: where rows that were not applied are written to.
+    :param spending: what this try and earlier ones have spent.
+    """
+
+    def __init__(self, dead_letters: DeadLetters | None = None, *, spending: Spending | None = None) -> None:
+        self.tally = Tally()
         self.tries = 1
-        self.counts: Counter[OutcomeName] = Counter()
-        self.reasons: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
         """How many answers of HubSpot's had which operation status."""
-        self.last_confirmed_row: int | None = None
-        self.last_pending_row: int | None = None
-        """The last row whose operation HubSpot was still at work on: one to wait for."""
+        self.spending = spending or Spending()
+        self.complete = False
+        self.incomplete_because: str | None = None
+        self.budget_before: Budget | None = None
+        self.budget_after: Budget | None = None
+        self.source: str | None = None
+        self._started_at = _now()
         self._dead_letters = dead_letters
-        self._spent = spent
-        self._spent_before: dict[str, float] = {}
 
-    def add(self, outcome: Outcome) -> None:
-        """Take one row's outcome."""
-        self.counts[outcome.outcome] += 1
-        if outcome.outcome in APPLIED:
-            self.last_confirmed_row = max(self.last_confirmed_row or 0, outcome.row.number)
-        if (outcome.category or "").startswith(UNDER_WAY):
-            self.last_pending_row = max(self.last_pending_row or 0, outcome.row.number)
-        if outcome.outcome in NOT_APPLIED:
-            # A category is a word of HubSpot's, and the reasons end in an XCom: not trusted to hold no address.
-            self.reasons[f"{outcome.outcome}: {scrub(outcome.category or 'no reason given')}"] += 1
-            self._write(outcome)
+    def take(self, rows: int, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of one batch: all of them, or none where a signal comes between.
+
+        :param rows: how many were read; counted apart, so that :meth:`check` means something.
+        """
+        was = self.tally
+        counts, reasons = was.counts.copy(), was.reasons.copy()
+        confirmed, pending = was.last_confirmed_row, was.last_pending_row
+        letters: list[str] = []
+        for outcome in outcomes:
+            number, category = outcome.row.number, outcome.category or ""
+            counts[outcome.outcome] += 1
+            if outcome.outcome in APPLIED:
+                confirmed = max(confirmed or 0, number)
+            if category.startswith(UNDER_WAY):
+                pending = max(pending or 0, number)
+            if outcome.outcome in NOT_APPLIED:
+                # A category is a word of HubSpot's, and the reasons end in an XCom: not trusted to hold no address.
+                reasons[f"{outcome.outcome}: {scrub(category or 'no reason given')}"] += 1
+                if self._dead_letters is not None:
+                    letters.append(_letter(outcome))
+        size = was.held_size + sum(map(len, letters))
+        held = (*was.held, *letters)
+        self.tally = Tally(was.read + rows, counts, reasons, confirmed, pending, was.parts, held, size)
+        self.spending.passed(rows)
+        if size >= _PART:
+            self.flush()
+
+    @property
+    def rows_read(self) -> int:
+        """Rows that have their outcome."""
+        return self.tally.read
 
     @property
     def applied(self) -> int:
         """How many rows' preferences are as wanted."""
-        return sum(self.counts[name] for name in APPLIED)
+        return sum(self.tally.counts[name] for name in APPLIED)
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome.
 
         :raises ConservationError: it has not.
         """
-        told = self.counts.total()
+        told = self.tally.counts.total()
         if told != self.rows_read:
             raise ConservationError(
-                f"{self.rows_read} rows were read and {told} outcomes counted ({self.summary()}): "
+                f"{self.rows_read} rows were read and {told} outcomes counted ({dict(self.tally.counts)}): "
                 "please report this as a defect of airflow-provider-hubprefs"
             )
 
+    def flush(self) -> None:
+        """Write the dead letters that are held back."""
+        was = self.tally
+        if self._dead_letters is not None and was.held:
+            self._dead_letters.write(was.parts + 1, was.held)
+            self.tally = replace(was, parts=was.parts + 1, held=(), held_size=0)
+
+    def assemble(self) -> None:
+        """Put the dead letters' file together."""
+        self.flush()
+        if self._dead_letters is not None:
+            self._dead_letters.assemble(self.tally.parts)
+
+    def forget_parts(self) -> None:
+        """Nobody will go on with this run: only the dead letters' file itself is needed."""
+        if self._dead_letters is not None:
+            self._dead_letters.forget_after(0)
+
     def summary(self) -> dict[str, Any]:
-        """Counts, reasons and the last row that is known to be applied; JSON, and no address."""
+        """:class:`Summary` in JSON, but for where the files are."""
+        return _builtins(Summary(**self._summary()))
+
+    def details(self) -> dict[str, Any]:
+        """:class:`Details` in JSON, but for where the files are."""
+        spending = self.spending
+        return _builtins(
+            Details(
+                **self._summary(),
+                rows_per_second=[round(rows / spending.every, 1) for rows in spending.rows],
+                rows_per_second_every_seconds=spending.every,
+                answered_within_ms={
+                    f"{milliseconds_of(bucket):.1f}": count
+                    for bucket, count in sorted(spending.answered.items())
+                },
+                budget_before=asdict(self.budget_before) if self.budget_before else None,
+                budget_after=asdict(self.budget_after) if self.budget_after else None,
+                source=self.source,
+            )
+        )
+
+    def _summary(self) -> dict[str, Any]:
+        tally, answered = self.tally, self.spending.answered
         return {
-            "read": self.rows_read,
-            **{name: self.counts[name] for name in OUTCOMES},
-            "reasons": dict(self.reasons.most_common()),
-            "last_confirmed_row": self.last_confirmed_row,
-            "last_pending_row": self.last_pending_row,
+            "read": tally.read,
+            **{name: tally.counts[name] for name in OUTCOMES},
+            "reasons": dict(tally.reasons.most_common()),
+            "last_confirmed_row": tally.last_confirmed_row,
+            "last_pending_row": tally.last_pending_row,
+            "complete": self.complete,
+            "incomplete_because": self.incomplete_because,
             "tries": self.tries,
             "operations": dict(self.operations),
-            **self._spent_in_all(),
+            "started_at": self._started_at,
+            "ended_at": _now(),
+            **self.spending.figures(),
+            "latency_p50_ms": percentile(answered, 0.5),
+            "latency_p95_ms": percentile(answered, 0.95),
         }
-
-    def _spent_in_all(self) -> dict[str, float]:
-        now = self._spent()
-        names = [*self._spent_before, *(name for name in now if name not in self._spent_before)]
-        return {name: round(self._spent_before.get(name, 0) + now.get(name, 0), 3) for name in names}
 
     def state(self) -> dict[str, Any]:
-        """What a later try needs to go on; JSON, and no address."""
-        return {**self.summary(), "spent": self._spent_in_all()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on where :meth:`state` was taken; one more try."""
-        self.rows_read = state["read"]
-        self.counts = Counter({name: state[name] for name in OUTCOMES})
-        self.reasons = Counter(state["reasons"])
-        self.last_confirmed_row = state["last_confirmed_row"]
-        self.last_pending_row = state["last_pending_row"]
-        self.tries = state["tries"] + 1
-        self._spent_before = state["spent"]
-        self.operations.update(state["operations"])
-
-    def _write(self, outcome: Outcome) -> None:
-        if self._dead_letters is None:
-            return
-        letter = {
-            "row": outcome.row.number,
-            "subscriber": outcome.row.subscriber,
-            "outcome": outcome.outcome,
-            "category": outcome.category,
-            "message": outcome.message,
-            "correlation_id": outcome.correlation_id,
+        """What a later try needs to go on, but for the letters that are held; JSON, and no address."""
+        tally = self.tally
+        return {
+            "read": tally.read,
+            "counts": tally.counts,
+            "reasons": tally.reasons,
+            "last_confirmed_row": tally.last_confirmed_row,
+            "last_pending_row": tally.last_pending_row,
+            "parts": tally.parts,
+            "tries": self.tries,
+            "operations": dict(self.operations),
+            "started_at": self._started_at,
+            "spending": self.spending.state(),
         }
-        self._dead_letters.add(msgspec.json.encode(letter).decode())
+
+    def restore(self, state: dict[str, Any], held: Sequence[str] = ()) -> None:
+        """Go on where :meth:`state` was taken; one more try.
+
+        :param held: dead letters that were not in a part then.
+        """
+        self.tally = Tally(
+            state["read"],
+            Counter(state["counts"]),
+            Counter(state["reasons"]),
+            state["last_confirmed_row"],
+            state["last_pending_row"],
+            state["parts"],
+            tuple(held),
+            sum(map(len, held)),
+        )
+        self.tries = state["tries"] + 1
+        self.operations.update(state["operations"])
+        self._started_at = state["started_at"]
+        self.spending.restore(state["spending"])
+        if self._dead_letters is not None:
+            self._dead_letters.forget_after(self.tally.parts)
+
+
+def _letter(outcome: Outcome) -> str:
+    letter = {
+        "row": outcome.row.number,
+        "subscriber": outcome.row.subscriber,
+        "outcome": outcome.outcome,
+        "category": outcome.category,
+        "message": outcome.message,
+        "correlation_id": outcome.correlation_id,
+    }
+    return msgspec.json.encode(letter).decode()
+
+
+def _builtins(summary: Summary) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(summary)
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
 from airflow_provider_hubprefs.bulk.exchange import Exchange
-from airflow_provider_hubprefs.bulk.report import Report
+from airflow_provider_hubprefs.bulk.report import Report, Summary
 from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
+from airflow_provider_hubprefs.bulk.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,18 +55,19 @@ def carry_out(
     :raises HubSpotError: something that no row is to blame for.
     :raises OSError: a place cannot be written.
     """
-    begin = time.monotonic()
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
-    report = Report(letters, spent=lambda: _spent(client, time.monotonic() - begin))
+    report = Report(letters, spending=Spending(client.usage))
     exchange = Exchange(client, report.operations)
     if checkpoint is not None:
-        checkpoint.resume(report, letters, restart=restart)
+        report.source = checkpoint.identity.get("source")
+        checkpoint.resume(report, restart=restart)
     if letters is not None and report.tries == 1:
         letters.begin()
+    report.budget_before = client.pacer.budget
     where = {"dead_letters": dead_letters, "report": report_to}
     _write(report, where)
     before = report.rows_read
-    told = begin
+    begin = told = time.monotonic()
 
     def taken(*, last: bool = False) -> None:
         nonlocal told
@@ -73,43 +75,37 @@ def carry_out(
             told = now
             done = report.rows_read - before
             _log.info(
-                "%d rows, %.0f a second: %s", report.rows_read, done / (now - begin), dict(report.counts)
+                "%d rows, %.0f a second: %s",
+                report.rows_read,
+                done / (now - begin),
+                dict(report.tally.counts),
             )
         if checkpoint is not None:
-            checkpoint.reached(report, letters, last=last)
+            checkpoint.reached(report, last=last)
 
-    complete = False
     try:
         runner = Runner(
             exchange, write, report, batch_size=batch_size, concurrency=concurrency, verify=verify
         )
         runner.run(rows, taken=taken)
-        complete = True
+        report.complete = True
     finally:
-        if not complete:
+        if not report.complete:
             taken(last=True)
-        if letters is not None:
-            letters.assemble(keep_parts=not complete and checkpoint is not None)
+        report.assemble()
+        report.budget_after = client.pacer.budget
         summary = _write(report, where)
-    if checkpoint is not None:
-        checkpoint.done()
+        if checkpoint is None or report.complete:
+            if checkpoint is not None:
+                checkpoint.done()
+            report.forget_parts()  # last: a retry that found a mark would look for them
     return summary
-
-
-def _spent(client: Client, seconds: float) -> dict[str, float]:
-    usage = client.usage
-    return {
-        "duration_seconds": seconds,
-        "requests": usage.requests,
-        "retries": usage.retries,
-        "throttled": usage.throttled,
-        "waited_for_budget_seconds": usage.waited_for_budget,
-    }
 
 
 def _write(report: Report, where: dict[str, Path | None]) -> dict[str, Any]:
-    summary = {**report.summary(), **{name: str(path) if path else None for name, path in where.items()}}
+    """Write the details to their file, and return the summary."""
+    details = {**report.details(), **{name: str(path) if path else None for name, path in where.items()}}
     if path := where["report"]:
         with path.open("w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=2)
-    return summary
+            file.write(json.dumps(details, indent=2))
+    return {name: details[name] for name in Summary.__struct_fields__}

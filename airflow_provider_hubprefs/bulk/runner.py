@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from airflow_provider_hubprefs.bulk.report import APPLIED, UNDER_WAY, Outcome, Report
 from airflow_provider_hubprefs.bulk.writes import SOMEBODY
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import (
+    DailyLimitError,
+    HubSpotError,
+    MissingScopesError,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +42,39 @@ _TELLING = 10
 """So many rows refused alike, with none accepted before, are no coincidence: something they share is wrong."""
 
 
+UnderWay: TypeAlias = "tuple[int, list[Row], Future[list[Outcome]]]"
+"""A batch: how many rows came before it, its rows, and what will become of them."""
+
+
+class Allowance(Protocol):
+    """What a run may spend."""
+
+    def has(self, under_way: int) -> bool:
+        """Whether there is enough for one more batch.
+
+        :param under_way: batches that were begun and not taken: what they spend may not be known yet.
+        """
+
+    def more(self, error: DailyLimitError | None = None) -> bool:
+        """There is not enough: wait for more, or return False to end the run here.
+
+        :param error: what HubSpot said, where it was HubSpot who refused.
+        :raises DailyLimitError: the run has to stop as one that failed.
+        """
+
+
+class Unlimited:
+    """For a run that looks at no daily budget; HubSpot's refusal stops it."""
+
+    def has(self, under_way: int) -> bool:
+        """See :class:`Allowance`."""
+        return True
+
+    def more(self, error: DailyLimitError | None = None) -> bool:
+        """See :class:`Allowance`."""
+        return False
+
+
 class Runner:
     """Carries one write out over many rows.
 
@@ -46,6 +84,7 @@ class Runner:
     :param batch_size: subscribers per request.
     :param concurrency: requests under way at once.
     :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param allowance: whether the account can afford another batch; asked before each.
     """
 
     def __init__(
@@ -57,6 +96,7 @@ class Runner:
         batch_size: int = BATCH_SIZE,
         concurrency: int = CONCURRENCY,
         verify: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -67,6 +107,7 @@ class Runner:
         self._concurrency = concurrency
         self._exchange = exchange
         self._verify = verify
+        self._allowance = allowance or Unlimited()
 
     def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> None:
         """Send all rows; afterwards every one has its outcome in the report.
@@ -80,29 +121,56 @@ class Runner:
         """
         self._write.check()
         self._write.write.batch([SOMEBODY])  # a version without batches says so before any request
-        under_way: deque[tuple[list[Row], Future[list[Outcome]]]] = deque()
+        under_way: deque[UnderWay] = deque()
+        start = self._report.rows_read
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="hubprefs") as threads:
             try:
-                for batch in self._batches(islice(rows, self._report.rows_read, None)):
-                    under_way.append((batch, threads.submit(self._settle, batch)))
+                for batch in self._batches(islice(rows, start, None)):
                     # One batch at a time until HubSpot has accepted something: what is wrong with all of them
-                    # is found out by the first.
-                    while len(under_way) > (self._concurrency if self._report.applied else 0):
-                        self._take(*under_way.popleft())
+                    # is found out by the first. And never more than a kill may cost.
+                    while len(under_way) >= (self._concurrency if self._report.applied else 1):
+                        self._take_first(under_way, threads)
                         taken()
+                    if not self._allowance.has(len(under_way)):
+                        while under_way:
+                            self._take_first(under_way, threads)
+                            taken()
+                        if not self._allowance.more():
+                            break
+                    under_way.append((start, batch, threads.submit(self._settle, batch)))
+                    start += len(batch)
                 while under_way:
-                    self._take(*under_way.popleft())
+                    self._take_first(under_way, threads)
                     taken()
-            except BaseException:
+            except BaseException as error:
+                if not isinstance(error, Exception):  # Ctrl-C and its like: nobody waits for a retry now
+                    self._exchange.client.stop()
                 threads.shutdown(wait=True, cancel_futures=True)
+                self._take_finished(under_way)
                 raise
         self._report.check()
 
-    def _take(self, batch: list[Row], future: Future[list[Outcome]]) -> None:
-        outcomes = future.result()
-        self._report.rows_read += len(batch)
-        for outcome in outcomes:
-            self._report.add(outcome)
+    def _take_first(self, under_way: deque[UnderWay], threads: ThreadPoolExecutor) -> None:
+        """Wait for the first batch; where the day's requests are used up, for those of the next if that is wanted."""
+        start, batch, future = under_way[0]
+        try:
+            outcomes = future.result()
+        except DailyLimitError as error:
+            if not self._allowance.more(error):
+                raise
+            under_way[0] = (start, batch, threads.submit(self._settle, batch))
+            return
+        self._report.take(len(batch), outcomes)
+        under_way.popleft()
+
+    def _take_finished(self, under_way: deque[UnderWay]) -> None:
+        """Take what was under way when the run was stopped, as far as it is without a gap."""
+        for start, batch, future in under_way:
+            if start < self._report.rows_read:
+                continue
+            if future.cancelled() or not future.done() or future.exception() is not None:
+                return
+            self._report.take(len(batch), future.result())
 
     def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """Rows in order, as many of them as make a request; those that are not sent go along."""

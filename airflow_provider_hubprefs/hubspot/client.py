@@ -7,7 +7,8 @@ import logging
 import ssl
 import threading
 import time
-from dataclasses import dataclass, fields
+from collections import Counter
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
     StoppedError,
 )
+from airflow_provider_hubprefs.hubspot.latency import bucket_of
 from airflow_provider_hubprefs.hubspot.models import Reply
 from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, shared
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask_paths_logged_by
@@ -57,12 +59,14 @@ class Usage:
     :param retries: attempts after a first one.
     :param throttled: 429s received.
     :param waited_for_budget: seconds all threads together waited for a slot.
+    :param answered: how many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`.
     """
 
     requests: int = 0
     retries: int = 0
     throttled: int = 0
     waited_for_budget: float = 0.0
+    answered: Counter[int] = field(default_factory=Counter)
 
 
 class Client:
@@ -198,7 +202,9 @@ class Client:
                 self._sleep(wait)
             self._rest(0)
             self._count(requests=1)
+            begin = time.monotonic()
             reply = self._exchange(call, token)
+            self._count(took=time.monotonic() - begin)
             headers.update(reply.headers)
         finally:
             self.pacer.done(ticket, headers)
@@ -258,10 +264,12 @@ class Client:
         if self._stopping.wait(seconds):
             raise StoppedError("stopped before the request was sent", not_applied=True)
 
-    def _count(self, **amounts: float) -> None:
+    def _count(self, *, took: float | None = None, **amounts: float) -> None:
         with self._usage_lock:
-            for field in fields(self.usage):
-                setattr(self.usage, field.name, getattr(self.usage, field.name) + amounts.get(field.name, 0))
+            for name, amount in amounts.items():
+                setattr(self.usage, name, getattr(self.usage, name) + amount)
+            if took is not None:
+                self.usage.answered[bucket_of(took)] += 1
 
 
 class _Bearer(AuthBase):

@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import struct
-import tempfile
 import time
 import zlib
 from array import array
@@ -28,6 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, SteadyPacer, StoreError
 from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
+from airflow_provider_hubprefs.hubspot.private_folder import make_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +51,6 @@ _YIELDS, _NAP = 20, 0.00005
 _log = logging.getLogger(__name__)
 
 
-def default_folder() -> Path:
-    """Where budgets are kept unless somebody says otherwise: a folder of this user in the machine's temporary one."""
-    return Path(tempfile.gettempdir()) / f"hubprefs-{os.getuid()}"
-
-
 def file_pacer(store: str, key: str) -> SteadyPacer:
     """A budget in a file; this process' own while there can be none.
 
@@ -75,7 +70,7 @@ class FilePacer(ProcessPacer):
     """A budget shared by all processes of this machine that name the same folder.
 
     :param key: fingerprint of the credential: the file's name.
-    :param folder: made if it is not there; by default :func:`default_folder`, which must be the user's alone.
+    :param folder: made if it is not there; by default a folder of the user's alone in the machine's temporary one.
     :param clock: monotonic seconds, the same for all processes.
     :raises ValueError: the key is not fit for a file's name.
     """
@@ -86,7 +81,7 @@ class FilePacer(ProcessPacer):
         if not re.fullmatch(r"[\w-]{1,100}", key, re.ASCII):
             raise ValueError("the key of a budget: expected letters, digits, _ and -")
         self._private = folder is None
-        self.path = (folder or default_folder()) / f"{key}.budget"
+        self.path = (folder or private_folder()) / f"{key}.budget"
         self._path = str(self.path)  # looked at each time, and quicker as text
         self._file = _UNKNOWN
         self._identity = (0, 0)
@@ -138,11 +133,7 @@ class FilePacer(ProcessPacer):
         """Open the file, and make it if it is not there: for this user alone, and nobody else's."""
         folder = self.path.parent
         if self._private:
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise StoreError(f"{folder} is not a folder that only this user can write to")
+            make_private(folder)
         else:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,8 @@ class Letters(DeadLetters):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def add(self, line: str) -> None:
-        self.lines.append(line)
+    def write(self, number: int, lines: Iterable[str]) -> None:
+        self.lines += lines
 
 
 @dataclass
@@ -104,6 +104,7 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
             runner.run(read_rows(source))
         except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
             error = raised
+        report.flush()
         return Done(report.summary(), [json.loads(line) for line in letters.lines], error)
 
     return run_it

@@ -6,18 +6,17 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, ObjectPlace, identity_of
+from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import read_rows
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
@@ -63,7 +62,9 @@ def work(source: Path, tmp_path: Path, client_for: Callable[..., Client]) -> Wor
             concurrency=THREADS,
             dead_letters=tmp_path / "letters.jsonl",
             report_to=tmp_path / "report.json",
-            checkpoint=Checkpoint(ObjectPlace(tmp_path / "mark"), identity, interval=interval),
+            checkpoint=Checkpoint(
+                ObjectPlace(tmp_path / "mark"), identity, interval=interval, journals=tmp_path / "journals"
+            ),
             restart=restart,
         )
 
@@ -122,7 +123,12 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
     assert list(tmp_path.glob("letters.jsonl.part-*"))
     assert list(tmp_path.glob("mark.*"))
     work()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["letters.jsonl", "people.csv", "report.json"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "journals") == [
+        "letters.jsonl",
+        "people.csv",
+        "report.json",
+    ]
+    assert list((tmp_path / "journals").iterdir()) == []
     assert work()["tries"] == 1
 
 
@@ -193,65 +199,101 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     assert place.load() is not None
 
 
-WORKER = """
-import sys
-from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
-from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-
-url, token, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-client = Client(StaticToken(token), host=url)
-write = UnsubscribeAll(client.calls)
-identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
-carry_out(
-    client, write, read_rows(folder / "people.csv"), batch_size=10, concurrency=4,
-    dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
-    checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, interval=0.0),
-)
-"""
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_worker_killed_at_any_moment_is_followed_by_one_that_ends_the_run(
-    hubspot: Simulator, source: Path, tmp_path: Path, seed: int
+@pytest.mark.parametrize("lost", ["folder", "lock", "disk"])
+def test_without_a_journal_a_run_goes_on_and_says_so_once(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
+    def no(*_: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    if lost == "folder":
+        (tmp_path / "journals").touch()
+    else:
+        monkeypatch.setattr(f"airflow_provider_hubprefs.bulk.journal.{NO[lost]}", no)
+    assert work(interval=3600)["complete"]
+    assert sum("goes on without a journal" in record.getMessage() for record in caplog.records) == 1
+
+
+NO = {"lock": "fcntl.flock", "disk": "os.pwrite"}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing is written after it."""
+
+
+def test_a_journal_is_its_users_alone_and_holds_no_address_but_of_dead_letters(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "reached", lambda self, report, **_: no_more(self, report))
+        with pytest.raises(Killed):
+            work(interval=3600)
+    (journal,) = (tmp_path / "journals").iterdir()
+    assert journal.stat().st_mode & 0o777 == 0o600
+    assert journal.parent.stat().st_mode & 0o777 == 0o700
+    found = journal.read_bytes()
+    assert b"rejected-49@" in found
+    assert b"person-" not in found
+    assert work(interval=3600)["tries"] == 2
+    assert list(journal.parent.iterdir()) == []
+
+
+REACHED = Checkpoint.reached
+
+
+def no_more(checkpoint: Checkpoint, report: Report) -> None:
+    if report.rows_read > 200:
+        raise Killed
+    REACHED(checkpoint, report)
+
+
+def test_a_journal_that_nobody_came_back_for_is_removed_by_and_by(work: Work, tmp_path: Path) -> None:
+    folder = tmp_path / "journals"
+    folder.mkdir(mode=0o700)
+    for name, days in (("old.run", 31), ("young.run", 29), ("other", 31)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
+    work()
+    assert sorted(path.name for path in folder.iterdir()) == ["other", "young.run"]
+
+
+class Interrupted(BaseException):
+    """What a time-out or Airflow's end of a task raises, wherever the main thread is."""
+
+
+def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
+    hubspot: Simulator, work: Work, source: Path, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> NoReturn:
+        raise Interrupted
+
     hubspot.load({"limits": {"burst": 100_000}})
-    hubspot.fault("latency", ms=[1, 15], times=None)
-    random_moment = random.Random(seed)
-    command = [sys.executable, "-c", WORKER, hubspot.url, hubspot.token, str(tmp_path)]
-    kills = 0
-    while True:
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as worker:
-            before = len(hubspot.requests)
-            wanted = before + random_moment.randint(1, 25)
-            while worker.poll() is None and (len(hubspot.requests) < wanted or kills >= 3):
-                time.sleep(0.001)
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGKILL)
-                kills += 1
-                continue
-            assert worker.returncode == 0, worker.stderr.read() if worker.stderr else ""
-            break
-    summary = json.loads((tmp_path / "report.json").read_text())
-    wanted_counts = expected(source)
+    chance = random.Random(7)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        while True:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.005, 0.04))
+                work(interval=0.02)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                break
+            except Interrupted:
+                interrupted += 1
+                if text := (tmp_path / "report.json").read_text():
+                    told = json.loads(text)
+                    assert told["read"] == sum(told[name] for name in OUTCOMES)
+                if interrupted == 20:
+                    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 5
+    summary, wanted = json.loads((tmp_path / "report.json").read_text()), expected(source)
     assert summary["read"] == ROWS
-    assert summary["changed"] + summary["unchanged"] == wanted_counts["changed"]
-    assert summary["rejected"] == wanted_counts["rejected"]
+    assert summary["changed"] + summary["unchanged"] == wanted["changed"]
     letters = rows_of(tmp_path / "letters.jsonl")
-    assert len(letters) == len(set(letters)) == wanted_counts["rejected"] + wanted_counts["invalid"]
-    assert all(
-        hubspot.is_opted_out(row.subscriber)
-        for row in read_rows(source)
-        if row.problem is None and "rejected" not in row.subscriber
-    )
-    # Each kill repeats at most what was under way: its threads' batches, one that waits for a thread, and one
-    # whose mark was not yet written.
-    assert len(hubspot.requests) <= 57 + kills * (THREADS + 2)
-    assert kills == 3
+    assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 
 def test_progress_is_told_from_time_to_time_without_addresses(

@@ -304,7 +304,6 @@ class TestWhatNoRowIsToBlameFor:
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
     report = Report()
     row = next(iter(read_rows(["a@example.com"])))
-    report.rows_read = 2
-    report.add(Outcome(row, "changed"))
+    report.take(2, [Outcome(row, "changed")])
     with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):
         report.check()

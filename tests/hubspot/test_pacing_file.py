@@ -24,8 +24,9 @@ from airflow_provider_hubprefs.hubspot import pacing_file
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, SteadyPacer, Ticket, pacer_for
-from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer, default_folder, file_pacer
+from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer, file_pacer
 from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
+from airflow_provider_hubprefs.hubspot.private_folder import private_folder
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Clock
@@ -232,7 +233,7 @@ def test_the_file_is_the_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pacer = learned(FilePacer("key"))
 
-    assert pacer.path.parent == default_folder()
+    assert pacer.path.parent == private_folder()
     assert pacer.path.stat().st_mode & 0o777 == 0o600
     assert pacer.path.parent.stat().st_mode & 0o777 == 0o700
 
@@ -377,12 +378,12 @@ def test_a_shared_temporary_folder_is_not_trusted(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     if trap == "symlink":
-        default_folder().symlink_to(elsewhere)
+        private_folder().symlink_to(elsewhere)
     elif trap == "file":
-        default_folder().touch()
+        private_folder().touch()
     else:
-        default_folder().mkdir()
-        default_folder().chmod(0o777)
+        private_folder().mkdir()
+        private_folder().chmod(0o777)
 
     learned(file_pacer("file", "key"))
 

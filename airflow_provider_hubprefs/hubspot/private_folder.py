@@ -1,0 +1,26 @@
+"""A folder of this machine that belongs to one user alone: for the budget's file and for journals of runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def private_folder() -> Path:
+    """Where it is; see :func:`make_private`."""
+    return Path(tempfile.gettempdir()) / f"hubprefs-{os.getuid()}"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only this user can write to and look into, unless it is there.
+
+    :raises OSError: it cannot be made, or somebody else has laid something there.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not a folder that only this user can write to")
