@@ -11,11 +11,13 @@ from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_hubprefs.hubspot.calls import Call
     from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.crm import OptOut
     from airflow_provider_hubprefs.hubspot.models import (
         Definition,
         LegalBasis,
@@ -225,6 +227,22 @@ class HubPrefsHook(BaseHook):
                 subscribers, business_unit_id=self._brand(business_unit_id)
             )
         )
+
+    def find_opt_outs(self, since: datetime) -> list[OptOut]:
+        """Find the contacts that have opted out of everything since, by searching the CRM; however many they are.
+
+        It sees contacts only, and as late as HubSpot's index does. It takes the scope crm.objects.contacts.read.
+
+        :param since: a time with its zone.
+        :raises ValueError: a time without.
+        """
+        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, send_all
+
+        if since.tzinfo is None:
+            raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
+        floor = round(since.timestamp() * 1000)
+        found = send_all(find_opt_outs(self.client.calls.version, floor=floor), self._send)
+        return sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at)
 
     def check_subscription(self, subscription_id: int) -> None:
         """Check that the portal has an active subscription type of this id; silent where the token may not ask.

@@ -2,7 +2,7 @@
 
 Every subscriber of the portal has a contact here. ``hs_email_optout`` follows the portal-wide opt-out, and every
 change of a subscriber is a change of the contact. The search looks at an index that is behind by the portal's
-``indexing_seconds``; reading by id is not.
+``indexing_seconds``, not for every change alike; reading by id is not.
 
 What is served follows HubSpot's guide "Search the CRM" (2026-03) and its OpenAPI documents of CRM objects: five
 filter groups, ten filters each, one sort, 200 results a page, none beyond the first 10,000 (a 400). That a batch
@@ -11,6 +11,7 @@ read with property history takes 50 inputs is what HubSpot's error for more says
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,10 +43,12 @@ class Version(NamedTuple):
 
     :param at: in milliseconds since 1970.
     :param opted_out: ``hs_email_optout``; ``None`` where it was never set.
+    :param indexed_at: when searches see it.
     """
 
     at: int
     opted_out: bool | None
+    indexed_at: int
 
 
 @dataclass(slots=True)
@@ -56,9 +59,9 @@ class Contact:
     email: str
     versions: list[Version] = field(default_factory=list)
 
-    def at(self, now: int) -> Version | None:
-        """Return what it was at a time in milliseconds; ``None`` before there was one."""
-        return next((version for version in reversed(self.versions) if version.at <= now), None)
+    def indexed(self, now: int) -> Version | None:
+        """Return what searches see of it at a time in milliseconds; ``None`` where that is nothing."""
+        return next((version for version in reversed(self.versions) if version.indexed_at <= now), None)
 
 
 class Contacts:
@@ -70,6 +73,7 @@ class Contacts:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._made: dict[str, Contact] | None = None
+        self._numbered: list[Contact] = []
         self.touched: dict[str, list[int]] = {}
 
     def all(self) -> dict[str, Contact]:
@@ -82,6 +86,12 @@ class Contacts:
                 self.changed(key)
         return self._made
 
+    def by_id(self, name: str) -> Contact | None:
+        """Return a contact by its id as text."""
+        self.all()
+        place = int(name) - FIRST_ID if name.isdigit() else -1
+        return self._numbered[place] if 0 <= place < len(self._numbered) else None
+
     def changed(self, key: str) -> None:
         """Take note of a subscriber's change."""
         if self._made is None:
@@ -89,6 +99,7 @@ class Contacts:
         contact = self._made.get(key)
         if contact is None:
             contact = self._made[key] = Contact(FIRST_ID + len(self._made), key)
+            self._numbered.append(contact)
         contact.versions = self._versions(key)
 
     def touch(self, key: str) -> None:
@@ -109,11 +120,17 @@ class Contacts:
                 opted_out = True
             elif opted_out and change.status == "SUBSCRIBED" and change.subscription is not None:
                 opted_out = not self._portal.settings.resubscribe_clears_opt_out
-            found.append(Version(change.at, opted_out))
+            found.append(self._version(key, change.at, opted_out))
         for at in self.touched.get(key, ()):
             before = [version for version in found if version.at <= at]
-            found.append(Version(at, before[-1].opted_out if before else None))
+            found.append(self._version(key, at, before[-1].opted_out if before else None))
         return sorted(found, key=lambda version: version.at)
+
+    def _version(self, key: str, at: int, opted_out: bool | None) -> Version:  # noqa: FBT001
+        """Draw how long the index takes: always the same for the same change."""
+        least, most = self._portal.settings.indexing_seconds
+        drawn = zlib.crc32(f"{self._portal.seed}:{key}:{at}".encode()) / 2**32
+        return Version(at, opted_out, at + int((least + (most - least) * drawn) * 1000))
 
 
 def search(portal: Portal, call: Call) -> Answer:
@@ -126,11 +143,11 @@ def search(portal: Portal, call: Call) -> Answer:
     if after + limit > MOST_RESULTS:
         raise invalid("There was a problem with the request: results beyond 10000 cannot be paged to")
     fits = _any_group(_list(body, "filterGroups"))
-    indexed = portal.clock.now_ms() - int(portal.settings.indexing_seconds * 1000)
+    now = portal.clock.now_ms()
     found = [
         (contact, version)
         for contact in portal.contacts.all().values()
-        if (version := contact.at(indexed)) is not None and fits(contact, version)
+        if (version := contact.indexed(now)) is not None and fits(contact, version)
     ]
     _sort(found, _list(body, "sorts"))
     wanted = _properties(body)
@@ -150,15 +167,15 @@ def batch_read(portal: Portal, call: Call) -> Answer:
         what = "for property histories " if with_history else ""
         raise invalid(f"The maximum number of inputs supported in a batch request {what}is {most}")
     wanted = _properties(body)
-    by_id = {str(contact.id): contact for contact in portal.contacts.all().values()}
     rows, missing = [], []
     now = portal.clock.now_ms()
     for one in inputs:
-        contact = by_id.get(str(one.get("id")) if isinstance(one, dict) else "")
-        if contact is None or (version := contact.at(now)) is None:
-            missing.append(str(one.get("id")) if isinstance(one, dict) else str(one))
+        name = str(one.get("id")) if isinstance(one, dict) else str(one)
+        contact = portal.contacts.by_id(name)
+        if contact is None:
+            missing.append(name)
             continue
-        row = _result(contact, version, wanted)
+        row = _result(contact, contact.versions[-1], wanted)
         if with_history:
             row["propertiesWithHistory"] = {
                 name: list(_history(contact)) if name == "hs_email_optout" else [] for name in with_history

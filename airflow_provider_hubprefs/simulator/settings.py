@@ -23,7 +23,7 @@ member                          meaning, default
 ``resubscribe_clears_opt_out``  whether one subscription's SUBSCRIBED ends a portal-wide opt-out (false)
 ``operations``                  ``{"seconds": 0, "outcomes": {address or pattern: "CANCELED" | any word}}``
 ``limits``                      ``{burst, interval_ms, daily, search, count_refused, retry_after}``
-``indexing_seconds``            how far the index that CRM searches look at is behind (0)
+``indexing_seconds``            after how long CRM searches see a change (0): a number, or ``[from, to]``
 =============================== ====================================================================
 
 Patterns are those of a shell: ``*`` and ``?``.
@@ -113,7 +113,7 @@ class Settings:
     resubscribe_clears_opt_out: bool = False
     operation_seconds: float = 0.0
     operation_outcomes: dict[str, str] = field(default_factory=dict)
-    indexing_seconds: float = 0.0
+    indexing_seconds: tuple[float, float] = (0.0, 0.0)
     limits: LimitSettings = field(default_factory=LimitSettings)
     subscribers: dict[str, Any] = field(default_factory=dict)
     generate: int = 0
@@ -195,7 +195,7 @@ _READERS: dict[str, type | tuple[type, ...]] = {
     "resubscribe_clears_opt_out": bool,
     "operations": dict,
     "limits": dict,
-    "indexing_seconds": (int, float),
+    "indexing_seconds": (int, float, list),
 }
 
 
@@ -220,6 +220,12 @@ def _set(settings: Settings, name: str, value: Any) -> None:
             each: kind_of(f"portal.limits.{each}", value[each], kinds[each]) for each in value
         }
         settings.limits = LimitSettings(**given)
+    elif name == "indexing_seconds":
+        least, most = value if isinstance(value, list) and len(value) == 2 else (value, value)
+        settings.indexing_seconds = (
+            float(kind_of("portal.indexing_seconds", least, (int, float))),
+            float(kind_of("portal.indexing_seconds", most, (int, float))),
+        )
     elif name == "time_zone":
         try:
             ZoneInfo(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -292,3 +293,18 @@ def test_it_works_in_a_task(run_dag: Callable[..., Any], hubspot: Simulator) -> 
     run = run_dag("hubprefs_hook_in_task")
     assert run.tasks == {"count_subscriptions": "success"}
     assert run.xcom("count_subscriptions") == len(hubspot.subscription_ids) + 1  # one is archived
+
+
+def test_who_has_opted_out_since(hubspot: Simulator, hubprefs_default: str) -> None:
+    hubspot.opt_out("early@example.com")
+    since = datetime.now(UTC) + timedelta(hours=1)
+    hubspot.advance(7200)
+    hubspot.portal.contacts.touch("early@example.com")
+    HubPrefsHook().unsubscribe_all(JANE)
+    hubspot.opt_out(BOB)
+    assert [one.subscriber for one in HubPrefsHook().find_opt_outs(since)] == [JANE, BOB]
+
+
+def test_since_when_takes_a_time_with_its_zone(hubprefs_default: str) -> None:
+    with pytest.raises(ValueError, match="with its zone"):
+        HubPrefsHook().find_opt_outs(datetime(2027, 1, 1))  # noqa: DTZ001

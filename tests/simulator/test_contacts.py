@@ -90,6 +90,17 @@ def test_the_index_is_behind(simulate: Simulate, clock: Clock) -> None:
     assert found["results"][0]["updatedAt"] == "2027-01-15T08:00:00.000Z"
 
 
+def test_not_every_change_takes_the_index_as_long(simulate: Simulate, clock: Clock) -> None:
+    hubspot = simulate(portal={"indexing_seconds": [10, 50]}, clock=clock)
+    hubspot.opt_out(*(f"s{number}@x.example" for number in range(100)))
+    found = []
+    for _ in range(6):
+        found.append(search(hubspot, OPTED_OUT)["total"])
+        clock.now += 10
+    assert found[:2] == [0, 0]
+    assert 10 < found[2] < found[3] < found[4] < found[5] == 100
+
+
 @pytest.mark.parametrize(
     ("operator", "more", "wanted"),
     [

@@ -1,0 +1,285 @@
+"""Who has opted out, and when: contacts of HubSpot's CRM, as far as that is concerned. No I/O.
+
+HubSpot lists opt-outs nowhere, has no webhook for them, and no property with their time. What there is: contacts
+can be searched by ``hs_email_optout`` and the time of their last change, whatever changed; and a property's
+history can be read, by id. :func:`find_opt_outs` puts the two together.
+
+The search has limits of its own (HubSpot's guide "Search the CRM"): five requests a second for the whole account,
+200 results a page, an error for whoever pages beyond 10,000, and an index that is behind by seconds. So nothing is
+paged here: each request asks for ids above the last one. That has no end at 10,000, and whoever is changed
+meanwhile neither moves others to another page nor is missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
+
+from airflow_provider_hubprefs.hubspot.calls import Call
+from airflow_provider_hubprefs.hubspot.endpoints import Endpoint, known_version
+from airflow_provider_hubprefs.hubspot.models import Wire, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+
+T = TypeVar("T")
+OPT_OUT, MODIFIED, ID = "hs_email_optout", "lastmodifieddate", "hs_object_id"
+PAGE = 200
+"""Results of one search, HubSpot's most."""
+
+READ = 50
+"""Contacts of one read with history: "the maximum number of inputs supported in a batch request for property
+histories is 50" (HubSpot's error for more)."""
+
+_SCOPES = (frozenset({"crm.objects.contacts.read"}),)
+_WITHOUT_DATED = frozenset({"v3", "v4", "2025-09"})
+"""Versions of preferences beside which the CRM is at v3 (its first dated version is 2026-03)."""
+
+SEARCH_CONTACTS = Endpoint(
+    name="search_contacts",
+    method="POST",
+    path="/crm/objects/{version}/contacts/search",
+    body="PublicObjectSearchRequest",
+    scopes=_SCOPES,
+    search=True,
+)
+READ_CONTACTS = Endpoint(
+    name="read_contacts",
+    method="POST",
+    path="/crm/objects/{version}/contacts/batch/read",
+    body="BatchReadInputSimplePublicObjectId",
+    scopes=_SCOPES,
+    success=frozenset({200, 207}),
+)
+
+
+class PropertyVersion(Wire, frozen=True, kw_only=True):
+    """What a property was from a time on (``ValueWithTimestamp``)."""
+
+    value: str | None = None
+    timestamp: DateTime | None = None
+
+
+class Contact(Wire, frozen=True, kw_only=True):
+    """One contact (``SimplePublicObject``)."""
+
+    id: int
+    properties: dict[str, str | None] = msgspec.field(default_factory=dict)
+    history: dict[str, list[PropertyVersion]] | None = msgspec.field(
+        name="propertiesWithHistory", default=None
+    )
+    updated_at: DateTime
+
+    def __repr__(self) -> str:
+        return f"Contact(id={self.id}, ...)"
+
+    @property
+    def modified(self) -> int:
+        """When it was changed last, in milliseconds since 1970."""
+        return _milliseconds(self.updated_at)
+
+    @property
+    def opted_out_at(self) -> int | None:
+        """When it opted out, in milliseconds since 1970; None where it has not, or not any more.
+
+        A value that is written again is no other opt-out.
+        """
+        versions = sorted(
+            (self.history or {}).get(OPT_OUT) or (), key=lambda version: _milliseconds(version.timestamp)
+        )
+        if not versions:
+            return self.modified if _true(self.properties.get(OPT_OUT)) else None
+        since = None
+        for version in versions:
+            if not _true(version.value):
+                since = None
+            elif since is None:
+                since = _milliseconds(version.timestamp)
+        return since
+
+
+class Contacts(Wire, frozen=True, kw_only=True):
+    """Answer to a search or a batch read.
+
+    :param total: how many a search found in all.
+    """
+
+    total: int = 0
+    given: list[Contact] | None = msgspec.field(name="results", default=None)
+
+    @property
+    def results(self) -> list[Contact]:
+        """The contacts; empty also where HubSpot sent null or nothing."""
+        return self.given or []
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """One contact's opt-out from everything.
+
+    :param subscriber: the contact's address; None for a contact without.
+    :param at: in milliseconds since 1970.
+    """
+
+    contact_id: int
+    subscriber: str | None
+    at: int
+
+    def __repr__(self) -> str:
+        return f"OptOut(contact_id={self.contact_id}, at={self.at})"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look at the contacts gave.
+
+    :param opt_outs: of those looked at.
+    :param watermark: the last change of a contact that has opted out, as the index knew it when the look began, in
+        milliseconds since 1970; 0 when there was none.
+    :param floor: whoever was changed at this time or later was looked at.
+    :param judged: the contacts found, by id, with the time of their last change.
+    :param whole: whether all of them were looked at, rather than those that were not before.
+    """
+
+    opt_outs: list[OptOut]
+    watermark: int
+    floor: int
+    judged: dict[int, int]
+    whole: bool = True
+
+
+def find_opt_outs(
+    version: str, *, floor: int, judged: Mapping[int, int] | None = None
+) -> Generator[Call[Any], Any, Found]:
+    """Find all contacts that have opted out and were changed in some way at a time or after it.
+
+    A generator of calls, which is sent their results: see :func:`send_all` and :func:`send_all_async`.
+
+    :param version: API version of the connection.
+    :param floor: milliseconds since 1970.
+    :param judged: who need not be looked at again unless changed since, as :class:`Found` had it before.
+    """
+    newest: Contacts = yield search_call(version, floor=floor, newest_first=True)
+    contacts = {contact.id: contact for contact in newest.results}
+    if newest.total > len(newest.results):
+        page, last = newest, 0
+        while page.total > len(page.results) or not last:
+            page = yield search_call(version, floor=floor, above=last)
+            if not page.results:
+                break
+            contacts.update((contact.id, contact) for contact in page.results)
+            last = page.results[-1].id
+    known = judged or {}
+    changed = [one.id for one in contacts.values() if known.get(one.id) != one.modified]
+    opt_outs: list[OptOut] = []
+    for begin in range(0, len(changed), READ):
+        read: Contacts = yield read_call(version, changed[begin : begin + READ])
+        opt_outs += [
+            OptOut(contact.id, contact.properties.get("email"), at)
+            for contact in read.results
+            if (at := contact.opted_out_at) is not None
+        ]
+    watermark = max((contact.modified for contact in newest.results), default=0)
+    seen = {one.id: one.modified for one in contacts.values()}
+    return Found(opt_outs, watermark, floor, seen, whole=not known)
+
+
+def send_all(calls: Generator[Call[Any], Any, T], send: Callable[[Call[Any]], Any]) -> T:
+    """Send calls one after the other, and return what comes of it.
+
+    :param send: ``Client.send``.
+    """
+    result = None
+    while True:
+        try:
+            call = calls.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        result = send(call)
+
+
+async def send_all_async(
+    calls: Generator[Call[Any], Any, T], send: Callable[[Call[Any]], Awaitable[Any]]
+) -> T:
+    """:func:`send_all`, in an event loop.
+
+    :param send: ``AsyncClient.send``.
+    """
+    result = None
+    while True:
+        try:
+            call = calls.send(result)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+        result = await send(call)
+
+
+def last_change_call(version: str) -> Call[Contacts]:
+    """Ask for the contact, of those that have opted out, that was changed last."""
+    return search_call(version, floor=0, newest_first=True, limit=1)
+
+
+def search_call(
+    version: str, *, floor: int, above: int = 0, newest_first: bool = False, limit: int = PAGE
+) -> Call[Contacts]:
+    """Ask for contacts that have opted out.
+
+    :param floor: those changed at this time or later, in milliseconds since 1970.
+    :param above: those with a larger id, the smallest ones first.
+    :param newest_first: those changed last, instead.
+    """
+    order = (MODIFIED, "DESCENDING") if newest_first else (ID, "ASCENDING")
+    filters = [
+        {"propertyName": OPT_OUT, "operator": "EQ", "value": "true"},
+        {"propertyName": MODIFIED, "operator": "GTE", "value": str(floor)},
+    ]
+    if above:
+        filters.append({"propertyName": ID, "operator": "GT", "value": str(above)})
+    body = {
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": order[0], "direction": order[1]}],
+        "properties": [OPT_OUT, MODIFIED],
+        "limit": limit,
+    }
+    return _call(SEARCH_CONTACTS, version, body)
+
+
+def read_call(version: str, ids: Sequence[int]) -> Call[Contacts]:
+    """Read contacts with the history of their opt-out; those that were deleted meanwhile are missing.
+
+    :param ids: at most :data:`READ`.
+    """
+    body = {
+        "inputs": [{"id": str(one)} for one in ids],
+        "properties": ["email", OPT_OUT],
+        "propertiesWithHistory": [OPT_OUT],
+    }
+    return _call(READ_CONTACTS, version, body)
+
+
+def _call(endpoint: Endpoint, version: str, body: dict[str, Any]) -> Call[Contacts]:
+    if known_version(version) in _WITHOUT_DATED:
+        path = endpoint.path.replace("/crm/objects/{version}", "/crm/v3/objects")
+    else:
+        path = endpoint.path.replace("{version}", version)
+    return Call(
+        endpoint=endpoint,
+        version=version,
+        path=path,
+        body=msgspec.json.encode(body),
+        read=lambda reply: decode(reply.body, Contacts),
+    )
+
+
+def _true(value: str | None) -> bool:
+    return (value or "").lower() == "true"
+
+
+def _milliseconds(moment: DateTime | None) -> int:
+    """A time as HubSpot counts it; it has no more digits than these."""
+    return 0 if moment is None else round(moment.timestamp() * 1000)
