@@ -41,6 +41,7 @@ class Pyrate:
     """pyrate-limiter as a pacer: what it grants is sent, and it learns nothing from the answers."""
 
     budget = Budget()
+    blocks = True
 
     def __init__(self, store: str, limit: int = LIMIT, interval: float = INTERVAL) -> None:
         from pyrate_limiter import Limiter, Rate, SQLiteBucket

@@ -23,6 +23,8 @@ LATER = (
     "uvicorn",
     "pyarrow",
     f"{OWN}.hubspot.client",
+    f"{OWN}.hubspot.aio",
+    f"{OWN}.hubspot.sending",
     f"{OWN}.hubspot.models",
     f"{OWN}.hubspot.settings",
     f"{OWN}.bulk",

@@ -2,86 +2,51 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 import ssl
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from tenacity import Retrying
 
-from airflow_provider_hubprefs import __version__
-from airflow_provider_hubprefs.hubspot.calls import Call, Calls
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, base_url, is_loopback
-from airflow_provider_hubprefs.hubspot.errors import (
-    AuthenticationError,
-    BurstLimitError,
-    ConnectionFailedError,
-    HubSpotError,
-    MalformedAnswerError,
-    SettingsError,
-    StoppedError,
-)
-from airflow_provider_hubprefs.hubspot.latency import bucket_of
+from airflow_provider_hubprefs.hubspot.endpoints import is_loopback
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, StoppedError
 from airflow_provider_hubprefs.hubspot.models import Reply
-from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, shared
-from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask_paths_logged_by
-from airflow_provider_hubprefs.hubspot.retry import retry_policy
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
+from airflow_provider_hubprefs.hubspot.sending import (
+    USER_AGENT,
+    Options,
+    Sender,
+    Usage,
+    name_of,
+    request_headers,
+)
+from airflow_provider_hubprefs.hubspot.unanswered import Body, Cause, reasons, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-    from tenacity import RetryCallState
-
     from airflow_provider_hubprefs.hubspot.auth import Auth
+    from airflow_provider_hubprefs.hubspot.calls import Call
+
+__all__ = ["Client", "Usage"]
 
 T = TypeVar("T")
-USER_AGENT = f"airflow-provider-hubprefs/{__version__}"
 _PIECE = 64 * 1024
-_log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Usage:
-    """What a client has spent.
-
-    :param requests: sent, retries included, token refreshes not.
-    :param retries: attempts after a first one.
-    :param throttled: 429s received.
-    :param waited_for_budget: seconds all threads together waited for a slot.
-    :param answered: how many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    throttled: int = 0
-    waited_for_budget: float = 0.0
-    answered: Counter[int] = field(default_factory=Counter)
-
-
-class Client:
+class Client(Sender):
     """HubSpot over HTTP, for any number of threads.
 
     :param auth: whose token to send.
-    :param version: API version, ``v3``, ``v4`` or ``YYYY-MM``.
-    :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
-    :param settings: time-outs and limits.
-    :param pacer: the budget; by default the one of these credentials in ``budget_store``.
-    :param budget_store: where it is kept, and so who shares it: ``process``, ``file`` (this machine) or
-        ``file:///a/folder``.
-    :param max_budget_share: so much of it for this client, at most.
     :param connections: kept open at most.
     :param sleep: for tests; by default one that :meth:`stop` ends.
+    :param options: version, host, settings, budget: see :class:`~.sending.Options`.
     :raises SettingsError: a version, host or token that cannot work.
     """
 
@@ -89,35 +54,16 @@ class Client:
         self,
         auth: Auth,
         *,
-        version: str = DEFAULT_VERSION,
-        host: str | None = None,
-        settings: Settings | None = None,
-        pacer: Pacer | None = None,
-        budget_store: str = "process",
-        max_budget_share: float = 1.0,
         connections: int = 32,
         sleep: Callable[[float], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        self.calls = Calls(version)
-        self.auth = auth
-        self.settings = settings or Settings()
-        self.url = base_url(host)
-        try:
-            whole = pacer or pacer_for(
-                budget_store, fingerprint(f"{self.url} {auth.identity()}", key="budget")
-            )
-            self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
-        except (ValueError, ModuleNotFoundError) as error:
-            raise SettingsError(str(error)) from None
-        self.usage = Usage()
-        self._usage_lock = threading.Lock()
-        self._token_lock = threading.Lock()
-        self._refresh_error: HubSpotError | None = None
+        super().__init__(auth, **options)
+        self._token_lock = _ThreadLock()
         self._stopping = threading.Event()
-        self._sleep = sleep or self._rest
+        self._nap = sleep or self._rest
         self._session = _session(self.url, connections)
-        for logger in ("urllib3.connectionpool", "urllib3.connection"):
-            mask_paths_logged_by(logger)
+        mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
         return self
@@ -144,90 +90,25 @@ class Client:
         :param call: made by ``client.calls``.
         :raises HubSpotError: HubSpot refused it, or it could not be done in time.
         """
+        return _run(self._send(call))
 
-        def before_sleep(state: RetryCallState) -> None:
-            self._count(retries=1)
-            error = state.outcome.exception() if state.outcome else None
-            _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
+    async def _sleep(self, seconds: float) -> None:
+        self._nap(seconds)
 
-        policy = retry_policy(self.settings, call.endpoint, before_sleep=before_sleep)
-        result: T = Retrying(sleep=self._sleep, **policy)(self._attempt, call)
-        return result
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        return question(*arguments)
 
-    def _attempt(self, call: Call[T]) -> T:
-        """Send once; a second time with a new token where the first one's time was over."""
-        token = self._access_token()
-        try:
-            return self._paced(call, token)
-        except AuthenticationError as error:
-            if not (error.expired and self._renewable(token)):
-                raise
-        return self._paced(call, self._access_token())
+    def _check_going_on(self) -> None:
+        self._rest(0)
 
-    def _renewable(self, token: str) -> bool:
-        with self._token_lock:
-            return self.auth.expired(token)
-
-    def _access_token(self) -> str:
-        """The token to send; refreshed by the one thread that gets here first, the others wait for it.
-
-        They share its failure, too: trying one after the other, the last of many would wait for hours. What
-        failed is tried again together with the call it was for, which certainly was not sent.
-        """
-        known = self._refresh_error
-        with self._token_lock:
-            if (token := self.auth.token()) is not None:
-                return token
-            if (failed := self._refresh_error) is not None and failed is not known:
-                raise copy.copy(failed)
-            try:
-                self.auth.accept(self._paced(self.auth.refresh_call(), None))
-            except HubSpotError as error:
-                error.not_applied = True
-                self._refresh_error = error
-                raise
-            fresh = self.auth.token()
-        if fresh is None:
-            raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
-        return fresh
-
-    def _paced(self, call: Call[T], token: str | None) -> T:
-        if not call.endpoint.paced:
-            return call.conclude(self._exchange(call, token))
-        ticket = Ticket()
-        headers: dict[str, str] = {}
-        try:
-            while (wait := self.pacer.wait(ticket)) > 0:
-                self._count(waited_for_budget=wait)
-                self._sleep(wait)
-            self._rest(0)
-            self._count(requests=1)
-            begin = time.monotonic()
-            reply = self._exchange(call, token)
-            self._count(took=time.monotonic() - begin)
-            headers.update(reply.headers)
-        finally:
-            self.pacer.done(ticket, headers)
-        try:
-            return call.conclude(reply)
-        except BurstLimitError as error:
-            self._count(throttled=1)
-            asked = error.retry_after
-            self.pacer.pause(None if asked is None else min(asked, self.settings.retry_total))
-            raise
-
-    def _exchange(self, call: Call[Any], token: str | None) -> Reply:
-        """One request and its whole answer, or an error that says whether HubSpot can have acted on it."""
-        headers = {"Accept": "application/json"}
-        if call.body is not None:
-            headers["Content-Type"] = call.content_type
-        what = f"{call.endpoint.name} ({call.version})"
+    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+        what = name_of(call)
         try:
             with self._session.request(
                 call.endpoint.method,
                 self.url + call.path,
                 data=call.body,
-                headers=headers,
+                headers=request_headers(call),
                 auth=_Bearer(token),
                 timeout=(self.settings.connect_timeout, self.settings.read_timeout),
                 allow_redirects=False,
@@ -244,32 +125,40 @@ class Client:
 
         ``read1`` returns what is there; ``iter_content`` would wait until a whole piece has dripped in.
         """
-        most = self.settings.max_answer_bytes
+        body = Body(self.settings.max_answer_bytes, what=what, status=response.status_code)
         until = time.monotonic() + self.settings.read_timeout
-        pieces, size = [], 0
         while piece := response.raw.read1(_PIECE, decode_content=True):
-            size += len(piece)
-            if size > most:
-                raise MalformedAnswerError(
-                    f"HubSpot's answer to {what} is longer than {most} bytes; it was not read to its end. "
-                    "Use smaller batches, or raise max_answer_bytes in the connection's extra",
-                    status=response.status_code,
-                )
+            body.add(piece)
             if time.monotonic() > until:
                 raise requests.ReadTimeout
-            pieces.append(piece)
-        return b"".join(pieces)
+        return body.whole()
 
     def _rest(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             raise StoppedError("stopped before the request was sent", not_applied=True)
 
-    def _count(self, *, took: float | None = None, **amounts: float) -> None:
-        with self._usage_lock:
-            for name, amount in amounts.items():
-                setattr(self.usage, name, getattr(self.usage, name) + amount)
-            if took is not None:
-                self.usage.answered[bucket_of(took)] += 1
+
+class _ThreadLock:
+    """A lock of threads where the shared code says ``async with``; waiting for it blocks the thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends: everything it awaits blocks this thread instead."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("the client for tasks waited for an event loop")  # pragma: no cover - a mistake here
 
 
 class _Bearer(AuthBase):
@@ -308,55 +197,33 @@ def _session(url: str, connections: int) -> requests.Session:
 
 
 def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """Tell what kind of failure it was, without the original's text: that names the URL.
+    """Tell what kind of failure it was.
 
     :param error: of requests or urllib3.
     :param what: the call, for the text.
     :param url: scheme and host.
     """
-    reasons = list(_reasons(error))
+    return unanswered(_cause(error), what, url, type(error).__name__)
+
+
+def _cause(error: Exception) -> Cause:
+    known = reasons(error)
 
     def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(reason, kinds) for reason in reasons)
+        return any(isinstance(reason, kinds) for reason in known)
 
     if isinstance(error, ValueError):
-        return SettingsError(
-            f"{what}: no request could be made of {url} and the proxy of the environment ({type(error).__name__}); "
-            "check HTTPS_PROXY"
-        )
+        return Cause.BAD_PROXY
     if among(urllib3.exceptions.ProxyError):
-        text = f"{what}: no way to {url} through the proxy of the environment; check HTTPS_PROXY and NO_PROXY"
-        return ConnectionFailedError(text, retryable=True, not_applied=True)
+        return Cause.PROXY
     unreadable_bundle = not isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
     tls = among(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
     if unreadable_bundle or (tls and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return ConnectionFailedError(
-            f"{what}: no trusted TLS connection to {url}; check the certificates of this machine and any "
-            "proxy between (REQUESTS_CA_BUNDLE)"
-        )
+        return Cause.TLS
     if among(urllib3.exceptions.NameResolutionError):
-        text = f"{what}: the name in {url} cannot be looked up; check DNS and the connection's host"
-        return ConnectionFailedError(text, retryable=True, not_applied=True)
+        return Cause.NAME
     if among(requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError):
-        text = f"{what}: no connection to {url} (refused, unreachable or timed out)"
-        return ConnectionFailedError(text, retryable=True, not_applied=True)
+        return Cause.UNREACHABLE
     if among(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-        return ConnectionFailedError(f"{what}: {url} did not answer in time", retryable=True)
-    return ConnectionFailedError(
-        f"{what}: the connection to {url} broke before the whole answer was there ({type(error).__name__})",
-        retryable=True,
-    )
-
-
-def _reasons(error: BaseException | None) -> list[BaseException]:
-    """The error and all it was caused by; requests hides urllib3's in arguments and ``reason``."""
-    found: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if not isinstance(one, BaseException) or any(one is known for known in found):
-            continue
-        found.append(one)
-        waiting += [getattr(one, "reason", None), one.__cause__, one.__context__]
-        waiting += [argument for argument in one.args if isinstance(argument, BaseException)]
-    return found
+        return Cause.SILENT
+    return Cause.BROKEN

@@ -67,7 +67,13 @@ class Ticket:
 
 
 class Pacer(Protocol):
-    """One budget, shared by all who spend it."""
+    """One budget, shared by all who spend it.
+
+    :param blocks: whether asking may take longer than a lock is held in passing: an event loop then asks in a
+        thread.
+    """
+
+    blocks: bool
 
     def wait(self, ticket: Ticket) -> float:
         """Seconds until the ticket's request may be sent; 0 means now. Ask again after waiting."""
@@ -95,6 +101,8 @@ class SlotPacer:
 
     :param clock: monotonic seconds.
     """
+
+    blocks = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -180,6 +188,8 @@ class ProcessPacer(SlotPacer):
     :param clock: monotonic seconds.
     """
 
+    blocks = False
+
     def __init__(
         self,
         *,
@@ -248,6 +258,8 @@ class SteadyPacer:
     :param store: where the budget is kept.
     :param name: of the store, for people.
     """
+
+    blocks = True
 
     def __init__(self, store: SlotPacer, name: str) -> None:
         self._store = store
@@ -351,6 +363,7 @@ class SharePacer:
         if not 0 < share <= 1:
             raise ValueError(f"max_budget_share: expected more than 0 and at most 1, got {share!r}")
         self._pacer = pacer
+        self.blocks = pacer.blocks
         self._share = share
         self._part = ProcessPacer(limit=self._of(pacer.budget.burst or FIRST_LIMIT))
 

@@ -67,7 +67,7 @@ def fingerprint(value: str, *, key: str | bytes) -> str:
 
 
 class MaskedPaths(logging.Filter):
-    """Masks addresses in the records of an HTTP library, which logs the paths it asks for (DEBUG)."""
+    """Masks addresses in the records of an HTTP library, which logs the paths it asks for."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record's text; never drops one."""
@@ -75,11 +75,12 @@ class MaskedPaths(logging.Filter):
         return True
 
 
-def mask_paths_logged_by(logger_name: str) -> None:
-    """Attach :class:`MaskedPaths` to a logger, once.
+def mask_paths_logged_by(*logger_names: str) -> None:
+    """Attach :class:`MaskedPaths` to loggers, once.
 
-    :param logger_name: for instance ``urllib3.connectionpool``.
+    :param logger_names: for instance ``urllib3.connectionpool``.
     """
-    logger = logging.getLogger(logger_name)
-    if not any(isinstance(known, MaskedPaths) for known in logger.filters):
-        logger.addFilter(MaskedPaths())
+    for name in logger_names:
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, MaskedPaths) for known in logger.filters):
+            logger.addFilter(MaskedPaths())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 
 from .server import Server
+from .threaded import Loop, Threaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +45,25 @@ def server() -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture
-def client_of(clock: Clock) -> Iterator[Callable[..., Client]]:
-    """Makes clients whose waits are recorded instead of waited for, with a budget they cannot spend."""
+@pytest.fixture(scope="session")
+def event_loop_thread() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+FOR_TASKS_ONLY = pytest.mark.parametrize("client_of", ["requests"], indirect=True)
+"""For tests about something that only the client for tasks has."""
+
+
+@pytest.fixture(params=["requests", "httpx"])
+def client_of(
+    request: pytest.FixtureRequest, clock: Clock, event_loop_thread: Loop
+) -> Iterator[Callable[..., Client]]:
+    """Makes clients whose waits are recorded instead of waited for, with a budget they cannot spend.
+
+    Every test that uses it runs twice: with the client for tasks, and with the one for event loops.
+    """
     made: list[Client] = []
 
     def make(server: Server | str, **settings: Any) -> Client:
@@ -57,7 +74,11 @@ def client_of(clock: Clock) -> Iterator[Callable[..., Client]]:
             "sleep": clock.sleep,
             **settings,
         }
-        made.append(Client(arguments.pop("auth"), **arguments))
+        auth = arguments.pop("auth")
+        if request.param == "requests":
+            made.append(Client(auth, **arguments))
+        else:
+            made.append(cast("Client", Threaded(event_loop_thread, auth, **arguments)))
         return made[-1]
 
     yield make

@@ -1,0 +1,229 @@
+"""How a call is sent, by whichever client: the token, the budget, the retries, the bookkeeping.
+
+Written once, as coroutines. ``client.py`` runs them in a thread, where nothing they wait for ever suspends them;
+``aio.py`` in an event loop. The two only move bytes, sleep and ask the pacer.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from tenacity import AsyncRetrying
+
+from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.hubspot.calls import Call, Calls
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, base_url
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    BurstLimitError,
+    HubSpotError,
+    SettingsError,
+)
+from airflow_provider_hubprefs.hubspot.latency import bucket_of
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, shared
+from airflow_provider_hubprefs.hubspot.privacy import fingerprint
+from airflow_provider_hubprefs.hubspot.retry import retry_policy
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tenacity import RetryCallState
+
+    from airflow_provider_hubprefs.hubspot.auth import Auth
+    from airflow_provider_hubprefs.hubspot.models import Reply
+
+T = TypeVar("T")
+USER_AGENT = f"airflow-provider-hubprefs/{__version__}"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a client has spent.
+
+    :param requests: sent, retries included, token refreshes not.
+    :param retries: attempts after a first one.
+    :param throttled: 429s received.
+    :param waited_for_budget: seconds all threads or tasks together waited for a slot.
+    :param answered: how many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    waited_for_budget: float = 0.0
+    answered: Counter[int] = field(default_factory=Counter)
+
+
+class Options(TypedDict, total=False):
+    """What either client may be told.
+
+    :param version: API version, ``v3``, ``v4`` or ``YYYY-MM``.
+    :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
+    :param settings: time-outs and limits.
+    :param pacer: the budget; by default the one of these credentials in ``budget_store``.
+    :param budget_store: where it is kept, and so who shares it; see :func:`~.pacing.pacer_for`.
+    :param max_budget_share: so much of it for this client, at most.
+    """
+
+    version: str
+    host: str | None
+    settings: Settings | None
+    pacer: Pacer | None
+    budget_store: str
+    max_budget_share: float
+
+
+class Sender(ABC):
+    """What both clients have in common; for its arguments see :class:`Options`.
+
+    :param auth: whose token to send.
+    :raises SettingsError: a version, host or token that cannot work.
+    """
+
+    _token_lock: AbstractAsyncContextManager[Any]
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        version: str = DEFAULT_VERSION,
+        host: str | None = None,
+        settings: Settings | None = None,
+        pacer: Pacer | None = None,
+        budget_store: str = "process",
+        max_budget_share: float = 1.0,
+    ) -> None:
+        self.calls = Calls(version)
+        self.auth = auth
+        self.settings = settings or Settings()
+        self.url = base_url(host)
+        try:
+            whole = pacer or pacer_for(
+                budget_store, fingerprint(f"{self.url} {auth.identity()}", key="budget")
+            )
+            self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
+        except (ValueError, ModuleNotFoundError) as error:
+            raise SettingsError(str(error)) from None
+        self.usage = Usage()
+        self._usage_lock = threading.Lock()
+        self._refresh_error: HubSpotError | None = None
+
+    @abstractmethod
+    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+        """One request and its whole answer, or an error that says whether HubSpot can have acted on it."""
+
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    @abstractmethod
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Ask the pacer, which may keep others waiting for as long as its store takes."""
+
+    def _check_going_on(self) -> None:  # noqa: B027 - a task of an event loop is cancelled instead
+        """Whether a request may still begin; raises where not."""
+
+    async def _send(self, call: Call[T]) -> T:
+        """Send a call and return its result; failures that pass are waited for and retried."""
+
+        def before_sleep(state: RetryCallState) -> None:
+            self._count(retries=1)
+            error = state.outcome.exception() if state.outcome else None
+            _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
+
+        policy = retry_policy(self.settings, call.endpoint, before_sleep=before_sleep)
+        result: T = await AsyncRetrying(sleep=self._sleep, **policy)(self._attempt, call)
+        return result
+
+    async def _attempt(self, call: Call[T]) -> T:
+        """Send once; a second time with a new token where the first one's time was over."""
+        token = await self._access_token()
+        try:
+            return await self._paced(call, token)
+        except AuthenticationError as error:
+            if not (error.expired and await self._renewable(token)):
+                raise
+        return await self._paced(call, await self._access_token())
+
+    async def _renewable(self, token: str) -> bool:
+        async with self._token_lock:
+            return self.auth.expired(token)
+
+    async def _access_token(self) -> str:
+        """The token to send; refreshed by the one that gets here first, the others wait for it.
+
+        They share its failure, too: trying one after the other, the last of many would wait for hours. What
+        failed is tried again together with the call it was for, which certainly was not sent.
+        """
+        known = self._refresh_error
+        async with self._token_lock:
+            if (token := self.auth.token()) is not None:
+                return token
+            if (failed := self._refresh_error) is not None and failed is not known:
+                raise copy.copy(failed)
+            try:
+                self.auth.accept(await self._paced(self.auth.refresh_call(), None))
+            except HubSpotError as error:
+                error.not_applied = True
+                self._refresh_error = error
+                raise
+            fresh = self.auth.token()
+        if fresh is None:
+            raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
+        return fresh
+
+    async def _paced(self, call: Call[T], token: str | None) -> T:
+        if not call.endpoint.paced:
+            return call.conclude(await self._exchange(call, token))
+        ticket = Ticket()
+        headers: dict[str, str] = {}
+        try:
+            while (wait := await self._ask(self.pacer.wait, ticket)) > 0:
+                self._count(waited_for_budget=wait)
+                await self._sleep(wait)
+            self._check_going_on()
+            self._count(requests=1)
+            begin = time.monotonic()
+            reply = await self._exchange(call, token)
+            self._count(took=time.monotonic() - begin)
+            headers.update(reply.headers)
+        finally:
+            await self._ask(self.pacer.done, ticket, headers)
+        try:
+            return call.conclude(reply)
+        except BurstLimitError as error:
+            self._count(throttled=1)
+            asked = error.retry_after
+            pause = None if asked is None else min(asked, self.settings.retry_total)
+            await self._ask(self.pacer.pause, pause)
+            raise
+
+    def _count(self, *, took: float | None = None, **amounts: float) -> None:
+        with self._usage_lock:
+            for name, amount in amounts.items():
+                setattr(self.usage, name, getattr(self.usage, name) + amount)
+            if took is not None:
+                self.usage.answered[bucket_of(took)] += 1
+
+
+def request_headers(call: Call[Any]) -> dict[str, str]:
+    """Headers of a request, but for the token's."""
+    headers = {"Accept": "application/json"}
+    if call.body is not None:
+        headers["Content-Type"] = call.content_type
+    return headers
+
+
+def name_of(call: Call[Any]) -> str:
+    """A call, in error texts."""
+    return f"{call.endpoint.name} ({call.version})"
