@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw, SourceError
 
@@ -22,8 +22,22 @@ _MOST_LINES = 1000
 _AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
 
-def of_csv(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]:
-    """Read the header, then yield the cells of every record that are asked for.
+class Header(NamedTuple):
+    """What the header of a CSV file says.
+
+    :param column: where the address is.
+    :param more: where the other cells are that are asked for.
+    :param one_line: where cells are that hold no line break.
+    """
+
+    delimiter: str
+    column: int
+    more: Sequence[int]
+    one_line: Sequence[int]
+
+
+def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
+    """Read the header.
 
     :param delimiters: those to choose from.
     :raises SourceError: a column is missing, or there is more than one of its name.
@@ -44,14 +58,31 @@ def of_csv(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]:
         if len(places) > 1:
             holds = "address" if what == "email" else what.replace("_", " ")
             raise SourceError(
-                f"{lines.name}: {len(places)} columns are called {_quoted(called)}. Which one holds the {holds}? "
+                f"{lines.name}: {len(places)} columns are called {quoted(called)}. Which one holds the {holds}? "
                 "Rename the others."
             )
     # Only an explanation may have a line break in it; elsewhere it tells of a quote that was never closed.
     one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
-    yield from _records(
-        lines, delimiter, address[0], [places[0] for _, _, places in more], [address[0], *one_line]
-    )
+    others = [places[0] for _, _, places in more]
+    return Header(delimiter, address[0], others, [address[0], *one_line])
+
+
+def begins_within_quotes(lines: Lines, delimiter: str) -> bool:
+    """Whether these lines may begin within a quoted cell of a record that began before them.
+
+    Where they do, the record comes to an end as records do. So they do not where, with a quote put in front of them,
+    they are no record: text follows the closing quote, or none comes within the limits of a record.
+    """
+    first = next(lines, None)
+    if first is None or first is TOO_LONG:
+        return False
+    lines.put_back([f'"{first}'])
+    taken = _Taken(lines)
+    try:
+        taken.record(csv.reader(taken, delimiter=delimiter, strict=True), ())
+    except csv.Error:
+        return False
+    return True
 
 
 def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
@@ -87,7 +118,7 @@ def folded(name: str) -> str:
 
 def _no_column(what: str, called: str, header: str, delimiters: str, *, name: str) -> SourceError:
     """Say which columns there are, unless the header looks like data: that is for nobody's log."""
-    text = f"{name}: no column is called {_quoted(called)}. "
+    text = f"{name}: no column is called {quoted(called)}. "
     if any(mark in header for mark in _AT_SIGNS):
         return SourceError(
             f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
@@ -95,25 +126,21 @@ def _no_column(what: str, called: str, header: str, delimiters: str, *, name: st
     names = max((_cells(header, delimiter) for delimiter in delimiters), key=len)
     if not names or not header.strip().replace("\t", " ").isprintable():
         return SourceError(f"{text}The first line is no CSV header. Expected one, in UTF-8 or as declared.")
-    listed = ", ".join(_quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
+    listed = ", ".join(quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
     return SourceError(f"{text}There are: {listed}. Name the right one ({what}_column=...).")
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a column's name for an error text: short, and not if it could be an address."""
     return '"***"' if any(mark in name for mark in _AT_SIGNS) else json.dumps(name.strip()[:40])
 
 
-def _records(
-    lines: Lines, delimiter: str, column: int, more: Sequence[int], one_line: Sequence[int]
-) -> Iterator[Raw]:
-    """Yield the address of every record, and the other cells that are asked for.
+def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
+    """Yield the address of every record, and the other cells that are asked for; those it does not have are empty.
 
     Without a quote in it, a line is a record and splitting it is all there is to do, at a third of the time.
-
-    :param column: where the address is.
-    :param more: where the other cells are; those a short row does not have are empty.
-    :param one_line: where cells are that hold no line break.
     """
+    delimiter, column, more, one_line = header
     taken = _Taken(lines)
     reader = csv.reader(taken, delimiter=delimiter, strict=True)
     splits = max(column, *more) + 1 if more else column + 1

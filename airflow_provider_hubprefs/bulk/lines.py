@@ -41,8 +41,8 @@ _NO_TEXT = {
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ": "compressed with xz",
     b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file",
 }
+_PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -52,6 +52,10 @@ class SourceError(Exception):
 
     Says what is wrong with which file, what was expected and what to do; never what is in it.
     """
+
+
+class ParquetError(SourceError):
+    """A Parquet file where lines were expected."""
 
 
 class File(Protocol):
@@ -122,6 +126,16 @@ class Lines:
 
 
 @contextmanager
+def open_bytes(file: File) -> Iterator[Any]:
+    """Open a file as it is stored, and close it in the end.
+
+    :raises SourceError: it is missing, a directory, or not accessible.
+    """
+    with ExitStack() as stack:
+        yield _open(file, name=name_of(file), stack=stack)
+
+
+@contextmanager
 def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
     """Open a text file, compressed or not, and close it in the end.
 
@@ -140,6 +154,8 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
         if packed is not None:
             stream = stack.enter_context(packed)
             head = _head(stream, name=name)
+        if head.startswith(_PARQUET):
+            raise ParquetError(f"{name}: is a Parquet file. Let the format be found out, or declare it.")
         for magic, what in _NO_TEXT.items():
             if head.startswith(magic):
                 raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
@@ -151,22 +167,43 @@ def ends_of(file: File, *, length: int) -> tuple[bytes, bytes, int]:
 
     :raises SourceError: it cannot be opened or read.
     """
-    name = name_of(file)
-    with ExitStack() as stack:
-        stream = _open(file, name=name, stack=stack)
+    with open_bytes(file) as stream:
         try:
             head = stream.read(length)
             size = stream.seek(0, io.SEEK_END)
             stream.seek(max(0, size - length))
             return head, stream.read(length), size
         except OSError as error:
-            raise _unreadable(error, name=name) from error
+            raise _unreadable(error, name=name_of(file)) from error
+
+
+def version_of(file: File) -> str:
+    """Say what a store knows a file's version by: its ETag, or else the time it was written."""
+    stat = getattr(file, "stat", None)
+    try:
+        found: Any = stat() if stat else None
+    except (OSError, NotImplementedError):
+        return ""  # its size and ends have to do
+    info = found.as_info() if hasattr(found, "as_info") else {}
+    return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
+
+
+def is_packed(head: bytes) -> bool:
+    """Tell by a file's first bytes whether it is compressed in a way that is unpacked here."""
+    return head.startswith((_GZIP, _ZSTD))
+
+
+def encoding_told_by(head: bytes) -> str:
+    """Tell a text's encoding by its first bytes: by its byte order mark, or else it is UTF-8."""
+    return next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
 
 
 def _open(file: File, *, name: str, stack: ExitStack) -> Any:
     """Open a file for reading bytes. Stores raise what their libraries raise, so every error counts."""
     try:
         return stack.enter_context(file.open("rb"))
+    except SourceError:
+        raise  # a part of a file knows better what is wrong
     except FileNotFoundError as error:
         raise SourceError(f"{name}: there is no such file. Check the path and the connection.") from error
     except Exception as error:
@@ -223,7 +260,7 @@ def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.Buffere
 
 def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
     if encoding is None:
-        encoding = next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
+        encoding = encoding_told_by(head)
     try:
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"  # the same, and a byte order mark is no part of the text

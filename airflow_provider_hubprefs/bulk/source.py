@@ -1,7 +1,7 @@
 """Rows of a source: normalised, validated, de-duplicated, in order, and every one of them.
 
-A source is a file anywhere (CSV, one address a line, JSON Lines; plain, gzip or zstd) or an iterable of addresses or
-of mappings. It is read as a stream: memory does not depend on its length.
+A source is a file anywhere (CSV, one address a line, JSON Lines, these plain, gzip or zstd; Parquet), a shard of one,
+or an iterable of addresses or of mappings. It is read as a stream: memory does not depend on its length.
 
 **Nothing is dropped.** A row that cannot be used comes out as well, flagged, and so does every repetition; only a
 blank line is no row. One bad row never stops the others: :class:`SourceError` is for a file that cannot be
@@ -14,13 +14,13 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.columns import INVALID_ADDRESS, CellError, Columns, Wanted
-from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, of_csv
+from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, header_of, records_of
 from airflow_provider_hubprefs.bulk.dedupe import Seen
 from airflow_provider_hubprefs.bulk.lines import (
     LONGEST_LINE,
@@ -28,11 +28,15 @@ from airflow_provider_hubprefs.bulk.lines import (
     WHY_TOO_LONG,
     File,
     Lines,
+    ParquetError,
     Raw,
     SourceError,
     ends_of,
     lines_of,
+    version_of,
 )
+from airflow_provider_hubprefs.bulk.parquet import cells_of, is_parquet
+from airflow_provider_hubprefs.bulk.shards import Part
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask
 
 __all__ = [
@@ -48,7 +52,7 @@ __all__ = [
     "subscriber_at",
 ]
 
-Format: TypeAlias = Literal["csv", "lines", "jsonl"]
+Format: TypeAlias = Literal["csv", "lines", "jsonl", "parquet"]
 """``lines``: one address a line, without a header."""
 
 Source: TypeAlias = File | Iterable[str] | Iterable[Mapping[str, Any]]
@@ -149,18 +153,7 @@ def fingerprint_of(source: Source, *, key: str | bytes) -> str | None:
         return None
     head, tail, size = ends_of(source, length=1 << 16)
     ends = hashlib.blake2b(head + tail).hexdigest()
-    return fingerprint(f"{size} {_version_of(source)} {ends}", key=key)
-
-
-def _version_of(file: Any) -> str:
-    """Say what a store knows a file's version by: its ETag, or else the time it was written."""
-    stat = getattr(file, "stat", None)
-    try:
-        found: Any = stat() if stat else None
-    except (OSError, NotImplementedError):
-        return ""  # its size and ends have to do
-    info = found.as_info() if hasattr(found, "as_info") else {}
-    return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
+    return fingerprint(f"{size} {version_of(source)} {ends}", key=key)
 
 
 def _is_file(source: Any) -> TypeGuard[File]:
@@ -232,8 +225,8 @@ def _raw_rows(
     """Refuse at once what is no source; read the others later, row by row."""
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
-    if format_ not in (None, "csv", "lines", "jsonl"):
-        raise SourceError("The format must be csv, lines, jsonl or None (found out).")
+    if format_ not in (None, *get_args(Format)):
+        raise SourceError(f"The format must be {', '.join(get_args(Format))} or None (found out).")
     if _is_file(source):
         return _of_file(source, columns, delimiter, encoding, format_)
     if isinstance(source, str | bytes | bytearray | memoryview):
@@ -282,27 +275,58 @@ def _value(item: Mapping[Any, Any], called: str) -> Any:
 def _of_file(
     file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
-    with lines_of(file, encoding=encoding) as lines:
-        first = _first_line(lines)
-        named = _named_format(file)
-        delimiters = delimiter or DELIMITERS
-        if format_ is None:
-            format_ = _told_format(first, named, columns.email, delimiters)
-        if format_ == "jsonl":
-            if first.lstrip().startswith("["):
-                raise SourceError(
-                    f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead."
-                )
-            yield from _of_json_lines(lines, columns)
-        elif format_ == "lines":
-            if more := columns.more():
-                raise SourceError(
-                    f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
-                    "CSV with a header, or JSON Lines."
-                )
-            yield from _of_plain_lines(lines)
-        else:
-            yield from of_csv(lines, columns, delimiters)
+    if format_ == "parquet" or (format_ is None and is_parquet(file)):
+        yield from _of_parquet(file, columns)
+        return
+    try:
+        with lines_of(file, encoding=encoding) as lines:
+            yield from _of_lines(file, lines, columns, delimiter or DELIMITERS, format_)
+            if isinstance(file, Part):
+                file.length = lines.number
+    except ParquetError:
+        if format_ is not None:
+            raise
+        yield from _of_parquet(file, columns)
+
+
+def _of_lines(
+    file: File, lines: Lines, columns: Columns, delimiters: str, format_: Format | None
+) -> Iterator[Raw]:
+    first = _first_line(lines)
+    if format_ is None:
+        format_ = _told_format(first, _named_format(file), columns.email, delimiters)
+    if format_ == "csv":
+        if isinstance(file, Part):
+            file.check_header(first)
+        header = header_of(lines, columns, delimiters)
+        if isinstance(file, Part):
+            file.begin(lines, header)
+        yield from records_of(lines, header)
+        return
+    if format_ == "jsonl" and first.lstrip().startswith("["):
+        raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")
+    if format_ == "lines" and (more := columns.more()):
+        raise SourceError(
+            f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
+            "CSV with a header, or JSON Lines."
+        )
+    if isinstance(file, Part) and file.shard.number > 1:
+        next(lines)  # the file's first line is another shard's
+        file.begin(lines, None)
+    yield from _of_json_lines(lines, columns) if format_ == "jsonl" else _of_plain_lines(lines)
+
+
+def _of_parquet(file: File, columns: Columns) -> Iterator[Raw]:
+    part = file if isinstance(file, Part) else None
+    if part:
+        part.check()
+    before = number = part.shard.rows_before if part else 0
+    row_groups = range(part.shard.begin, part.shard.end) if part else None
+    for given, *more in cells_of(part.whole if part else file, columns, row_groups=row_groups):
+        number += 1
+        yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
+    if part:
+        part.length = number - before
 
 
 def _named_format(file: File) -> Format | None:

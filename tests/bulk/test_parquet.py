@@ -1,0 +1,147 @@
+"""Parquet: only what is wanted is read, in bounded memory, and what is wrong with a file is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow import parquet
+
+from airflow_provider_hubprefs.bulk.source import Columns, SourceError, Wanted, read_rows, subscriber_at
+
+JANE, BOB = "jane@example.com", "bob@example.com"
+
+
+def written(path: Any, columns: dict[str, Any], *, row_group_size: int = 2, **types: Any) -> Any:
+    arrays = {name: pa.array(cells, types.get(name)) for name, cells in columns.items()}
+    with path.open("wb") as file:
+        parquet.write_table(pa.table(arrays), file, row_group_size=row_group_size)
+    return path
+
+
+def told(source: Any, **how: Any) -> list[tuple[int, str, str | None]]:
+    return [(row.number, row.subscriber, row.problem) for row in read_rows(source, **how)]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_rows_are_numbered_by_their_position(tmp_path: Path, kind: Any) -> None:
+    people = [JANE, None, " BOB@example.com", "", JANE]
+    path = written(tmp_path / "people.parquet", {"n": range(5), "E-Mail": people}, **{"E-Mail": kind})
+    assert told(path, columns=Columns(email="e-mail")) == [
+        (1, JANE, None),
+        (2, "", "invalid"),
+        (3, BOB, None),
+        (4, "", "invalid"),
+        (5, JANE, "duplicate"),
+    ]
+    assert subscriber_at(path, 3, email_column="e-mail") == BOB
+
+
+def test_it_is_told_by_its_first_bytes_too(tmp_path: Path) -> None:
+    assert told(written(tmp_path / "people", {"email": [JANE]})) == [(1, JANE, None)]
+
+
+def test_from_an_object_store(tmp_path: Path) -> None:
+    attach("memory", fs=MemoryFileSystem())
+    path: Any = ObjectStoragePath("memory://hubprefs-parquet") / "people.parquet"
+    assert told(written(path, {"email": [JANE, BOB, JANE]}))[2] == (3, JANE, "duplicate")
+
+
+def test_other_columns_may_be_text_or_whole_numbers(tmp_path: Path) -> None:
+    cells = {"email": [JANE, BOB], "what": ["subscribed", None], "which": [7, 8]}
+    path = written(tmp_path / "people.parquet", cells, which=pa.int64())
+    columns = Columns(status="What", subscription="which")
+    rows = list(read_rows(path, columns=columns))
+    assert rows[0].wanted == Wanted(status="SUBSCRIBED", subscription_id=7)
+    assert (rows[1].problem, rows[1].category) == ("invalid", "INVALID_STATUS")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"name": [JANE]}, r'no column is called "email". There are: "name"'),
+        ({"email": [1]}, r'column "email" is of type int64. Expected text'),
+        ({"email": [b"x"]}, r'column "email" is of type binary. Expected text'),
+        ({"email": [{"a": 1}]}, r'column "email" is of type struct.*Expected text'),
+        ({"Email": [JANE], "EMAIL": [JANE]}, r'2 columns are called "email"'),
+    ],
+)
+def test_a_column_that_does_not_fit_is_named(tmp_path: Path, columns: Any, says: str) -> None:
+    with pytest.raises(SourceError, match=says) as caught:
+        told(written(tmp_path / "people.parquet", columns))
+    assert "@" not in str(caught.value)
+
+
+def test_another_column_of_a_type_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "people.parquet", {"email": [JANE], "which": [1.5]})
+    with pytest.raises(SourceError, match=r'"which" is of type double. Expected text or whole numbers'):
+        told(path, columns=Columns(subscription="which"))
+    with pytest.raises(SourceError, match='no column is called "what"'):
+        told(path, columns=Columns(status="what"))
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "middle"])
+def test_a_broken_file_is_an_error_of_the_source(tmp_path: Path, damage: str) -> None:
+    path = written(tmp_path / "people.parquet", {"email": [f"p{n}@example.com" for n in range(5000)]})
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(
+        {
+            "none": b"email\njane@example.com\n",
+            "cut": content[:half],
+            "middle": content[:100] + b"\xff" * half + content[100 + half :],
+        }[damage]
+    )
+    with pytest.raises(SourceError, match=r"'people.parquet': cannot be read as Parquet .*damaged"):
+        told(path)
+
+
+def test_bytes_that_are_not_utf8_matter_only_in_their_row(tmp_path: Path) -> None:
+    raw = pa.array([b"b\xfcb@x.test", JANE.encode()], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    parquet.write_table(pa.table({"email": text}), tmp_path / "people.parquet")
+    bad, good = read_rows(tmp_path / "people.parquet")
+    assert "byte 2 of the address" in bad.detail
+    assert (good.number, good.subscriber) == (2, JANE)
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "people.parquet", {"email": [JANE]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SourceError, match=r"airflow-provider-hubprefs\[parquet\]"):
+        told(path)
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from airflow_provider_hubprefs.bulk.columns import Columns
+from airflow_provider_hubprefs.bulk.parquet import cells_of
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+for _ in cells_of(Path(sys.argv[1]), Columns()): pass
+before = peak()
+print(sum(1 for _ in cells_of(Path(sys.argv[2]), Columns())), peak() - before)
+"""
+
+
+def test_memory_does_not_depend_on_the_length_of_a_row_group(tmp_path: Path) -> None:
+    rows = 1_500_000  # 50 MB of addresses in one row group
+    emails = [f"person-number-{number}@mail.example.com" for number in range(rows)]
+    small = written(tmp_path / "small.parquet", {"email": emails[:100_000]}, row_group_size=100_000)
+    large = written(tmp_path / "large.parquet", {"email": emails}, row_group_size=rows)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(small), str(large)], capture_output=True, text=True, check=True
+    )
+    counted, grown = done.stdout.split()
+    assert int(counted) == rows
+    assert float(grown) < 8  # MB
