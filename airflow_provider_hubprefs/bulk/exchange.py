@@ -93,7 +93,9 @@ class Exchange:
     def actual(self, pair: Pair, rows: Sequence[Row]) -> tuple[Found, Refusals]:
         """Read what HubSpot shows of these subscribers now; those it does not tell of are absent.
 
-        Nobody is asked for twice, however many of the rows are about them.
+        An answer that is not COMPLETE, because of some of them, still tells of those it has statuses of; that
+        somebody has none is taken from a COMPLETE one only. Nobody is asked for twice, however many of the rows
+        are about them.
         """
         by_subscriber: dict[str, list[Row]] = {}
         for row in rows:
@@ -101,8 +103,8 @@ class Exchange:
         answers, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
         actual: Found = {}
         for answer in answers:
-            if answer.operation.complete or answer.single:
-                actual.update(answer.found())
+            found, certain = answer.found(), answer.operation.complete or answer.single
+            actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
     def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:

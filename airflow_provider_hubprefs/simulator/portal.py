@@ -286,6 +286,8 @@ class Portal:
             if change is not None:
                 self._append(key, change)
             return outcome
+        if change is None and outcome == "COMPLETE":  # nothing to do takes no time
+            return self.operation_status(key)
         started = self.clock.now_ms()
         self.operations.setdefault(key, []).append(Operation(started, duration, outcome, change))
         return self.operation_status(key)

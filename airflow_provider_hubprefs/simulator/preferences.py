@@ -119,7 +119,7 @@ def unsubscribe_all(portal: Portal, call: Call) -> Answer:
 
 
 def batch_read(portal: Portal, call: Call) -> Answer:
-    """Tell the statuses of many subscribers."""
+    """Tell the statuses of many subscribers; see :func:`_read_each` for operations that are not over."""
     call.channel()
     brand = call.brand()
     portal.check_brand(brand)
@@ -128,8 +128,7 @@ def batch_read(portal: Portal, call: Call) -> Answer:
         statuses = [status_row(portal, key, each) for each in portal.definitions_of(brand)]
         return {"subscriberIdString": key, "statuses": statuses}
 
-    rows, errors, _ = _each_address(portal, call, row)
-    return envelope(portal, rows, errors=errors, code=_read_code(call, errors))
+    return _read_each(portal, call, row)
 
 
 def batch_read_unsubscribe_all(portal: Portal, call: Call) -> Answer:
@@ -141,8 +140,7 @@ def batch_read_unsubscribe_all(portal: Portal, call: Call) -> Answer:
     def row(key: str) -> Row:
         return {"subscriberIdString": key, "wideStatuses": wide_rows(portal, key, brand)}
 
-    rows, errors, _ = _each_address(portal, call, row)
-    return envelope(portal, rows, errors=errors, code=_read_code(call, errors))
+    return _read_each(portal, call, row)
 
 
 def batch_unsubscribe_all(portal: Portal, call: Call) -> Answer:
@@ -161,7 +159,7 @@ def batch_unsubscribe_all(portal: Portal, call: Call) -> Answer:
             return None
         return {"subscriberIdString": key, "statuses": _opt_out_rows(portal, key, reasons)}
 
-    rows, errors, _ = _each_address(portal, call, row, writes=True)
+    rows, errors = _each_address(portal, call, row, writes=True)
     return envelope(portal, rows, errors=errors, status=_together(operations))
 
 
@@ -333,10 +331,34 @@ def _inputs(portal: Portal, call: Call, builds: str) -> list[Any]:
     return inputs
 
 
+def _read_each(portal: Portal, call: Call, row: Callable[[str], Row]) -> Answer:
+    """Answer a batch read.
+
+    What HubSpot's would say of an operation that is not over was never seen (COMPLETE is all there ever was), so
+    it is defined here, much as batch writes have it: whoever's operation is not over, or ended with a word
+    nobody knows, has no row, and the answer's status is that of the slowest; whoever's was canceled is named in
+    ``errors``, and has its row, which shows what is so.
+    """
+    operations: list[str] = []
+    canceled: list[Row] = []
+
+    def settled(key: str) -> Row | None:
+        operation = portal.operation_status(key)
+        if operation == "CANCELED":
+            canceled.append(_entry(portal, _cancellation(key), key))
+        else:
+            operations.append(operation)
+        return row(key) if operation in ("COMPLETE", "CANCELED") else None
+
+    rows, errors = _each_address(portal, call, settled)
+    errors += canceled
+    return envelope(portal, rows, errors=errors, status=_together(operations), code=_read_code(call, errors))
+
+
 def _each_address(
     portal: Portal, call: Call, row: Callable[[str], Row | None], *, writes: bool = False
-) -> tuple[list[Row], list[Row], list[str]]:
-    """Make one row for each address of a batch: the rows, the errors and the keys.
+) -> tuple[list[Row], list[Row]]:
+    """Make one row for each address of a batch: the rows and the errors.
 
     Rows do not come back in the order of the inputs, because nothing says that HubSpot keeps it.
     """
@@ -365,7 +387,7 @@ def _each_address(
             continue
         if made is not None and not missing:
             rows.append(made)
-    return _shuffled(portal, rows), errors, list(addresses)
+    return _shuffled(portal, rows), errors
 
 
 def _refusal(check: Callable[[], None]) -> HubSpotError | None:

@@ -157,7 +157,30 @@ class TestWhatAnswersLeaveOpen:
         assert set(done.of("unconfirmed").values()) == {"OPERATION_PENDING"}
         assert (done.summary["last_pending_row"], done.summary["last_confirmed_row"]) == (3, None)
         hubspot.advance(61)
-        assert run(people(3)).outcomes == {"changed": 3}
+        assert run(people(3)).outcomes == {"unchanged": 3}
+
+    def test_who_is_done_is_confirmed_although_another_one_of_the_batch_is_not(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        run(people(1, start=2))
+        hubspot.opt_out(*people(2))
+        silence: dict[str, Any] = {"status": "COMPLETE", "results": []}
+        hubspot.fault("answer", json=silence, match={"endpoint": "batch_unsubscribe_all"})
+        done = run(people(3))
+        assert done.outcomes == {"changed": 2, "unconfirmed": 1}
+        assert done.of("unconfirmed") == {"person-2@example.com": "NOT_IN_ANSWER"}
+
+    @pytest.mark.parametrize("status", ["PENDING", "CANCELED", "FINISHED"])
+    def test_that_somebody_has_no_status_is_believed_of_a_complete_answer_only(
+        self, hubspot: Simulator, run: Run, status: str
+    ) -> None:
+        number = hubspot.subscription_ids[0]
+        row = {"subscriberIdString": "person-0@example.com", "statuses": []}
+        hubspot.fault("answer", json={"status": status, "results": [row]}, times=1)
+        done = run(people(1), set_status(hubspot, "SUBSCRIBED"))
+        assert done.of("unconfirmed") == {"person-0@example.com": "STATUS_UNKNOWN"}
+        assert hubspot.status_of("person-0@example.com", number) == "NOT_SPECIFIED"
 
     def test_an_operation_that_is_canceled_is_rejected(self, hubspot: Simulator, run: Run) -> None:
         hubspot.load({"operations": {"outcomes": {"*": "CANCELED"}}})

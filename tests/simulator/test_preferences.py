@@ -367,3 +367,49 @@ class TestOperations:
         assert (answer["status"], answer["results"]) == ("PENDING", [])
         hubspot.advance(31)
         assert hubspot.is_opted_out("b@example.com")
+
+    @pytest.mark.parametrize("path", ["read", "unsubscribe-all/read"])
+    def test_a_batch_read_has_rows_of_those_only_whose_operation_is_over(
+        self, simulate: Simulate, path: str
+    ) -> None:
+        outcomes = {"canceled@example.com": "CANCELED"}
+        hubspot = simulate(
+            portal={"operations": {"seconds": 30, "outcomes": outcomes}}, clock=lambda: 1_800_000_000.0
+        )
+        api = Api(hubspot)
+        everybody = ["canceled@example.com", "idle@example.com", "slow@example.com"]
+
+        def told() -> tuple[str, list[str], list[Any]]:
+            body = api.batch(path, everybody).json()
+            rows = sorted(row["subscriberIdString"] for row in body["results"])
+            errors = [(each["category"], each["context"]) for each in body.get("errors", [])]
+            return body["status"], rows, errors
+
+        assert told() == ("COMPLETE", everybody, [])
+        api.opt_out("canceled@example.com")
+        hubspot.advance(15)
+        api.opt_out("slow@example.com")
+        assert told() == ("PENDING", ["idle@example.com"], [])
+        hubspot.advance(16)
+        canceled = [("CANCELED", {"subscriberIdString": ["canceled@example.com"]})]
+        assert told() == ("PROCESSING", ["canceled@example.com", "idle@example.com"], canceled)
+        hubspot.advance(15)
+        assert told() == ("COMPLETE", everybody, canceled)
+
+    def test_a_batch_read_has_no_row_of_whose_operation_ended_with_a_word_nobody_knows(
+        self, simulate: Simulate
+    ) -> None:
+        api = Api(simulate(portal={"operations": {"outcomes": {"ada@example.com": "SUCCESS"}}}))
+        api.opt_out("ada@example.com")
+        body = api.batch("unsubscribe-all/read", ["ada@example.com", "bob@example.com"]).json()
+        assert body["status"] == "SUCCESS"
+        assert [row["subscriberIdString"] for row in body["results"]] == ["bob@example.com"]
+
+    def test_a_write_with_nothing_to_do_is_over_at_once(self, simulate: Simulate) -> None:
+        hubspot = simulate(portal={"operations": {"seconds": 30}})
+        api = Api(hubspot)
+        assert api.opt_out("ada@example.com").json()["status"] == "PENDING"
+        hubspot.advance(31)
+        again = api.opt_out("ada@example.com", verbose="true").json()
+        assert again["status"] == "COMPLETE"
+        assert {row["setStatusSuccessReason"] for row in again["results"]} == {"NO_STATUS_CHANGE"}
