@@ -51,6 +51,12 @@ wheel: $(READY)
 	@rm -rf build.log build
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
+# What benchmarks/bulk.py compares with, apart from everything else.
+benchmarks/.venv: benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear $@
+	$@/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -60,5 +66,5 @@ lock: $(READY)
 		--python-version 3.11 requirements/dev.in --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
+	rm -rf $(VENV) benchmarks/.venv .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
 		.coverage* redis.log

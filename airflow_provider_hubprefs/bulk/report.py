@@ -43,8 +43,7 @@ class ConservationError(Exception):
     """Rows read and outcomes do not add up: a defect of this package, never of the source."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one row.
 
     :param category: why, in one word: HubSpot's category, or ours.

