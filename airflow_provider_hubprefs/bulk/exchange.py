@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Found, Pair
@@ -62,6 +62,12 @@ class Exchange:
         self.operations: Counter[str] = Counter() if operations is None else operations
         self._one_by_one: set[str] = set()
         self._lock = threading.Lock()
+        self.fell_back: Callable[[], None] = lambda: None
+        """Told once for each pair that from here on goes one by one, before the first of those calls."""
+
+    def goes_singly(self, pair: Pair) -> bool:
+        """Whether it takes a call for each subscriber."""
+        return pair.name in self._one_by_one
 
     def ask(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         """Ask for all rows.
@@ -74,7 +80,7 @@ class Exchange:
         """
         if not rows:
             return [], []
-        if pair.name in self._one_by_one:
+        if self.goes_singly(pair):
             return self._ask_singly(pair, rows)
         try:
             operation = self.client.send(pair.batch(rows))
@@ -130,3 +136,4 @@ class Exchange:
             self._one_by_one.add(pair.name)
         if not told:
             _log.warning("%s. From here on: one call per subscriber instead of one per batch.", error)
+            self.fell_back()

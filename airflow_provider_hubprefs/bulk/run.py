@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-import logging
-import time
-from typing import TYPE_CHECKING, Any
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget, OnInsufficient
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
 from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.progress import Progress
 from airflow_provider_hubprefs.bulk.report import Report, Summary
 from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
 from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.extent import Extent
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
-
-PROGRESS = 10.0
-"""Seconds between two lines of progress in the log."""
-
-_log = logging.getLogger(__name__)
 
 
 def carry_out(
@@ -32,32 +32,62 @@ def carry_out(
     write: Write,
     rows: Iterable[Row],
     *,
+    extent: Extent | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
+    daily_reserve: float = RESERVE,
+    on_insufficient_budget: OnInsufficient = "fail",
     dead_letters: Path | None = None,
     report_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
+    progress_bar: bool | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
     Both files are written before the first request, so that a place that cannot be written is found out then,
-    and also when the run ends early.
+    and also when the run ends early. Ctrl-C, and a SIGTERM nobody else handles, end it after the requests under way.
 
     :param rows: all of the source, also where an earlier try had come some way.
+    :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
     :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param daily_reserve: share of the account's daily limit that is left for others.
+    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
+        ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
     :param dead_letters: where rows go that were not applied.
-    :param report_to: where the summary goes, as JSON.
+    :param report_to: where the report goes, as JSON; see :class:`~.report.Details`.
     :param checkpoint: where to go on; None for a run that always begins anew.
     :param restart: begin again where the checkpoint is of another run.
+    :param progress_bar: whether to draw one; by default where the standard error is a terminal.
+    :return: see :class:`~.report.Summary`.
     :raises ChangedError: the checkpoint is of another run.
+    :raises BudgetError: the account cannot afford the run.
     :raises HubSpotError: something that no row is to blame for.
     :raises OSError: a place cannot be written.
     """
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     report = Report(letters, spending=Spending(client.usage))
     exchange = Exchange(client, report.operations)
+    budget = DailyBudget(
+        exchange,
+        write,
+        report,
+        extent=extent,
+        batch_size=batch_size,
+        verify=verify,
+        reserve=daily_reserve,
+        on_insufficient=on_insufficient_budget,
+    )
+    runner = Runner(
+        exchange,
+        write,
+        report,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        verify=verify,
+        allowance=budget,
+    )
     if checkpoint is not None:
         report.source = checkpoint.identity.get("source")
         checkpoint.resume(report, restart=restart)
@@ -66,39 +96,42 @@ def carry_out(
     report.budget_before = client.pacer.budget
     where = {"dead_letters": dead_letters, "report": report_to}
     _write(report, where)
-    before = report.rows_read
-    begin = told = time.monotonic()
 
-    def taken(*, last: bool = False) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= PROGRESS:
-            told = now
-            done = report.rows_read - before
-            _log.info(
-                "%d rows, %.0f a second: %s",
-                report.rows_read,
-                done / (now - begin),
-                dict(report.tally.counts),
-            )
-        if checkpoint is not None:
-            checkpoint.reached(report, last=last)
+    with _ended_by_sigterm(), Progress(report, extent, bar=progress_bar) as progress:
 
-    try:
-        runner = Runner(
-            exchange, write, report, batch_size=batch_size, concurrency=concurrency, verify=verify
-        )
-        runner.run(rows, taken=taken)
-        report.complete = True
-    finally:
-        if not report.complete:
-            taken(last=True)
-        report.assemble()
-        report.budget_after = client.pacer.budget
-        summary = _write(report, where)
-        if checkpoint is None or report.complete:
+        def taken() -> None:
+            progress.tell()
             if checkpoint is not None:
-                checkpoint.done()
-            report.forget_parts()  # last: a retry that found a mark would look for them
+                checkpoint.reached(report)
+
+        try:
+            write.check()
+            budget.judge()
+            report.complete = runner.run(rows, taken=taken)
+        except DailyLimitError:
+            if on_insufficient_budget != "partial":
+                raise
+        except BaseException as error:
+            report.incomplete_because = type(error).__name__
+            raise
+        finally:
+            summary = _end(report, checkpoint, client, where)
+    return summary
+
+
+def _end(
+    report: Report, checkpoint: Checkpoint | None, client: Client, where: dict[str, Path | None]
+) -> dict[str, Any]:
+    """Keep the mark, or forget it; write both files."""
+    if checkpoint is not None and not report.complete:
+        checkpoint.reached(report, last=True)
+    report.assemble()
+    report.budget_after = client.pacer.budget
+    summary = _write(report, where)
+    if checkpoint is None or report.complete:
+        if checkpoint is not None:
+            checkpoint.done()
+        report.forget_parts()  # last: a retry that found a mark would look for them
     return summary
 
 
@@ -109,3 +142,23 @@ def _write(report: Report, where: dict[str, Path | None]) -> dict[str, Any]:
         with path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(details, indent=2))
     return {name: details[name] for name in Summary.__struct_fields__}
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

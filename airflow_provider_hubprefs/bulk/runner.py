@@ -109,12 +109,13 @@ class Runner:
         self._verify = verify
         self._allowance = allowance or Unlimited()
 
-    def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> None:
+    def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
         """Send all rows; afterwards every one has its outcome in the report.
 
         :param rows: see :func:`~.source.read_rows`; read as it goes, never held. Rows that the report has already,
             from an earlier try, are passed over.
         :param taken: told whenever the report has the outcomes of all rows up to some row, and no others.
+        :return: whether that was all of them, and not what the account could afford.
         :raises HubSpotError: something that no row is to blame for. What was done until then is in the
             report; running again does no harm.
         :raises ConservationError: a defect of this package.
@@ -136,7 +137,8 @@ class Runner:
                             self._take_first(under_way, threads)
                             taken()
                         if not self._allowance.more():
-                            break
+                            return self._checked(complete=False)
+                    self._exchange.client.rest(0)  # stopped? Rows that are not sent would not find out
                     under_way.append((start, batch, threads.submit(self._settle, batch)))
                     start += len(batch)
                 while under_way:
@@ -148,7 +150,11 @@ class Runner:
                 threads.shutdown(wait=True, cancel_futures=True)
                 self._take_finished(under_way)
                 raise
+        return self._checked(complete=True)
+
+    def _checked(self, *, complete: bool) -> bool:
         self._report.check()
+        return complete
 
     def _take_first(self, under_way: deque[UnderWay], threads: ThreadPoolExecutor) -> None:
         """Wait for the first batch; where the day's requests are used up, for those of the next if that is wanted."""

@@ -60,7 +60,7 @@ class Client(Sender):
         super().__init__(auth, **options)
         self._token_lock = _ThreadLock()
         self._stopping = threading.Event()
-        self._nap = sleep or self._rest
+        self._nap = sleep or self.rest
         self._session = _session(self.url, connections)
         # Proxies and certificates, as the environment has them.
         self._surroundings = self._session.merge_environment_settings(
@@ -102,7 +102,7 @@ class Client(Sender):
         return question(*arguments)
 
     def _check_going_on(self) -> None:
-        self._rest(0)
+        self.rest(0)
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
         what = name_of(call)
@@ -145,7 +145,11 @@ class Client(Sender):
                 raise requests.ReadTimeout
         return body.whole()
 
-    def _rest(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
+        """Sleep, unless the client is told to stop.
+
+        :raises StoppedError: it is, or was before.
+        """
         if self._stopping.wait(seconds):
             raise StoppedError("stopped before the request was sent", not_applied=True)
 

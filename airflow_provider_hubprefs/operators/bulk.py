@@ -26,10 +26,8 @@ class HubPrefsBatchOperator(BaseOperator):
 
     They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
-    ``reasons``, ``last_confirmed_row``, ``last_pending_row`` (whose operation was not over yet), ``tries``,
-    ``operations`` (how many answers had which operation status), ``duration_seconds``, ``requests``,
-    ``retries``, ``throttled`` (429s met), ``waited_for_budget_seconds``, ``dead_letters`` and ``report`` (where
-    they are). Never an address.
+    ``reasons``, ``complete``, ``tries``, ``requests`` and what else
+    :class:`~airflow_provider_hubprefs.bulk.report.Summary` describes. Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -43,11 +41,15 @@ class HubPrefsBatchOperator(BaseOperator):
         more request a batch.
     :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
         others.
+    :param daily_reserve: share of the account's daily limit that this run leaves for others.
+    :param on_insufficient_budget: where the account's requests of the day are not enough: ``"fail"`` (before the
+        first write, where it is known by then), ``"wait"`` until they are, or ``"partial"``: send what they
+        suffice for and succeed with ``complete`` false; a retry or a cleared task goes on.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
         unconfirmed. ``"report"``: it succeeds and says so.
     :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
         file there is replaced. (templated)
-    :param report: path or URL to write the returned summary to, as JSON. (templated)
+    :param report: path or URL to write the summary to, and what is too long for it, as JSON. (templated)
     :param resume: whether a retry goes on where the try before it stopped. The mark is kept in Airflow's task state
         store (3.3), or else beside ``report``; without either, a retry begins anew.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
@@ -81,6 +83,8 @@ class HubPrefsBatchOperator(BaseOperator):
         batch_size: int = 100,
         verify: bool = False,
         max_budget_share: float = 1.0,
+        daily_reserve: float = 0.05,
+        on_insufficient_budget: Literal["fail", "wait", "partial"] = "fail",
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
@@ -99,6 +103,8 @@ class HubPrefsBatchOperator(BaseOperator):
         self.batch_size = batch_size
         self.verify = verify
         self.max_budget_share = max_budget_share
+        self.daily_reserve = daily_reserve
+        self.on_insufficient_budget = on_insufficient_budget
         self.on_rejected = on_rejected
         self.dead_letters = dead_letters
         self.report = report
@@ -117,6 +123,8 @@ class HubPrefsBatchOperator(BaseOperator):
             self._running = self._hook()
             summary = self._run(self._running, given, context)
         self.log.info("%s", summary)
+        if not summary["complete"]:
+            self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
         if text := self._not_applied(summary):
             if self.on_rejected == "fail":
                 context["ti"].xcom_push(key="return_value", value=summary)
@@ -151,6 +159,7 @@ class HubPrefsBatchOperator(BaseOperator):
             )
 
     def _run(self, hook: HubPrefsHook, given: Any, context: Context) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.extent import Extent
         from airflow_provider_hubprefs.bulk.run import carry_out
         from airflow_provider_hubprefs.bulk.source import Columns, read_rows
 
@@ -160,10 +169,15 @@ class HubPrefsBatchOperator(BaseOperator):
             "delimiter": self.delimiter,
             "encoding": self.encoding,
         }
+        extent = Extent(given)
         return carry_out(
             hook.client,
             write,
-            read_rows(given, **options),
+            read_rows(extent.source, **options),
+            extent=extent,
+            progress_bar=False,
+            daily_reserve=self.daily_reserve,
+            on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
             dead_letters=_file(self.dead_letters),

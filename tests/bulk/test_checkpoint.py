@@ -174,6 +174,12 @@ def test_the_mark_is_not_written_more_often_than_told(work: Work, monkeypatch: p
     assert len(saved) == 1
 
 
+def stop_after_503(hubspot: Simulator, client: Client) -> None:
+    while not any(request.status == 503 for request in hubspot.requests):
+        time.sleep(0.01)
+    client.stop()
+
+
 def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     hubspot: Simulator, source: Path, tmp_path: Path, client_for: Callable[..., Client]
 ) -> None:
@@ -184,7 +190,7 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     places: Any = {"dead_letters": tmp_path / "letters.jsonl", "report_to": tmp_path / "report.json"}
     place = ObjectPlace(tmp_path / "mark")
     hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
-    threading.Timer(0.3, client.stop).start()
+    threading.Thread(target=stop_after_503, args=(hubspot, client)).start()
     client.settings = Settings(retry_first_wait=60)  # the stop must not wait for a retry
     with pytest.raises(StoppedError):
         carry_out(
@@ -299,8 +305,8 @@ def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
 def test_progress_is_told_from_time_to_time_without_addresses(
     work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_provider_hubprefs.bulk.run.PROGRESS", 0.0)
-    with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.run"):
+    monkeypatch.setattr("airflow_provider_hubprefs.bulk.progress.EVERY", 0.0)
+    with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.progress"):
         work()
     told = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
     assert told[-1].startswith(f"{ROWS} rows, ")

@@ -1,0 +1,320 @@
+"""What a run may spend of the account's day: said before, kept to, and waited for where that is wanted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hubprefs.bulk import budget as module
+from airflow_provider_hubprefs.bulk.budget import BudgetError
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
+from airflow_provider_hubprefs.bulk.extent import Extent
+from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError, ValidationError
+from airflow_provider_hubprefs.simulator import Simulator
+
+ClientFor = Callable[..., Client]
+NO_BATCHES = {"limited": {"scopes": ["communication_preferences.read_write"]}}
+A_DAY = 86_400
+
+
+def people(number: int) -> list[str]:
+    return [f"person-{each}@example.com" for each in range(number)]
+
+
+@pytest.fixture
+def portal(hubspot: Simulator) -> Callable[..., None]:
+    def load(daily: int, *, used: int = 0, client: Client | None = None, **more: Any) -> None:
+        hubspot.load({"limits": {"daily": daily, "burst": 10_000}, **more})
+        hubspot.state.limits.day, hubspot.state.limits.used_today = "", 0
+        if client is not None:
+            for _ in range(used):
+                client.send(client.calls.get_definitions())
+
+    return load
+
+
+def run(client: Client, source: Any, folder: Path | None = None, **options: Any) -> dict[str, Any]:
+    extent = Extent(source)
+    checkpoint = None
+    if folder is not None:
+        identity = {"source": "of the test"}
+        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals")
+    write = options.pop("write", UnsubscribeAll(client.calls))
+    return carry_out(
+        client,
+        write,
+        read_rows(extent.source),
+        extent=extent,
+        batch_size=options.pop("batch_size", 10),
+        checkpoint=checkpoint,
+        **options,
+    )
+
+
+def used(hubspot: Simulator) -> int:
+    return int(hubspot.stats["limits"]["used_today"])
+
+
+def writes(hubspot: Simulator) -> int:
+    return sum(request.method == "POST" for request in hubspot.requests)
+
+
+def test_what_a_run_needs_is_said_before_its_first_write(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal(1000)
+    with caplog.at_level("INFO", logger=module.__name__):
+        run(client_for(), people(300))
+    (said,) = [record.getMessage() for record in caplog.records if "needs" in record.getMessage()]
+    assert said == (
+        "This run needs at most 30 requests; the account has 999 of its 1,000 requests of the day left, and 50 of "
+        "them are reserved for others"
+    )
+    assert len(hubspot.requests) == 31
+
+
+def test_a_run_that_the_account_cannot_afford_does_not_start(
+    hubspot: Simulator, portal: Any, client_for: ClientFor
+) -> None:
+    portal(100)
+    with pytest.raises(
+        BudgetError, match=r"up to 96, .* has 99 of its 100 .* 5 of them are reserved"
+    ) as raised:
+        run(client_for(), people(960))
+    assert "midnight in the account's time zone" in str(raised.value)
+    assert writes(hubspot) == 0
+    assert run(client_for(), people(930))["complete"]  # a look each and 93 batches: the reserve is untouched
+    assert used(hubspot) == 95
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [({}, 1), ({"verify": True}, 2), ({"subscribe": True}, 2), ({"subscribe": True, "verify": True}, 3)],
+)
+def test_looking_first_and_reading_back_count(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, options: dict[str, Any], times: int
+) -> None:
+    portal(60)
+    client = client_for()
+    if options.pop("subscribe", None):
+        number = hubspot.subscription_ids[0]
+        options["write"] = SetStatus(client.calls, subscription_id=number, status="SUBSCRIBED")
+    with pytest.raises(BudgetError, match=f"up to {100 * times},"):
+        run(client, people(1000), **options)
+
+
+def test_a_small_run_spends_no_request_on_looking(
+    hubspot: Simulator, portal: Any, client_for: ClientFor
+) -> None:
+    portal(1000)
+    run(client_for(), people(200))
+    assert len(hubspot.requests) == 20
+
+
+def test_an_app_without_a_daily_limit_is_told_once_and_goes_on(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
+) -> None:
+    hubspot.load({"tokens": {"app": {"kind": "oauth", "burst": 10_000}}})
+    with caplog.at_level("INFO", logger=module.__name__):
+        assert run(client_for(token="app"), people(300))["complete"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "HubSpot names no daily limit for this app: the run goes on without looking at one"
+    ]
+
+
+@pytest.mark.parametrize("begin", ["at once", "in the middle"])
+def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, begin: str
+) -> None:
+    portal(100)
+    source: Any = people(1200)
+    extent = {"at once": source, "in the middle": (one for one in source)}[begin]
+    where: dict[str, Any] = {"on_insufficient_budget": "partial", "report_to": tmp_path / "report.json"}
+    first = run(client_for(), extent, tmp_path, **where)
+    assert first["complete"] is False
+    assert "of its 100 requests of the day left, and 5 of them are reserved" in first["incomplete_because"]
+    assert first["read"] == first["changed"] == writes(hubspot) * 10
+    assert 90 <= used(hubspot) <= 96  # whether more came back meanwhile took a look
+    hubspot.advance(A_DAY)
+    second = run(client_for(), source, tmp_path, **where)
+    assert (second["complete"], second["incomplete_because"], second["tries"]) == (True, None, 2)
+    assert (second["read"], second["changed"]) == (1200, 1200)
+    assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_wait_goes_on_when_the_accounts_day_is_over(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal(100)
+
+    def a_day_later() -> None:
+        while used(hubspot) < 97:
+            time.sleep(0.001)
+        hubspot.advance(A_DAY)
+
+    days = threading.Thread(target=a_day_later)
+    days.start()
+    with caplog.at_level("INFO", logger=module.__name__):
+        summary = run(client_for(), people(1200), on_insufficient_budget="wait")  # more than one day has
+    days.join()
+    assert (summary["complete"], summary["changed"]) == (True, 1200)
+    assert summary["waited_for_daily_budget_seconds"] > 0
+    assert any("Waiting for the account's next day" in record.getMessage() for record in caplog.records)
+    assert hubspot.stats["limits"]["daily_violations"] == 0
+
+
+@pytest.mark.parametrize("mode", ["fail", "wait", "partial"])
+@pytest.mark.usefixtures("impatient")
+def test_others_who_spend_the_day_meanwhile_end_it_as_the_run_was_told(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, mode: str
+) -> None:
+    portal(1000)
+    client = client_for()
+
+    def others() -> None:
+        while writes(hubspot) < 20:
+            time.sleep(0.001)
+        hubspot.state.limits.used_today = 1000
+        time.sleep(0.5)
+        if mode == "wait":
+            hubspot.advance(A_DAY)
+
+    meanwhile = threading.Thread(target=others)
+    meanwhile.start()
+    hubspot.fault("latency", ms=[5, 10], times=None)
+    if mode == "fail":
+        with pytest.raises(DailyLimitError):
+            run(client, people(2000), tmp_path)
+    else:
+        summary = run(client, people(2000), tmp_path, on_insufficient_budget=mode)
+        assert summary["complete"] is (mode == "wait")
+        assert (summary["read"] == 2000) is (mode == "wait")
+    meanwhile.join()
+    hubspot.clear_faults()
+    hubspot.advance(A_DAY)
+    if mode != "wait":
+        summary = run(client_for(), people(2000), tmp_path)
+        assert summary["tries"] == 2
+    assert summary["changed"] + summary["unchanged"] == 2000
+
+
+def test_the_reserve_met_in_the_middle_stops_a_run_with_its_mark(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path
+) -> None:
+    portal(100)
+    generated = (one for one in people(2000))  # nobody knows how many
+    with pytest.raises(BudgetError, match=r"has [3-9] of its 100 .*stopped after 9\d0 rows"):
+        run(client_for(), generated, tmp_path)
+    hubspot.advance(A_DAY)
+    assert run(client_for(), people(1000), tmp_path)["tries"] == 2
+
+
+@pytest.mark.parametrize("mode", ["fail", "partial"])
+def test_without_the_batch_scopes_the_need_is_judged_anew(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, mode: str
+) -> None:
+    portal(50, tokens=NO_BATCHES)
+    client = client_for(token="limited")
+    if mode == "fail":
+        with pytest.raises(BudgetError, match="one call per subscriber takes up to 100 requests"):
+            run(client, people(100), tmp_path)
+        assert not any(hubspot.is_opted_out(one) for one in people(100))
+    else:
+        summary = run(client, people(100), tmp_path, on_insufficient_budget=mode)
+        assert summary["complete"] is False
+        assert summary["read"] == sum(map(hubspot.is_opted_out, people(100))) == 40
+    assert used(hubspot) <= 48
+    hubspot.advance(A_DAY)
+    again = run(client_for(token="limited"), people(100), tmp_path, on_insufficient_budget="partial")
+    assert again["read"] == (80 if mode == "partial" else 40)
+
+
+def test_a_stop_ends_the_wait(hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path) -> None:
+    portal(100)
+    client = client_for()
+
+    def stop() -> None:
+        while not hubspot.requests:
+            time.sleep(0.001)
+        client.stop()
+
+    threading.Thread(target=stop).start()
+    report = tmp_path / "report.json"
+    with pytest.raises(StoppedError):
+        run(client, people(960), tmp_path, on_insufficient_budget="wait", report_to=report)
+    told = json.loads(report.read_text())
+    assert (told["complete"], told["incomplete_because"]) == (False, "StoppedError")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"daily_reserve": 1}, "daily_reserve: expected at least 0 and less than 1"),
+        ({"daily_reserve": -0.1}, "daily_reserve"),
+        ({"daily_reserve": "5%"}, "daily_reserve"),
+        ({"on_insufficient_budget": "pray"}, "on_insufficient_budget: expected 'fail', 'wait' or 'partial'"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    hubspot: Simulator, client_for: ClientFor, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValidationError, match=text):
+        run(client_for(), people(3), **options)
+    assert hubspot.requests == []
+
+
+class TestExtent:
+    def test_a_list_knows_its_length(self) -> None:
+        extent = Extent(people(4))
+        assert extent.rows_at_most() == 4
+        assert [extent.share(rows) for rows in (0, 1, 4)] == [0, 0.25, 1]
+
+    def test_a_generator_knows_nothing(self) -> None:
+        extent = Extent(one for one in people(4))
+        assert extent.rows_at_most(exactly=True) is None
+        assert extent.share(2) is None
+
+    @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+    def test_a_file_knows_a_bound_without_being_read_and_its_lines_when_counted(
+        self, tmp_path: Path, ending: str
+    ) -> None:
+        text = "\n".join(["email", *people(5000)]).encode()
+        path = tmp_path / f"people.{ending}"
+        path.write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
+        extent = Extent(path)
+        bound = extent.rows_at_most()
+        assert bound is not None
+        assert bound >= 5000
+        assert extent.rows_at_most(exactly=True) == 5001
+
+    @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+    def test_a_files_share_is_that_of_its_bytes(self, tmp_path: Path, ending: str) -> None:
+        text = "\n".join(["email", *(f"{hash(one)}-{one}" for one in people(300_000))]).encode()
+        path = tmp_path / f"people.{ending}"
+        path.write_bytes(gzip.compress(text, 1) if ending.endswith("gz") else text)
+        extent = Extent(path)
+        assert extent.share(0) is None
+        shares = [
+            extent.share(row) or 0 for row, _ in enumerate(read_rows(extent.source)) if row % 10_000 == 0
+        ]
+        assert shares == sorted(shares)
+        assert 0 < shares[0] < 0.2
+        assert 0.4 < shares[len(shares) // 2] < 0.7
+        assert extent.share(300_000) == 1
