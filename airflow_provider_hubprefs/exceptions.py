@@ -36,11 +36,13 @@ class HubPrefsFailException(HubPrefsException, AirflowFailException):
 def airflow_errors() -> Iterator[None]:
     """Turn errors of the layers below into Airflow's.
 
-    :raises HubPrefsFailException: credentials, scopes, settings, a request HubSpot calls wrong.
+    :raises HubPrefsFailException: credentials, scopes, settings, a request HubSpot calls wrong, rows that
+        contradict each other.
     :raises HubPrefsException: everything else of HubSpot's, a source that cannot be read, a place that
         cannot be written.
     """
     from airflow_provider_hubprefs.bulk.checkpoint import ChangedError
+    from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
     from airflow_provider_hubprefs.bulk.source import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
@@ -49,7 +51,7 @@ def airflow_errors() -> Iterator[None]:
     except HubSpotError as error:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
         raise kind(str(error), error=error) from error
-    except ChangedError as error:
+    except (ChangedError, ContradictionError) as error:
         raise HubPrefsFailException(str(error), error=error) from error
     except SourceError as error:
         raise HubPrefsException(str(error), error=error) from error

@@ -69,6 +69,17 @@ def test_the_second_sets_a_status_and_waits_for_it(
     assert hubspot.status_of("jane@example.com", newsletter) == "SUBSCRIBED"
 
 
+def test_a_file_says_what_is_wanted_of_each_row(
+    hubspot: Simulator, run_snippet: Callable[..., Any], tmp_path: Path
+) -> None:
+    shown = next(code for language, code in BLOCKS if language == "csv")
+    (tmp_path / "preferences.csv").write_text(shown)
+    assert run_snippet("preferences").xcom("set_statuses")["changed"] == 2
+    newsletter = hubspot.subscription_ids[3]
+    assert hubspot.status_of("jane@example.com", newsletter) == "UNSUBSCRIBED"
+    assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
+
+
 def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> None:
     run = run_snippet("subscriptions")
     assert "Marketing Information" in run.xcom("names")
@@ -97,7 +108,7 @@ def test_the_test_is_one(tmp_path: Path) -> None:
 
 
 def test_every_snippet_is_run_by_one_of_these() -> None:
-    assert set(DAG_SNIPPETS) == {"suppression", "consent", "subscriptions"}
+    assert set(DAG_SNIPPETS) == {"suppression", "consent", "preferences", "subscriptions"}
     assert len(SNIPPETS) == len(DAG_SNIPPETS) + 1
 
 

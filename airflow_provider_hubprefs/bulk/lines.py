@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import stat
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -179,11 +180,25 @@ def ends_of(file: File, *, length: int) -> tuple[bytes, bytes, int]:
 
 def version_of(file: File) -> str:
     """Say what a store knows a file's version by: its ETag, or else the time it was written."""
-    stat = getattr(file, "stat", None)
+    return _version(_stat(file))
+
+
+def state_of(file: File) -> str:
+    """Say what changes with a file that is written to: its size and version. Nothing is known of a pipe: empty."""
+    found = _stat(file)
+    if found is None or not stat.S_ISREG(getattr(found, "st_mode", 0)):
+        return ""
+    return f"{found.st_size} {_version(found)}"
+
+
+def _stat(file: Any) -> Any:
     try:
-        found: Any = stat() if stat else None
+        return file.stat() if hasattr(file, "stat") else None
     except (OSError, NotImplementedError):
-        return ""  # its size and ends have to do
+        return None  # its size and ends have to do
+
+
+def _version(found: Any) -> str:
     info = found.as_info() if hasattr(found, "as_info") else {}
     return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
 

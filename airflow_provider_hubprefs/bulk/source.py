@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
@@ -20,6 +20,7 @@ import msgspec
 
 from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.columns import INVALID_ADDRESS, CellError, Columns, Wanted
+from airflow_provider_hubprefs.bulk.conflicts import ON_CONFLICT, OnConflict, Verdicts
 from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, header_of, records_of
 from airflow_provider_hubprefs.bulk.dedupe import Seen
 from airflow_provider_hubprefs.bulk.lines import (
@@ -33,6 +34,8 @@ from airflow_provider_hubprefs.bulk.lines import (
     SourceError,
     ends_of,
     lines_of,
+    name_of,
+    state_of,
     version_of,
 )
 from airflow_provider_hubprefs.bulk.parquet import cells_of, is_parquet
@@ -101,20 +104,45 @@ def read_rows(
     delimiter: str | None = None,
     encoding: str | None = None,
     format: Format | None = None,  # noqa: A002 - the word users know
+    check: Callable[[Wanted], None] | None = None,
+    on_conflict: OnConflict = "error",
 ) -> Iterator[Row]:
     """Yield every row of a source in order, flagged.
 
-    A repetition names the same subscriber, and the same subscription where there is a column of them.
+    A repetition names the same subscriber, and the same subscription where there is a column of them; the first row
+    counts. With a column of statuses repetitions may contradict each other. Then all of the source is read before
+    the first row is given, and once more for the rows; of those that agree in status the first counts also where
+    they differ in their legal basis.
 
     :param source: a path with ``open`` and ``name``, or an iterable of addresses or of mappings.
     :param columns: names of the columns, fields or keys that are read.
     :param delimiter: of a CSV file; found out from its header (``,`` ``;`` tab ``|``) when None.
     :param encoding: of a file; when None UTF-8, or what its byte order mark says.
     :param format: of a file; when None told from the ending of its name and its first line.
-    :raises SourceError: the source is no source (at once), or cannot be read (while reading).
+    :param check: looks at what each row wants; a row for which it raises :class:`~.columns.CellError` is invalid.
+    :param on_conflict: what to do about rows that contradict each other, see :class:`~.conflicts.Verdicts`.
+    :raises SourceError: the source is no source (at once), cannot be read, or changes meanwhile (while reading).
     """
-    raw_rows = _raw_rows(source, columns, delimiter, encoding, format)
-    return _without_repetitions(_judged(raw_rows, columns), by_subscription=columns.subscription is not None)
+    if on_conflict not in ON_CONFLICT:
+        raise SourceError(f"on_conflict: expected one of {', '.join(ON_CONFLICT)}.")
+
+    def rows() -> Iterator[Row]:
+        return _judged(_raw_rows(source, columns, delimiter, encoding, format), columns, check)
+
+    first = rows()
+    if columns.status is None:
+        return _without_repetitions(first, by_subscription=columns.subscription is not None)
+    if isinstance(source, Part) and source.shard.of > 1:
+        raise SourceError(
+            f"{name_of(source)}: with a status_column rows of different shards may contradict each other, and no shard "
+            "sees another's. Run it without shards."
+        )
+    if isinstance(source, Iterator):
+        raise SourceError(
+            "A source with a status_column is read twice, to find rows that contradict each other, and this one can "
+            "be read only once. Give a list or a file."
+        )
+    return _without_contradictions(first, rows, on_conflict, source)
 
 
 def subscriber_at(
@@ -156,6 +184,14 @@ def fingerprint_of(source: Source, *, key: str | bytes) -> str | None:
     return fingerprint(f"{size} {version_of(source)} {ends}", key=key)
 
 
+def _changed(source: Source) -> SourceError:
+    name = name_of(source) if _is_file(source) else "The source"
+    return SourceError(
+        f"{name}: changed while it was read. What was sent until then was in it; run it again, when nobody writes to "
+        "it any more."
+    )
+
+
 def _is_file(source: Any) -> TypeGuard[File]:
     return hasattr(source, "open") and hasattr(source, "name")
 
@@ -169,14 +205,47 @@ def _without_repetitions(rows: Iterator[Row], *, by_subscription: bool) -> Itera
             try:
                 first = seen.first(_key(row) if by_subscription else row.subscriber, row.number)
             except sqlite3.Error as error:
-                raise SourceError(
-                    f"Row {row.number}: the temporary file for finding duplicates cannot be written (about "
-                    "26 bytes a subscriber). Make room, or let TMPDIR name a directory that has some."
-                ) from error
+                raise _no_room(row) from error
             if first is None:
                 yield row
             else:
                 yield Row(row.number, row.subscriber, "duplicate", f"first in row {first}", None, row.wanted)
+
+
+def _without_contradictions(
+    rows: Iterator[Row], again: Callable[[], Iterator[Row]], on_conflict: OnConflict, source: Source
+) -> Iterator[Row]:
+    before = state_of(source) if _is_file(source) else ""
+    with Verdicts(on_conflict) as verdicts:
+        for row in rows:
+            if row.problem is None and row.wanted is not None:
+                try:
+                    verdicts.add(_key(row), row.number, row.wanted.status or "")
+                except sqlite3.Error as error:
+                    raise _no_room(row) from error
+        verdicts.check()
+        for row in again():
+            if row.problem is not None:
+                yield row
+                continue
+            found = verdicts.of(_key(row))
+            if found is None:
+                raise _changed(source)
+            counting, contradicted = found
+            if counting == row.number:
+                yield row
+            else:
+                why = f"row {counting} counts" if contradicted else f"first in row {counting}"
+                yield Row(row.number, row.subscriber, "duplicate", why, None, row.wanted)
+    if _is_file(source) and state_of(source) != before:
+        raise _changed(source)
+
+
+def _no_room(row: Row) -> SourceError:
+    return SourceError(
+        f"Row {row.number}: the temporary file for finding duplicates cannot be written (about "
+        "26 bytes a subscriber). Make room, or let TMPDIR name a directory that has some."
+    )
 
 
 def _key(row: Row) -> str:
@@ -184,7 +253,9 @@ def _key(row: Row) -> str:
     return f"{row.subscriber}\n{row.wanted.subscription_id}" if row.wanted else row.subscriber
 
 
-def _judged(raw_rows: Iterator[Raw], columns: Columns) -> Iterator[Row]:
+def _judged(
+    raw_rows: Iterator[Raw], columns: Columns, check: Callable[[Wanted], None] | None = None
+) -> Iterator[Row]:
     """Make rows of what was found: addresses normalised, other cells read, or invalid and why."""
     wanted_of = columns.reader()
     for number, given, why_not, cells in raw_rows:
@@ -197,13 +268,17 @@ def _judged(raw_rows: Iterator[Raw], columns: Columns) -> Iterator[Row]:
             detail = _undecodable(given) or str(error)
             yield Row(number, _shown(given), "invalid", detail, INVALID_ADDRESS)
             continue
-        if not cells:
+        if not cells and check is None:
             yield Row(number, subscriber)
             continue
         try:
-            yield Row(number, subscriber, wanted=wanted_of(cells))
+            wanted = wanted_of(cells)
+            if check is not None:
+                check(wanted)
         except CellError as error:
             yield Row(number, subscriber, "invalid", str(error), error.category)
+        else:
+            yield Row(number, subscriber, wanted=wanted if cells else None)
 
 
 def _shown(given: str) -> str:
@@ -275,9 +350,19 @@ def _value(item: Mapping[Any, Any], called: str) -> Any:
 def _of_file(
     file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
+    whole = file.whole if isinstance(file, Part) else file
+    before = state_of(whole)
     if format_ == "parquet" or (format_ is None and is_parquet(file)):
         yield from _of_parquet(file, columns)
-        return
+    else:
+        yield from _of_text(file, columns, delimiter, encoding, format_)
+    if state_of(whole) != before:
+        raise _changed(file)
+
+
+def _of_text(
+    file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
+) -> Iterator[Raw]:
     try:
         with lines_of(file, encoding=encoding) as lines:
             yield from _of_lines(file, lines, columns, delimiter or DELIMITERS, format_)

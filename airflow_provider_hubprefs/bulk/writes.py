@@ -6,13 +6,19 @@ subscriber, and judges what HubSpot answers. It sends nothing itself.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.columns import Wanted
-from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection
+from airflow_provider_hubprefs.bulk.columns import (
+    INVALID_LEGAL_BASIS,
+    INVALID_SUBSCRIPTION,
+    CellError,
+    Wanted,
+)
+from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection, unusable_subscription
 from airflow_provider_hubprefs.bulk.source import Row
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-    from airflow_provider_hubprefs.hubspot.models import Reply
+    from airflow_provider_hubprefs.hubspot.models import Definition, Reply
 
 Found = dict[str, list[Any]]
 """Lower-cased subscriber -> the statuses HubSpot answered for it."""
@@ -69,6 +75,13 @@ class Write(Protocol):
         :raises HubSpotError: names the argument.
         """
 
+    @property
+    def check_row(self) -> Callable[[Wanted], None] | None:
+        """Refuses what a row says, while the source is read: see :func:`~.source.read_rows`. None: nothing to look at.
+
+        It raises :class:`~.columns.CellError` where the row is invalid, HubSpotError where nothing of the run can work.
+        """
+
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: another run's differ."""
 
@@ -93,6 +106,9 @@ class UnsubscribeAll:
     :param verbose: ask for per-row answers. Without, HubSpot's answer to a batch names nobody: COMPLETE and no error
         counts as changed, though some may have been opted out before.
     """
+
+    check_row = None
+    """Rows say nothing but whom."""
 
     def __init__(self, calls: Calls, *, business_unit_id: int | None = None, verbose: bool = True) -> None:
         brand = {"business_unit_id": business_unit_id}
@@ -152,6 +168,8 @@ class SetStatus:
     :param allow_resubscribe: whether those who unsubscribed may be written. Where not, actual statuses are
         read first, and they are left alone.
     :param basis_by_row: the rows say the legal basis, too.
+    :param definitions: asks for the portal's subscriptions; None where that is not permitted. Called once, when the
+        first row is checked.
     """
 
     silent = False
@@ -166,6 +184,7 @@ class SetStatus:
         legal_basis_explanation: str | None = None,
         allow_resubscribe: bool = False,
         basis_by_row: bool = False,
+        definitions: Callable[[], Sequence[Definition] | None] = lambda: None,
     ) -> None:
         self._contract = calls.contract
         self._same = Wanted(
@@ -176,6 +195,7 @@ class SetStatus:
         )
         self._allow_resubscribe = allow_resubscribe
         self._basis_by_row = basis_by_row
+        self._active = functools.cache(lambda: self._active_of(definitions()))
         self.write = Pair(
             "batch_set_statuses",
             lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
@@ -197,6 +217,30 @@ class SetStatus:
                 legal_basis=self._same.legal_basis,
                 contract=self._contract,
             )
+
+    def check_row(self, wanted: Wanted) -> None:
+        """Refuse what a row says where HubSpot would, or where it lacks what a resubscription needs.
+
+        :raises CellError: it is this row's.
+        :raises ValidationError: the subscription that is the same for all cannot be written.
+        """
+        active, number = self._active(), wanted.subscription_id
+        if active is not None and number is not None and number not in active:
+            raise CellError(
+                INVALID_SUBSCRIPTION, f"subscription {number} is none of the portal's active ones"
+            )
+        status = self._same.status or wanted.status
+        basis = self._same.legal_basis or wanted.legal_basis
+        if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
+            raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")
+
+    def _active_of(self, definitions: Sequence[Definition] | None) -> frozenset[int] | None:
+        if definitions is None:
+            return None
+        number = self._same.subscription_id
+        if number is not None and (error := unusable_subscription(definitions, number)) is not None:
+            raise error
+        return frozenset(one.id for one in definitions if one.is_active is not False)
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""

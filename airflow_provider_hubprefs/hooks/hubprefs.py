@@ -250,14 +250,22 @@ class HubPrefsHook(BaseHook):
         :raises ValidationError: it has none; the text names those it has.
         """
         from airflow_provider_hubprefs.bulk.plan import unusable_subscription
+
+        definitions = self.permitted_definitions()
+        if (
+            definitions is not None
+            and (error := unusable_subscription(definitions, subscription_id)) is not None
+        ):
+            raise error
+
+    def permitted_definitions(self) -> list[Definition] | None:
+        """List the portal's subscription types, of all brands; None where the token may not ask."""
         from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
 
         try:
-            definitions = self._send(self.client.calls.get_definitions()).results
+            return self._send(self.client.calls.get_definitions()).results
         except MissingScopesError:
-            return
-        if (error := unusable_subscription(definitions, subscription_id)) is not None:
-            raise error
+            return None
 
     # -- the connection -------------------------------------------------------------------------------------
 

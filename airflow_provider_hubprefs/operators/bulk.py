@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number
+from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.operators.preferences import wanted_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
+    from airflow_provider_hubprefs.bulk.conflicts import OnConflict
     from airflow_provider_hubprefs.bulk.writes import Write
 
 
@@ -145,6 +145,16 @@ class HubPrefsBatchOperator(BaseOperator):
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
 
+    def _reading(self) -> dict[str, Any]:
+        """How the source is read."""
+        from airflow_provider_hubprefs.bulk.source import Columns
+
+        return {
+            "columns": Columns(email=self.email_column),
+            "delimiter": self.delimiter,
+            "encoding": self.encoding,
+        }
+
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
@@ -161,19 +171,15 @@ class HubPrefsBatchOperator(BaseOperator):
     def _run(self, hook: HubPrefsHook, given: Any, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.extent import Extent
         from airflow_provider_hubprefs.bulk.run import carry_out
-        from airflow_provider_hubprefs.bulk.source import Columns, read_rows
+        from airflow_provider_hubprefs.bulk.source import read_rows
 
         write = self._what_to_write(hook)
-        options: dict[str, Any] = {
-            "columns": Columns(email=self.email_column),
-            "delimiter": self.delimiter,
-            "encoding": self.encoding,
-        }
+        options = self._reading()
         extent = Extent(given)
         return carry_out(
             hook.client,
             write,
-            read_rows(extent.source, **options),
+            read_rows(extent.source, **options, check=write.check_row),
             extent=extent,
             progress_bar=False,
             daily_reserve=self.daily_reserve,
@@ -250,51 +256,120 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
 
 
 class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
-    """Set the status of many subscribers for one subscription.
+    """Set the status of many subscribers for a subscription: the same for all, or what columns of the source say.
 
-    Nobody is subscribed by accident: where ``status`` is not UNSUBSCRIBED the actual statuses are read first.
+    Nobody is subscribed by accident: where the wanted status is not UNSUBSCRIBED the actual one is read first.
     Subscribers who unsubscribed are *rejected* with the category RESUBSCRIBE_NOT_ALLOWED unless there is
-    ``allow_resubscribe=True`` and a ``legal_basis``; those who have the status already are *unchanged* and not
+    ``allow_resubscribe=True`` and a legal basis; those who have the status already are *unchanged* and not
     written. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
-    :param subscription_id: of one of the portal's active definitions. (templated)
-    :param status: SUBSCRIBED, UNSUBSCRIBED or NOT_SPECIFIED. (templated)
+    Columns are named as in the file's header, or as the keys of mappings. A cell that cannot be read makes its row
+    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also an id that the portal
+    has not, or not active), INVALID_LEGAL_BASIS (also none, where ``allow_resubscribe`` needs one).
+
+    With a column of subscriptions only a row of the same subscriber *and* subscription is a duplicate. With a column
+    of statuses the source is read twice, first to find rows that contradict each other: the same subscriber and
+    subscription with another status. Of rows that agree in status the first counts, whatever their legal basis.
+
+    :param subscription_id: of one of the portal's active definitions. Either this or ``subscription_column``.
+        (templated)
+    :param subscription_column: where each row has the id. (templated)
+    :param status: SUBSCRIBED, UNSUBSCRIBED or NOT_SPECIFIED. Either this or ``status_column``. (templated)
+    :param status_column: where each row has the status. (templated)
     :param legal_basis: one of HubSpot's, such as ``CONSENT_WITH_NOTICE``. (templated)
+    :param legal_basis_column: where each row has its own, or nothing; instead of ``legal_basis``. (templated)
     :param legal_basis_explanation: in words. (templated)
+    :param legal_basis_explanation_column: where each row has its own, or nothing; instead of
+        ``legal_basis_explanation``. (templated)
     :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
+    :param on_conflict: what to do about rows that contradict each other. ``"error"``: fail before anything is
+        written, and name some of them by number. ``"last"``: the last row counts. ``"opt_out_wins"``: the first
+        that says UNSUBSCRIBED counts; where none does, fail. Rows that do not count are *duplicate*.
     """
 
     template_fields: Sequence[str] = (
         *HubPrefsBatchOperator.template_fields,
         "subscription_id",
+        "subscription_column",
         "status",
+        "status_column",
         "legal_basis",
+        "legal_basis_column",
         "legal_basis_explanation",
+        "legal_basis_explanation_column",
         "allow_resubscribe",
     )
 
     def __init__(
         self,
         *,
-        subscription_id: int | str,
-        status: str,
+        subscription_id: int | str | None = None,
+        subscription_column: str | None = None,
+        status: str | None = None,
+        status_column: str | None = None,
         legal_basis: str | None = None,
+        legal_basis_column: str | None = None,
         legal_basis_explanation: str | None = None,
+        legal_basis_explanation_column: str | None = None,
         allow_resubscribe: bool | str = False,
+        on_conflict: OnConflict = "error",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.subscription_id = subscription_id
+        self.subscription_column = subscription_column
         self.status = status
+        self.status_column = status_column
         self.legal_basis = legal_basis
+        self.legal_basis_column = legal_basis_column
         self.legal_basis_explanation = legal_basis_explanation
+        self.legal_basis_explanation_column = legal_basis_explanation_column
         self.allow_resubscribe = allow_resubscribe
+        self.on_conflict = on_conflict
+
+    def _reading(self) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.source import Columns
+
+        named = {name: getattr(self, f"{name}_column") or None for name in _SAME_FOR_ALL}
+        columns = Columns(email=self.email_column, **named)
+        return {**super()._reading(), "columns": columns, "on_conflict": self.on_conflict}
+
+    def _check_arguments(self) -> None:
+        from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+        super()._check_arguments()
+        for name, argument in _SAME_FOR_ALL.items():
+            given, column = getattr(self, argument) not in {None, ""}, bool(getattr(self, f"{name}_column"))
+            if given and column:
+                raise ValidationError(f"expected either {argument} or {name}_column, got both")
+            if not given and not column and name in {"status", "subscription"}:
+                raise ValidationError(f"expected either {argument} or {name}_column, got neither")
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
-        write = wanted_status(self, hook)
+        from airflow_provider_hubprefs.bulk.writes import SetStatus
+
+        same = None if self.subscription_column else whole_number("subscription_id", self.subscription_id)
+        write = SetStatus(
+            hook.client.calls,
+            subscription_id=same,
+            status=self.status or None,
+            legal_basis=self.legal_basis or None,
+            legal_basis_explanation=self.legal_basis_explanation or None,
+            allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
+            basis_by_row=bool(self.legal_basis_column),
+            definitions=hook.permitted_definitions,
+        )
         write.check()
-        hook.check_subscription(whole_number("subscription_id", self.subscription_id))
         return write
+
+
+_SAME_FOR_ALL = {
+    "subscription": "subscription_id",
+    "status": "status",
+    "legal_basis": "legal_basis",
+    "legal_basis_explanation": "legal_basis_explanation",
+}
+"""What a column may say of each row -> the argument that says it for all."""
 
 
 def _path(path: str | ObjectStoragePath) -> ObjectStoragePath:

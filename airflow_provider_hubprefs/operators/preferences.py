@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
-    from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchSetStatusOperator
 
 
 class _OneSubscriberOperator(BaseOperator):
@@ -115,9 +114,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         return {**result, "subscription_id": subscription_id, "status": self.status}
 
 
-def wanted_status(
-    operator: HubPrefsSetStatusOperator | HubPrefsBatchSetStatusOperator, hook: HubPrefsHook
-) -> SetStatus:
+def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> SetStatus:
     """What an operator that sets a status wants: its arguments, once they are rendered.
 
     :raises ValidationError: one of them cannot be read.

@@ -86,14 +86,16 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         batch_size: int = 100,
         concurrency: int = 4,
         verify: bool = False,
+        **reading: Any,
     ) -> Done:
         client = client_for(token=token, version=version)
+        wanted = write(client.calls)
         letters = Letters()
         report = Report(letters)
         exchange = Exchange(client, report.operations)
         runner = Runner(
             exchange,
-            write(client.calls),
+            wanted,
             report,
             batch_size=batch_size,
             concurrency=concurrency,
@@ -101,7 +103,7 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         )
         error: Exception | None = None
         try:
-            runner.run(read_rows(source))
+            runner.run(read_rows(source, check=wanted.check_row, **reading))
         except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
             error = raised
         report.flush()

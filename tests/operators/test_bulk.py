@@ -276,6 +276,137 @@ class TestSetStatus:
         assert all(request.method == "GET" for request in hubspot.requests)
 
 
+COLUMNS: dict[str, Any] = {
+    "email_column": "e-mail",
+    "status_column": "wanted",
+    "subscription_column": "type",
+    "legal_basis_column": "basis",
+    "legal_basis_explanation_column": "words",
+}
+
+
+class TestWhatRowsSayThemselves:
+    @pytest.fixture
+    def people(self, hubspot: Simulator, tmp_path: Path) -> str:
+        first, second = hubspot.subscription_ids[:2]
+        rows = [
+            "E-Mail;Wanted;Type;Basis;Words",
+            f"a@example.com;unsubscribed;{first};;",
+            f"a@example.com;SUBSCRIBED;{second};LEGITIMATE_INTEREST_OTHER;Asked by phone",
+            f"b@example.com;subscribed;{first};;",
+            f"B@example.com;SUBSCRIBED;{first};;",
+            f"c@example.com;opted out;{first};;",
+            "d@example.com;UNSUBSCRIBED;404404;;",
+            f"nobody;UNSUBSCRIBED;{first};;",
+        ]
+        (tmp_path / "people.csv").write_text("\n".join(rows) + "\n")
+        return str(tmp_path / "people.csv")
+
+    def test_is_done_and_what_cannot_be_read_is_told_apart(
+        self, hubspot: Simulator, context: Context, people: str, tmp_path: Path
+    ) -> None:
+        letters = tmp_path / "letters.jsonl"
+        summary = set_status(
+            context, source=people, **COLUMNS, on_rejected="report", dead_letters=str(letters)
+        )
+        assert outcomes(summary) == {"changed": 3, "duplicate": 1, "invalid": 3}
+        assert summary["reasons"] == {
+            "invalid: INVALID_ADDRESS": 1,
+            "invalid: INVALID_STATUS": 1,
+            "invalid: INVALID_SUBSCRIPTION": 1,
+        }
+        first, second = hubspot.subscription_ids[:2]
+        assert hubspot.status_of("a@example.com", first) == "UNSUBSCRIBED"
+        assert hubspot.status_of("a@example.com", second) == "SUBSCRIBED"
+        assert hubspot.status_of("b@example.com", first) == "SUBSCRIBED"
+        assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [6, 7, 8]
+        assert summary["requests"] == 3  # the definitions, one look, one write
+
+    @pytest.mark.parametrize("missing", ["status", "subscription", "legal_basis"])
+    def test_a_column_that_is_not_there_is_named_before_any_request(
+        self, hubspot: Simulator, context: Context, people: str, missing: str
+    ) -> None:
+        columns = {**COLUMNS, f"{missing}_column": "nowhere"}
+        with pytest.raises(HubPrefsException, match=r'"nowhere".*"Wanted", "Type"'):
+            set_status(context, source=people, **columns)
+        assert hubspot.requests == []
+
+    @pytest.mark.parametrize(
+        ("on_conflict", "seen"), [("error", None), ("last", "SUBSCRIBED"), ("opt_out_wins", "UNSUBSCRIBED")]
+    )
+    def test_rows_that_contradict_each_other(
+        self, hubspot: Simulator, context: Context, on_conflict: Any, seen: str | None
+    ) -> None:
+        number = hubspot.subscription_ids[0]
+        people = [{"email": "a@example.com", "status": status} for status in ("UNSUBSCRIBED", "SUBSCRIBED")]
+        arguments: dict[str, Any] = {
+            "subscribers": people,
+            "subscription_id": number,
+            "status_column": "status",
+            "on_conflict": on_conflict,
+        }
+        if seen is None:
+            with pytest.raises(HubPrefsFailException, match=r"1 times rows contradict .* rows 1 and 2\."):
+                set_status(context, **arguments)
+            assert all(request.method == "GET" for request in hubspot.requests)
+        else:
+            assert outcomes(set_status(context, **arguments)) == {"changed": 1, "duplicate": 1}
+            assert hubspot.status_of("a@example.com", number) == seen
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ({}, "expected either subscription_id or subscription_column, got neither"),
+            ({"subscription_id": 1}, "expected either status or status_column, got neither"),
+            (
+                {"subscription_id": 1, "subscription_column": "x"},
+                "either subscription_id or subscription_column, got both",
+            ),
+            (
+                {"subscription_id": 1, "status": "SUBSCRIBED", "status_column": "x"},
+                "either status or status_column, got both",
+            ),
+            (
+                {
+                    "subscription_id": 1,
+                    "status_column": "x",
+                    "legal_basis": "NON_GDPR",
+                    "legal_basis_column": "y",
+                },
+                "either legal_basis or legal_basis_column, got both",
+            ),
+            (
+                {"subscription_id": 1, "status_column": "x", "on_conflict": "first"},
+                "on_conflict: expected one of error, last, opt_out_wins",
+            ),
+            (
+                {"subscription_id": 1, "status_column": "x", "allow_resubscribe": True},
+                "legal_basis: expected one with allow_resubscribe=True",
+            ),
+        ],
+    )
+    def test_one_way_of_saying_it_is_enough(
+        self, hubspot: Simulator, context: Context, arguments: dict[str, Any], text: str
+    ) -> None:
+        with pytest.raises(HubPrefsException, match=text):
+            set_status(context, subscribers=[{"email": "a@example.com"}], **arguments)
+        assert hubspot.requests == []
+
+    def test_a_retry_with_other_columns_is_another_run(
+        self, hubspot: Simulator, context: Context, people: str, tmp_path: Path
+    ) -> None:
+        report = str(tmp_path / "report.json")
+        arguments: dict[str, Any] = {**COLUMNS, "source": people, "report": report}
+        hubspot.fault("daily", match={"endpoint": "batch_write"})
+        with pytest.raises(HubPrefsException, match="midnight"):
+            set_status(context, **arguments)
+        with pytest.raises(HubPrefsException, match="arguments changed"):
+            set_status(context, **{**arguments, "legal_basis_column": None})
+        with pytest.raises(HubPrefsException, match="arguments changed"):
+            set_status(context, **arguments, on_conflict="last")
+        assert outcomes(set_status(context, **arguments, on_rejected="report"))["changed"] == 3
+
+
 def test_nobody_listening_is_told_and_no_address_with_it(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
