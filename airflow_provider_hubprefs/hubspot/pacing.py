@@ -392,6 +392,51 @@ class SharePacer:
         self._pacer.pause(seconds)
 
 
+class QueuedPacer:
+    """A budget that is spent in the order of asking, where many tasks wait for it at once.
+
+    Otherwise whoever asks at the moment a slot comes free has it, and one who sleeps until then may miss it again
+    and again.
+
+    :param pacer: the budget.
+    """
+
+    def __init__(self, pacer: Pacer) -> None:
+        self.blocks = pacer.blocks
+        self._pacer = pacer
+        self._queue: dict[int, None] = {}  # by identity, in order; a ticket lives longer than its place
+        self._first_goes_at = NEVER
+        self._lock = threading.Lock()
+
+    @property
+    def budget(self) -> Budget:
+        """What HubSpot said last."""
+        return self._pacer.budget
+
+    def wait(self, ticket: Ticket) -> float:
+        """See :class:`Pacer`."""
+        with self._lock:
+            self._queue.setdefault(id(ticket))
+            if next(iter(self._queue)) != id(ticket):
+                return max(self._first_goes_at - time.monotonic(), ASK_AGAIN / 10)
+        wait = self._pacer.wait(ticket)
+        with self._lock:
+            self._first_goes_at = time.monotonic() + wait
+            if not wait:
+                self._queue.pop(id(ticket), None)
+        return wait
+
+    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
+        """See :class:`Pacer`."""
+        with self._lock:
+            self._queue.pop(id(ticket), None)
+        self._pacer.done(ticket, headers)
+
+    def pause(self, seconds: float | None = None) -> None:
+        """See :class:`Pacer`."""
+        self._pacer.pause(seconds)
+
+
 def shared(pacer: Pacer, share: float) -> Pacer:
     """Return a pacer that never has more than a share of the budget's slots in use.
 

@@ -1,0 +1,568 @@
+"""Many waits, one poll: every wait gets its own answer, and no wait notices the others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import pytest
+
+from airflow_provider_hubprefs.hubspot import polling
+from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    MissingScopesError,
+    ServerError,
+    ValidationError,
+)
+from airflow_provider_hubprefs.hubspot.models import Operation, SubscriberWideStatuses, WideStatus
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.polling import PollingError, Question, told_of, waiting
+from airflow_provider_hubprefs.hubspot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_hubprefs.simulator import Simulator
+
+OPT_OUT, STATUSES = Question(about="opt_out"), Question(about="statuses")
+IMPATIENT = Settings(retry_total=0.5, retry_first_wait=0.02, retry_max_wait=0.1)
+TOGETHER, SINGLE = "batch_read_unsubscribe_all", "get_unsubscribe_all"
+
+
+def people(count: int) -> list[str]:
+    return [f"person-{number}@example.com" for number in range(count)]
+
+
+class Portal:
+    """A connection to the simulator, and how often it was looked up."""
+
+    def __init__(self, hubspot: Simulator, token: str = "all") -> None:
+        self.hubspot = hubspot
+        self.token: str | None = hubspot.tokens[token]
+        self.pacer = ProcessPacer()
+        self.version = "2026-09"
+        self.looked_up = 0
+        self.clients: list[AsyncClient] = []
+
+    async def connect(self) -> AsyncClient:
+        self.looked_up += 1
+        if self.token is None:
+            raise LookupError("there is no such connection")
+        client = AsyncClient(
+            StaticToken(self.token),
+            host=self.hubspot.url,
+            pacer=self.pacer,
+            settings=IMPATIENT,
+            version=self.version,
+        )
+        self.clients.append(client)
+        return client
+
+    def wait(self, subscriber: str, question: Question = OPT_OUT, **more: Any) -> Any:
+        return waiting(subscriber, question=question, connection=id(self), connect=self.connect, **more)
+
+    async def ask(self, subscriber: str, question: Question = OPT_OUT) -> Operation[Any]:
+        """One answer for one who waits."""
+        async with self.wait(subscriber, question) as wait:
+            answer: Operation[Any] = await wait.answer()
+            return answer
+
+    async def ask_all(
+        self, subscribers: list[str], question: Question = OPT_OUT
+    ) -> list[Operation[Any] | BaseException]:
+        """One answer, or error, for each of many who wait together."""
+        return await asyncio.gather(*(self.ask(one, question) for one in subscribers), return_exceptions=True)
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """Requests by endpoint."""
+        return dict(Counter(request.endpoint for request in self.hubspot.requests))
+
+
+@pytest.fixture
+def portal(hubspot: Simulator) -> Portal:
+    return Portal(hubspot)
+
+
+def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
+    """Run it in a loop of its own, and see that nothing is left of it."""
+
+    async def and_nothing_is_left() -> Any:
+        async with asyncio.timeout(60):
+            result = await scenario()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not polling._pollers.get(asyncio.get_running_loop())
+        return result
+
+    return asyncio.run(and_nothing_is_left())
+
+
+def plain(operation: Operation[Any]) -> tuple[Any, ...]:
+    """An answer without its times."""
+    return operation.status, operation.results, operation.errors, operation.num_errors
+
+
+class TestAnswers:
+    def test_a_hundred_waits_cost_one_request_and_each_gets_its_own_answer(self, portal: Portal) -> None:
+        out = people(100)[::3]
+        portal.hubspot.opt_out(*out)
+        answers = run(lambda: portal.ask_all(people(100)))
+        assert [bool(answer.results) for answer in answers] == [one in out for one in people(100)]
+        assert {answer.status for answer in answers} == {"COMPLETE"}
+        assert portal.asked == {TOGETHER: 1}
+
+    def test_two_hundred_and_one_cost_two_and_one_call_for_one(self, portal: Portal) -> None:
+        run(lambda: portal.ask_all(people(201)))
+        assert portal.asked == {TOGETHER: 2, SINGLE: 1}
+
+    def test_one_wait_uses_the_call_for_one(self, portal: Portal) -> None:
+        run(lambda: portal.ask("jane@example.com"))
+        assert portal.asked == {SINGLE: 1}
+
+    def test_waits_on_one_subscriber_share_its_row(self, portal: Portal) -> None:
+        portal.hubspot.opt_out("jane@example.com")
+        answers = run(lambda: portal.ask_all(["jane@example.com"] * 3))
+        assert [len(answer.results) for answer in answers] == [1, 1, 1]
+        assert portal.asked == {SINGLE: 1}
+
+    def test_waits_that_ask_something_else_do_not_mix(self, portal: Portal) -> None:
+        portal.hubspot.load({"brands": [0, 77]})
+        brand = Question(about="opt_out", business_unit_id=77)
+        portal.hubspot.portal.unsubscribe_all("person-1@example.com", 77)
+
+        async def scenario() -> list[Any]:
+            asked = (portal.ask_all(people(2), question) for question in (OPT_OUT, STATUSES, brand))
+            return list(await asyncio.gather(*asked))
+
+        opt_outs, statuses, of_brand = run(scenario)
+        assert [len(answer.results) for answer in opt_outs] == [0, 1]
+        assert [answer.results[0].business_unit_id for answer in of_brand[1:]] == [77]
+        assert all(len(answer.results) == len(portal.hubspot.subscription_ids) for answer in statuses)
+        assert portal.asked == {TOGETHER: 2, "batch_read": 1}
+
+    @pytest.mark.parametrize("question", [OPT_OUT, STATUSES], ids=["opt_out", "statuses"])
+    @pytest.mark.parametrize("errors", ["context", "no_context", "whole"])
+    def test_an_answer_is_that_of_the_call_for_one(
+        self, portal: Portal, question: Question, errors: str
+    ) -> None:
+        """Over, canceled, under way, refused: together as alone."""
+        hubspot = portal.hubspot
+        outcomes = {"canceled@example.com": "CANCELED", "strange@example.com": "HIBERNATING"}
+        hubspot.load({"operations": {"seconds": 60, "outcomes": outcomes}, "batch_errors": errors})
+        names = ["over", "canceled", "strange", "under-way", "idle"]
+        everybody = [*(f"{name}@example.com" for name in names), "rejected@hubspot-rejects.example"]
+        for one in ("over", "canceled", "strange"):
+            hubspot.portal.unsubscribe_all(f"{one}@example.com", None)
+        hubspot.advance(61)
+        hubspot.portal.unsubscribe_all("under-way@example.com", None)
+        together = run(lambda: portal.ask_all(everybody, question))
+        assert portal.asked[TOGETHER if question is OPT_OUT else "batch_read"] >= 1
+        statuses = []
+        for one, answer in zip(everybody, together, strict=True):
+            if one.startswith("rejected"):
+                assert isinstance(answer, ValidationError)
+                continue
+            alone = run(lambda one=one: portal.ask(one, question))  # type: ignore[misc]
+            statuses.append((alone.status, answer.status))
+            if alone.complete or alone.canceled:
+                assert plain(answer) == plain(alone)
+        assert [alone for alone, _ in statuses] == [
+            "COMPLETE", "CANCELED", "HIBERNATING", "PENDING", "COMPLETE",
+        ]  # fmt: skip
+        assert all(told == alone for alone, told in statuses if alone in {"COMPLETE", "CANCELED"})
+        assert all(told not in {"COMPLETE", "CANCELED"} for alone, told in statuses if alone != told)
+
+    @pytest.mark.parametrize(
+        ("version", "question"), [("v3", STATUSES), ("v4", OPT_OUT), ("2025-09", STATUSES)]
+    )
+    def test_in_every_version(self, portal: Portal, version: str, question: Question) -> None:
+        portal.version = version
+        portal.hubspot.opt_out(*people(3))
+        answers = run(lambda: portal.ask_all(people(3), question))
+        assert {one.status for answer in answers for one in answer.results} == {"UNSUBSCRIBED"}
+        assert len(portal.hubspot.requests) == (3 if version == "v3" else 1)
+
+
+class TestWhatABatchReadTells:
+    """Of a@ and b@; c@ is nobody's."""
+
+    @staticmethod
+    def row(name: str) -> SubscriberWideStatuses:
+        wide = [WideStatus(subscriber=f"{name}@x.com", status="UNSUBSCRIBED")]
+        return SubscriberWideStatuses(subscriber=f"{name.upper()}@X.com", wide_statuses=wide)
+
+    @pytest.mark.parametrize(
+        ("status", "rows", "named", "told"),
+        [
+            ("COMPLETE", "ab", {}, {"a": "COMPLETE", "b": "COMPLETE"}),
+            ("COMPLETE", "a", {}, {"a": "COMPLETE"}),
+            ("COMPLETE", "ab", {"a": "CANCELED"}, {"a": "CANCELED", "b": "COMPLETE"}),
+            ("COMPLETE", "b", {"a": "CANCELED"}, {"b": "COMPLETE"}),
+            ("COMPLETE", "ab", {"a": "ODD"}, {"b": "COMPLETE"}),
+            ("PENDING", "a", {}, {"a": "COMPLETE", "b": "PENDING"}),
+            ("PROCESSING", "", {}, {"a": "PROCESSING", "b": "PROCESSING"}),
+            ("PROCESSING", "a", {"a": "CANCELED"}, {"a": "CANCELED", "b": "PROCESSING"}),
+            ("PENDING", "ab", {}, {}),
+            ("PENDING", "a", {"b": "VALIDATION_ERROR"}, {}),
+            ("NEW", "a", {}, {"a": "COMPLETE", "b": "NEW"}),
+            ("CANCELED", "ab", {"a": "CANCELED", "b": "CANCELED"}, {"a": "CANCELED", "b": "CANCELED"}),
+            ("CANCELED", "a", {}, {}),
+            ("COMPLETE", "ab", {"c": "CANCELED"}, {}),
+            ("PENDING", "a", {"c": "VALIDATION_ERROR"}, {}),
+        ],
+    )
+    def test_of_each(self, status: str, rows: str, named: dict[str, str], told: dict[str, str]) -> None:
+        errors = [
+            {"category": category, "context": {"subscriberIdString": [f"{name}@x.com"]}}
+            for name, category in named.items()
+        ]
+        answer: Operation[Any] = msgspec.convert({"status": status, "errors": errors}, Operation[Any])
+        answer = msgspec.structs.replace(answer, given_results=[self.row(name) for name in rows])
+        found = told_of(answer, ["a@x.com", "b@x.com"])
+        assert {one[0]: operation.status for one, operation in found.items()} == told
+        for one, operation in found.items():
+            assert len(operation.results) == (one[0] in rows)
+            assert len(operation.errors) == (told[one[0]] == "CANCELED")
+
+
+class TestIndependence:
+    def test_a_wait_that_is_cancelled_disturbs_nobody(self, portal: Portal) -> None:
+        portal.hubspot.fault("latency", ms=1000)
+
+        async def scenario() -> list[Any]:
+            tasks = [asyncio.create_task(portal.ask(one)) for one in people(10)]
+            while not portal.hubspot.requests:
+                await asyncio.sleep(0.05)
+            tasks[0].cancel()
+            tasks[9].cancel()
+            return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+        answers = run(scenario)
+        assert [type(answer).__name__ for answer in answers] == [
+            "CancelledError", *["Operation"] * 8, "CancelledError",
+        ]  # fmt: skip
+        assert portal.asked == {TOGETHER: 1}
+
+    def test_the_last_one_to_be_cancelled_ends_the_request(self, portal: Portal) -> None:
+        portal.hubspot.fault("latency", ms=60_000)
+
+        async def scenario() -> None:
+            task = asyncio.create_task(portal.ask("jane@example.com"))
+            while not portal.hubspot.requests:
+                await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.wait([task])
+
+        run(scenario)
+
+    def test_a_subscriber_that_refuses_the_batch_is_found_and_the_others_have_their_answers(
+        self, portal: Portal
+    ) -> None:
+        portal.hubspot.load({"batch_errors": "whole"})
+        everybody = people(64)
+        everybody[17] = "rejected@hubspot-rejects.example"
+        answers = run(lambda: portal.ask_all(everybody))
+        assert [number for number, answer in enumerate(answers) if isinstance(answer, Exception)] == [17]
+        assert isinstance(answers[17], ValidationError)
+        assert len(portal.hubspot.requests) == 13  # 1 + 2 x log2(64)
+
+    def test_a_failure_in_one_half_is_not_the_others(self, portal: Portal) -> None:
+        portal.hubspot.load({"batch_errors": "whole"})
+        everybody = people(8)
+        everybody[1] = "rejected@hubspot-rejects.example"
+        match = {"path_contains": "batch", "body_contains": "person-7"}
+        portal.hubspot.fault("status", status=503, match={**match, "nth": list(range(2, 99))}, times=None)
+        answers = run(lambda: portal.ask_all(everybody))
+        assert [type(answer).__name__ for answer in answers] == [
+            "Operation", "ValidationError", "Operation", "Operation", *["ServerError"] * 4,
+        ]  # fmt: skip
+
+    def test_a_failure_that_passes_is_that_polls_of_each_and_the_next_goes_well(self, portal: Portal) -> None:
+        portal.hubspot.fault("status", status=503, times=None)
+
+        async def wait_on(subscriber: str) -> tuple[list[bool], str]:
+            failures: list[bool] = []
+            async with portal.wait(subscriber) as wait:
+                while True:
+                    try:
+                        answer = await wait.answer(after=0.2)
+                    except ServerError as error:
+                        failures.append(error.retryable)
+                        portal.hubspot.clear_faults()
+                    else:
+                        return failures, answer.status
+
+        async def scenario() -> list[Any]:
+            return await asyncio.gather(*map(wait_on, people(5)))
+
+        assert run(scenario) == [([True], "COMPLETE")] * 5
+
+    def test_every_wait_has_an_error_of_its_own(self, portal: Portal) -> None:
+        portal.hubspot.fault("status", status=401)
+        errors = run(lambda: portal.ask_all(people(3)))
+        assert all(isinstance(error, AuthenticationError) for error in errors)
+        assert len({id(error) for error in errors}) == 3
+
+
+class TestConnection:
+    def test_is_looked_up_once_for_all_waits_and_polls(self, portal: Portal) -> None:
+        async def scenario() -> None:
+            async with AsyncExitStack() as stack:
+                waits = [await stack.enter_async_context(portal.wait(one)) for one in people(250)]
+                for _ in range(3):
+                    await asyncio.gather(*(wait.answer(after=0.1) for wait in waits))
+
+        run(scenario)
+        assert portal.looked_up == 1
+
+    def test_that_was_removed_ends_the_waits_at_the_next_look(
+        self, portal: Portal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(polling, "LOOK_UP_EVERY", 0.2)
+
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com") as wait:
+                await wait.answer()
+                portal.token = None
+                with pytest.raises(LookupError, match="no such connection"):
+                    await wait.answer(after=0.5)
+                portal.token = portal.hubspot.token
+                assert (await wait.answer()).complete
+
+        run(scenario)
+
+    def test_with_a_new_token_goes_on(self, portal: Portal) -> None:
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com") as wait, portal.wait("joe@example.com") as other:
+                await asyncio.gather(wait.answer(), other.answer())
+                portal.token = portal.hubspot.tokens["read_only"]
+                portal.hubspot.fault("status", status=401, match={"token": "all"}, times=None)
+                answers = await asyncio.gather(wait.answer(), other.answer())
+                assert all(answer.complete for answer in answers)
+
+        run(scenario)
+        assert [client.auth.identity() for client in portal.clients[:2]] == [
+            portal.hubspot.token, portal.hubspot.tokens["read_only"],
+        ]  # fmt: skip
+
+    def test_with_a_token_that_was_revoked_fails_everybody(self, portal: Portal) -> None:
+        portal.hubspot.fault("status", status=401, times=None)
+        assert {type(error) for error in run(lambda: portal.ask_all(people(150)))} == {AuthenticationError}
+
+
+class TestWithoutBatchScopes:
+    def test_single_calls_are_made_and_it_is_said_once(
+        self, hubspot: Simulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        portal = Portal(hubspot, "starter")
+        hubspot.opt_out(*people(2))
+
+        async def scenario() -> list[Any]:
+            async with AsyncExitStack() as stack:
+                waits = [await stack.enter_async_context(portal.wait(one)) for one in people(4)]
+                for _ in range(3):
+                    answers = await asyncio.gather(*(wait.answer(after=0.1) for wait in waits))
+                return answers
+
+        with caplog.at_level(logging.WARNING):
+            assert [len(answer.results) for answer in run(scenario)] == [1, 1, 0, 0]
+        assert portal.asked == {TOGETHER: 1, SINGLE: 12}
+        told = [record.getMessage() for record in caplog.records if "one request per" in record.getMessage()]
+        assert len(told) == 1
+        assert "Marketing Hub Enterprise" in told[0]
+
+    def test_without_any_scope_everybody_is_told(self, hubspot: Simulator) -> None:
+        hubspot.load({"tokens": {"none": {"value": "pat-na1-none", "scopes": []}}})
+        portal = Portal(hubspot)
+        portal.token = "pat-na1-none"
+        errors = run(lambda: portal.ask_all(people(3)))
+        assert {type(error) for error in errors} == {MissingScopesError}
+
+
+class TestBudget:
+    def test_a_thousand_waits_come_together_to_ten_requests_an_interval(self, portal: Portal) -> None:
+        """They begin at any time of an interval, of which a second stands for a minute."""
+        portal.hubspot.load({"limits": {"burst": 10_000}})
+        interval, rounds = 2.0, 4
+
+        async def wait_on(number: int, subscriber: str) -> None:
+            await asyncio.sleep(interval * number / 1000)
+            async with portal.wait(subscriber) as wait:
+                for _ in range(rounds):
+                    await wait.answer(after=interval)
+
+        async def scenario() -> None:
+            everybody = people(1000)
+            await asyncio.gather(*(wait_on(number * 7 % 1000, one) for number, one in enumerate(everybody)))
+
+        run(scenario)
+        assert sum(portal.asked.values()) <= 1.5 * 10 * rounds + 10
+
+    def test_the_oldest_due_is_asked_first(self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(polling, "CONCURRENCY", 1)  # what is under way at once may arrive in any order
+        portal = Portal(hubspot, "starter")  # one by one
+        hubspot.load({"limits": {"burst": 2, "interval_ms": 400}})
+        everybody = people(8)
+
+        async def ask(position: int, subscriber: str) -> None:
+            async with portal.wait(subscriber) as wait:
+                await wait.answer()
+                await wait.answer(after=0.5 + position / 100)
+
+        async def scenario() -> None:
+            await asyncio.gather(*(ask(position, one) for position, one in enumerate(everybody)))
+
+        run(scenario)
+        paths = [request.path for request in hubspot.requests if request.endpoint == SINGLE]
+        assert len(paths) == 16
+        order = [next(one for one in everybody if one.split("@")[0] + "%" in path) for path in paths[8:]]
+        assert order == everybody
+
+    def test_no_more_than_the_share_is_spent_whatever_is_asked(self, portal: Portal) -> None:
+        portal.hubspot.load({"limits": {"burst": 20, "interval_ms": 1500}})
+
+        async def many(question: Question) -> None:
+            async with asyncio.timeout(2.5), portal.wait("jane@example.com", question) as wait:
+                while True:
+                    await wait.answer(after=0.1)
+
+        async def scenario() -> None:
+            questions = (Question(about="opt_out", business_unit_id=brand) for brand in (None, 0))
+            asked = (many(question) for question in (*questions, STATUSES))
+            await asyncio.gather(*asked, return_exceptions=True)
+
+        run(scenario)
+        assert 10 <= len(portal.hubspot.requests) <= 20  # in two intervals of ten at most
+
+    def test_too_small_a_budget_delays_all_alike_and_that_is_said_once(
+        self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(polling, "LATE", 1)
+        portal = Portal(hubspot, "starter")
+        hubspot.load({"limits": {"burst": 20, "interval_ms": 1000}})
+        answered: Counter[str] = Counter()
+
+        async def wait_on(subscriber: str) -> None:
+            async with portal.wait(subscriber, max_budget_share=1) as wait:
+                while True:
+                    await wait.answer(after=0.2)
+                    answered[subscriber] += 1
+
+        async def scenario() -> None:
+            tasks = [asyncio.create_task(wait_on(one)) for one in people(60)]
+            await asyncio.sleep(8)
+            for task in tasks[1:]:
+                task.cancel()
+            await asyncio.sleep(2)
+            tasks[0].cancel()
+            await asyncio.wait(tasks)
+
+        with caplog.at_level(logging.WARNING):
+            run(scenario)
+        alike = [answered[one] for one in people(60)[1:]]
+        assert max(alike) - min(alike) <= 2
+        said = [record.getMessage() for record in caplog.records if "waits on HubSpot" in record.getMessage()]
+        assert [("later" in text, "in time" in text) for text in said] == [(True, False), (False, True)]
+        assert "@" not in "".join(said)
+
+
+class TestTheEnd:
+    def test_comes_with_the_last_wait(self, portal: Portal) -> None:
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com") as first:
+                async with portal.wait("joe@example.com") as second:
+                    await asyncio.gather(first.answer(), second.answer())
+                assert (await first.answer()).complete
+                assert not portal.clients[0]._opened.is_closed  # type: ignore[union-attr]
+            assert portal.clients[0]._opened.is_closed  # type: ignore[union-attr]
+
+        run(scenario)
+        assert portal.looked_up == 1
+
+    def test_leaves_nothing_behind_a_thousand_times(self, portal: Portal) -> None:
+        portal.hubspot.load({"limits": {"burst": 10_000}})
+
+        def alive() -> int:
+            gc.collect()
+            kinds = (polling.Poller, polling.Wait, AsyncClient, httpx.AsyncClient, asyncio.Task)
+            return sum(isinstance(thing, kinds) for thing in gc.get_objects())
+
+        async def cycle(number: int) -> None:
+            async with portal.wait(f"person-{number}@example.com") as wait:
+                if number % 25 == 0:
+                    await wait.answer()
+                else:
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(wait.answer(after=60), 0)
+
+        async def scenario() -> None:
+            before = alive()
+            for number in range(1000):
+                await cycle(number)
+            portal.clients.clear()
+            assert alive() <= before + 2
+
+        run(scenario)
+
+    def test_waits_that_are_gone_do_not_pile_up(self, portal: Portal) -> None:
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com"):
+                for _ in range(1000):
+                    async with portal.wait("joe@example.com") as gone:
+                        with pytest.raises(TimeoutError):
+                            await asyncio.wait_for(gone.answer(after=60), 0)
+                (poller,) = polling._pollers[asyncio.get_running_loop()].values()
+                assert len(poller._queue) < 200
+
+        run(scenario)
+
+    def test_a_defect_in_asking_is_raised_where_the_answer_is_waited_for(
+        self, portal: Portal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> Any:
+            raise TypeError("a defect")
+
+        monkeypatch.setattr(Question, "batch", broken)
+        errors = run(lambda: portal.ask_all(people(3)))
+        assert [str(error) for error in errors] == ["a defect"] * 3
+
+    def test_a_poller_with_a_defect_fails_its_waits_and_the_next_has_another(
+        self, portal: Portal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(*_: object) -> Any:
+            raise TypeError("a defect")
+
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com") as first, portal.wait("joe@example.com") as second:
+                with monkeypatch.context() as patched:
+                    patched.setattr(polling.Poller, "_take", broken)
+                    errors = await asyncio.gather(first.answer(), second.answer(), return_exceptions=True)
+                assert [type(error) for error in errors] == [PollingError, PollingError]
+                with pytest.raises(PollingError):
+                    await first.answer()
+                assert (await portal.ask("jane@example.com")).complete
+
+        run(scenario)
+        assert [record.levelname for record in caplog.records if "poller" in record.getMessage()] == ["ERROR"]
+
+    def test_a_poll_that_is_cancelled_by_somebody_else_leaves_nobody_waiting(self, portal: Portal) -> None:
+        portal.hubspot.fault("latency", ms=60_000)
+
+        async def scenario() -> None:
+            asked = asyncio.create_task(portal.ask("jane@example.com"))
+            while not portal.hubspot.requests:
+                await asyncio.sleep(0.05)
+            (poller,) = polling._pollers[asyncio.get_running_loop()].values()
+            next(iter(poller._asking)).cancel()
+            with pytest.raises(PollingError):
+                await asked
+
+        run(scenario)
