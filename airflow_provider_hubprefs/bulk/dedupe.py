@@ -7,8 +7,9 @@ The digests (26 bytes an address) are in a temporary file that SQLite creates wi
 it is open, so that it is gone however the process ends; a source of some thousand rows never touches the disk.
 
 A digest has 128 bits: among 100 million addresses, two share one with a probability of 1.5e-23. With 64 bits it
-would be 1 in 3,700, and every such pair an opt-out that is silently not made. The key is a new random one for
-every object, so what is in the file tells nothing about an address, and nobody can prepare a pair.
+would be 1 in 3,700, and every such pair an opt-out that is silently not made. The salt is a new random one for
+every object, so what is in the file tells nothing about an address, and nobody can prepare a pair. (A key would do
+the same, and have a block more to hash for every address.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Seen:
     def __init__(self) -> None:
         # "" is SQLite's private temporary database. A run's threads may take turns at reading one source.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._key = secrets.token_bytes(32)
+        self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
         self._cursor = self._database.cursor()
         for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
             self._cursor.execute(f"PRAGMA {setting}")
@@ -52,7 +53,7 @@ class Seen:
         :param number: of the row at hand.
         :raises sqlite3.Error: the temporary file cannot be written (disk full).
         """
-        digest = blake2b(subscriber.encode(), digest_size=16, key=self._key).digest()
+        digest = blake2b(subscriber.encode(), digest_size=16, salt=self._salt).digest()
         self._cursor.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, number))
         if self._cursor.rowcount:
             return None

@@ -177,7 +177,7 @@ class OptedOut(Wire, frozen=True, kw_only=True, gc=False):
     set_status_success_reason: str | None = None
 
 
-class SubscriberOptedOut(Wire, frozen=True, kw_only=True):
+class SubscriberOptedOut(Wire, frozen=True, kw_only=True, gc=False):
     """One subscriber's row of a batch opt-out, read in half the time that :class:`SubscriberStatuses` takes."""
 
     subscriber: str = msgspec.field(name="subscriberIdString")
