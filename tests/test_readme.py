@@ -85,6 +85,13 @@ def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> N
     assert "Marketing Information" in run.xcom("names")
 
 
+def test_an_opt_out_starts_the_one_that_watches() -> None:
+    snippet: dict[str, Any] = {}
+    exec(DAG_SNIPPETS["on_opt_out"], snippet)
+    (watcher,) = snippet["opt_outs"].watchers
+    assert watcher.trigger.serialize()[1]["output"] == "s3://bucket/opt-outs"
+
+
 def test_the_test_is_one(tmp_path: Path) -> None:
     code = next(code for code in SNIPPETS if "def test_" in code)
     plugins, test = code.split("\n", 1)
@@ -108,7 +115,7 @@ def test_the_test_is_one(tmp_path: Path) -> None:
 
 
 def test_every_snippet_is_run_by_one_of_these() -> None:
-    assert set(DAG_SNIPPETS) == {"suppression", "consent", "preferences", "subscriptions"}
+    assert set(DAG_SNIPPETS) == {"suppression", "consent", "preferences", "subscriptions", "on_opt_out"}
     assert len(SNIPPETS) == len(DAG_SNIPPETS) + 1
 
 

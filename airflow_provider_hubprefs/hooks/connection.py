@@ -10,7 +10,7 @@ import logging
 from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
@@ -18,6 +18,7 @@ from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, to
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
+from airflow_provider_hubprefs.hubspot.sending import Sender
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,15 +28,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.auth import Auth
 
+C = TypeVar("C", bound=Sender)
 CONN_TYPE = "hubprefs"
 _OAUTH_FIELDS = ("client_id", "client_secret", "refresh_token")
 _SETTINGS = tuple(field.name for field in fields_of(Settings))
 _log = logging.getLogger(__name__)
 
 
-def extra_fields(connection: Connection) -> dict[str, Any]:
+def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Fields of the connection's extra that are set, also under the long names of older forms.
 
+    :param extra: the connection's, where it was read already; Airflow's property must not be in an event loop.
     :raises SettingsError: the connection is of another type, or its extra is no JSON object.
     """
     name = f"connection {connection.conn_id!r}"
@@ -44,7 +47,9 @@ def extra_fields(connection: Connection) -> dict[str, Any]:
             f"{name}: expected the type {CONN_TYPE!r}, got {connection.conn_type!r}; "
             "change its type, or name another connection"
         )
-    given = {field: value for field, value in _extra(connection, name).items() if value not in (None, "")}
+    given = {
+        field: value for field, value in _extra(connection, name, extra).items() if value not in (None, "")
+    }
     prefix = f"extra__{CONN_TYPE}__"
     long = {field.removeprefix(prefix): value for field, value in given.items() if field.startswith(prefix)}
     short = {field: value for field, value in given.items() if not field.startswith(prefix)}
@@ -65,7 +70,8 @@ def client_from(
     settings: Mapping[str, float],
     mask: Callable[[str], None],
     max_budget_share: float = 1.0,
-) -> Client:
+    make: Callable[..., C] = Client,  # type: ignore[assignment]
+) -> C:
     """Make the client of a connection.
 
     :param fields: of its extra.
@@ -73,10 +79,11 @@ def client_from(
     :param settings: override the connection's, which must be right all the same.
     :param mask: told of every secret, to have it masked in logs.
     :param max_budget_share: so much of the account's budget for this client, at most.
+    :param make: the kind of client.
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
     try:
-        return Client(
+        return make(
             _auth(connection, fields, mask),
             version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
             host=_host(connection),
@@ -112,7 +119,7 @@ def brand(value: object) -> int | None:
     return int(text)
 
 
-def _extra(connection: Connection, name: str) -> dict[str, Any]:
+def _extra(connection: Connection, name: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
     """The extra as a mapping. Airflow takes one that is no JSON for an empty one: a brand would be forgotten."""
     try:
         is_object = isinstance(json.loads(connection.extra or "{}"), dict)
@@ -120,7 +127,7 @@ def _extra(connection: Connection, name: str) -> dict[str, Any]:
         is_object = False
     if not is_object:
         raise SettingsError(f"{name}: expected a JSON object in its extra, such as {{}}; got something else")
-    extra: dict[str, Any] = connection.extra_dejson
+    extra: Mapping[str, Any] = connection.extra_dejson if read is None else read
     return extra
 
 

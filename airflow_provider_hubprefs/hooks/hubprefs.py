@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_provider_hubprefs.hubspot.aio import AsyncClient
     from airflow_provider_hubprefs.hubspot.calls import Call
     from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.crm import OptOut
@@ -267,6 +268,37 @@ class HubPrefsHook(BaseHook):
         except MissingScopesError:
             return None
 
+    # -- in an event loop -----------------------------------------------------------------------------------
+
+    async def aget_client(self) -> AsyncClient:
+        """Make a client for an event loop, which is closed by whoever asked for it. It blocks nothing.
+
+        :raises SettingsError: something in the connection cannot work; the text names it.
+        :raises AirflowNotFoundException: there is no such connection.
+        """
+        import asyncio
+
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        connection = await get_async_connection(self.hubprefs_conn_id, hook=self)
+        extra = await get_async_extra_dejson(connection)
+        return await asyncio.to_thread(self._make_async_client, connection, extra)
+
+    def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
+        """Libraries are loaded, secrets told to Airflow and the budget's store opened: not in the loop."""
+        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields
+        from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+
+        return client_from(
+            connection,
+            extra_fields(connection, extra),
+            api_version=self._api_version,
+            settings=self._settings,
+            mask=_mask_anywhere,
+            max_budget_share=self._max_budget_share,
+            make=AsyncClient,
+        )
+
     # -- the connection -------------------------------------------------------------------------------------
 
     def test_connection(self) -> tuple[bool, str]:
@@ -329,3 +361,15 @@ class HubPrefsHook(BaseHook):
 
     def _send(self, call: Call[T]) -> T:
         return self.client.send(call)
+
+
+def _mask_anywhere(secret: str) -> None:
+    """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        mask_secret(secret)
+    else:
+        loop.run_in_executor(None, mask_secret, secret)

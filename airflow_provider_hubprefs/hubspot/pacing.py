@@ -38,9 +38,21 @@ from airflow_provider_hubprefs.hubspot.pacing_slots import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Budget", "Pacer", "ProcessPacer", "Ticket", "pacer_for", "process_pacer", "shared"]
+__all__ = [
+    "Budget",
+    "Pacer",
+    "ProcessPacer",
+    "Ticket",
+    "pacer_for",
+    "process_pacer",
+    "search_pacer",
+    "shared",
+]
 
 T = TypeVar("T")
+
+SEARCHES = 5
+"""CRM searches a second."""
 
 _RETRY = 3.0
 """Seconds until a store that failed is tried again."""
@@ -480,6 +492,20 @@ def _make(store: str, key: str) -> Pacer:
 
         return redis_pacer(store, key)
     raise ValueError("budget_store: expected process, file, file:///a/folder or redis://host:port/db")
+
+
+def search_pacer(key: str) -> Pacer:
+    """The one pacer of this process for a credential's CRM searches.
+
+    They have a limit of their own, five a second for the whole account, of which no header tells (HubSpot's guide
+    "Search the CRM"). Only this process keeps to it: who shares it with others meets a 429, which is waited for.
+
+    :param key: see :func:`pacer_for`.
+    """
+    with _pacers_lock:
+        if ("search", key) not in _pacers:
+            _pacers["search", key] = ProcessPacer(limit=SEARCHES, interval=1.0)
+        return _pacers["search", key]
 
 
 def process_pacer(key: str) -> Pacer:

@@ -27,7 +27,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
 )
 from airflow_provider_hubprefs.hubspot.latency import bucket_of
-from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, shared
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, search_pacer, shared
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 from airflow_provider_hubprefs.hubspot.retry import retry_policy
 from airflow_provider_hubprefs.hubspot.settings import Settings
@@ -108,10 +108,10 @@ class Sender(ABC):
         self.settings = settings or Settings()
         self.url = base_url(host)
         try:
-            whole = pacer or pacer_for(
-                budget_store, fingerprint(f"{self.url} {auth.identity()}", key="budget")
-            )
+            key = fingerprint(f"{self.url} {auth.identity()}", key="budget")
+            whole = pacer or pacer_for(budget_store, key)
             self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
+            self.search_pacer = search_pacer(key)
         except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None
         self.usage = Usage()
@@ -185,10 +185,11 @@ class Sender(ABC):
     async def _paced(self, call: Call[T], token: str | None) -> T:
         if not call.endpoint.paced:
             return call.conclude(await self._exchange(call, token))
+        pacer = self.search_pacer if call.endpoint.search else self.pacer
         ticket = Ticket()
         headers: dict[str, str] = {}
         try:
-            while (wait := await self._ask(self.pacer.wait, ticket)) > 0:
+            while (wait := await self._ask(pacer.wait, ticket)) > 0:
                 self._count(waited_for_budget=wait)
                 await self._sleep(wait)
             self._check_going_on()
@@ -198,14 +199,14 @@ class Sender(ABC):
             self._count(took=time.monotonic() - begin)
             headers.update(reply.headers)
         finally:
-            await self._ask(self.pacer.done, ticket, headers)
+            await self._ask(pacer.done, ticket, headers)
         try:
             return call.conclude(reply)
         except BurstLimitError as error:
             self._count(throttled=1)
             asked = error.retry_after
             pause = None if asked is None else min(asked, self.settings.retry_total)
-            await self._ask(self.pacer.pause, pause)
+            await self._ask(pacer.pause, pause)
             raise
 
     def _count(self, *, took: float | None = None, **amounts: float) -> None:

@@ -297,7 +297,7 @@ def test_it_works_in_a_task(run_dag: Callable[..., Any], hubspot: Simulator) -> 
 
 def test_who_has_opted_out_since(hubspot: Simulator, hubprefs_default: str) -> None:
     hubspot.opt_out("early@example.com")
-    since = datetime.now(UTC) + timedelta(hours=1)
+    since = datetime.fromtimestamp(hubspot.state.clock.now(), UTC) + timedelta(hours=1)
     hubspot.advance(7200)
     hubspot.portal.contacts.touch("early@example.com")
     HubPrefsHook().unsubscribe_all(JANE)

@@ -77,26 +77,30 @@ class Airflow:
 
     def login(self) -> None:
         """Wait for the API server, and get a token of it."""
-        reply = wait_for("the API server", lambda: self._try("GET", "/auth/token"), timeout=90)
+        reply = wait_for("the API server", lambda: self.ask("GET", "/auth/token"), timeout=90)
         self._client.headers["Authorization"] = f"Bearer {reply.json()['access_token']}"
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
         """Switch a DAG on as soon as it is there, and run it; returns the run's id."""
-        wait_for(
-            f"the DAG {dag_id}",
-            lambda: self._try("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False}),
-            timeout=90,
-        )
+        self.unpause(dag_id)
         body = {"conf": conf, "logical_date": None}
         reply = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         assert reply.is_success, reply.text
         return str(reply.json()["dag_run_id"])
 
+    def unpause(self, dag_id: str) -> None:
+        """Switch a DAG on as soon as it is there."""
+        wait_for(
+            f"the DAG {dag_id}",
+            lambda: self.ask("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False}),
+            timeout=90,
+        )
+
     def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
         """Wait until a run has ended, and return its state."""
 
         def ended() -> str | None:
-            reply = self._try("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+            reply = self.ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
             state = reply.json()["state"] if reply else None
             return state if state in {"success", "failed"} else None
 
@@ -121,7 +125,8 @@ class Airflow:
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
 
-    def _try(self, method: str, path: str, **more: Any) -> httpx.Response | None:
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response | None:
+        """Ask the REST API; None while it does not answer, or refuses."""
         self._processes.check()
         try:
             reply = self._client.request(method, path, **more)

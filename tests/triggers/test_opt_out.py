@@ -1,0 +1,410 @@
+"""The watcher of opt-outs: over real HTTP, alone and in Airflow's shared streams."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.serde import deserialize, serialize
+
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.triggers import opt_out
+from airflow_provider_hubprefs.triggers.opt_out import KEPT, HubPrefsOptOutTrigger
+
+JANE, BOB, EVE = "jane@example.com", "bob@example.com", "eve@example.com"
+PATIENCE = 25
+
+
+class Store:
+    """An asset's state, as Airflow 3.3 keeps it."""
+
+    def __init__(self, state: Any = None, *, assets: int = 1) -> None:
+        self.state = state
+        self._assets = assets
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        self._check(key)
+        return default if self.state is None else self.state
+
+    async def aset(self, key: str, value: Any) -> None:
+        self._check(key)
+        self.state = json.loads(json.dumps(value))
+
+    def _check(self, key: str) -> None:
+        assert key == KEPT
+        if self._assets != 1:
+            raise ValueError(f"Task has {self._assets} concrete inlets and outlets")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for Airflow's database here."""
+    monkeypatch.setattr(opt_out, "SHORTEST_INTERVAL", 0.01)
+    monkeypatch.setattr(opt_out, "ARRIVES_WITHIN", 0.01)
+    monkeypatch.setattr(
+        "airflow_provider_hubprefs.hubspot.sending.search_pacer", lambda _: ProcessPacer(limit=10_000)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _portal(hubspot: Simulator) -> None:
+    hubspot.load({"limits": {"search": 10_000}})
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, hubprefs_default: str) -> Any:
+    def make(**more: Any) -> HubPrefsOptOutTrigger:
+        return HubPrefsOptOutTrigger(
+            **{"output": f"file://{tmp_path / 'lists'}", "poll_interval": 0.05, **more}
+        )
+
+    return make
+
+
+class Running:
+    """A trigger as the triggerer runs it; what it was told is in ``events``."""
+
+    def __init__(self, trigger: HubPrefsOptOutTrigger, stream: AsyncIterator[Any] | None = None) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._stream = trigger.run() if stream is None else trigger.filter_shared_stream(stream)
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async for event in self._stream:
+            self.events.append(event.payload)
+
+    async def until(self, events: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.events) < events:
+                if self.task.done():
+                    self.task.result()
+                await asyncio.sleep(0.01)
+        return self.events
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def searched(hubspot: Simulator, times: int) -> None:
+    """Wait until there were so many more searches."""
+    wanted = count(hubspot) + times
+    async with asyncio.timeout(PATIENCE):
+        while count(hubspot) < wanted:
+            await asyncio.sleep(0.01)
+
+
+def count(hubspot: Simulator) -> int:
+    answers: dict[str, int] = hubspot.stats["answers"].get("search_contacts", {})
+    return sum(answers.values())
+
+
+def subscribers(event: dict[str, Any]) -> list[str]:
+    path = Path(event["list"].removeprefix("file://"))
+    return sorted(json.loads(line)["subscriber"] for line in path.read_text().splitlines())
+
+
+def test_who_opts_out_from_now_on_is_told_of(hubspot: Simulator, watcher: Any) -> None:
+    async def story() -> list[dict[str, Any]]:
+        hubspot.opt_out("before@example.com")
+        running = Running(watcher())
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE, BOB)
+        await running.until(1)
+        hubspot.opt_out(EVE)
+        await running.until(2)
+        await searched(hubspot, 3)
+        await running.stop()
+        return running.events
+
+    first, second = asyncio.run(story())
+    assert (first["number"], first["opt_outs"], subscribers(first)) == (1, 2, [BOB, JANE])
+    assert (second["number"], second["opt_outs"], subscribers(second)) == (2, 1, [EVE])
+    assert set(first) == {"list", "number", "opt_outs", "watermark"}
+    assert datetime.fromisoformat(second["watermark"]) >= datetime.fromisoformat(first["watermark"])
+
+
+def test_or_since_a_time(hubspot: Simulator, watcher: Any) -> None:
+    async def story() -> list[dict[str, Any]]:
+        hubspot.opt_out(JANE)
+        since = datetime.fromtimestamp(hubspot.state.clock.now() + 30, UTC).isoformat()
+        hubspot.advance(60)
+        hubspot.opt_out(BOB)
+        hubspot.portal.contacts.touch(JANE)
+        running = Running(watcher(since=since))
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    (only,) = asyncio.run(story())
+    assert subscribers(only) == [BOB]
+
+
+def test_a_restart_goes_on_where_it_was(hubspot: Simulator, watcher: Any) -> None:
+    async def story() -> list[dict[str, Any]]:
+        running = Running(watcher())
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await searched(hubspot, 2)
+        await running.stop()
+        hubspot.advance(7200)
+        hubspot.opt_out(BOB)
+        hubspot.portal.contacts.touch(JANE)
+        hubspot.advance(7200)
+        hubspot.opt_out(EVE)
+        again = Running(watcher())
+        await again.until(1)
+        await searched(hubspot, 3)
+        await again.stop()
+        return again.events
+
+    (only,) = asyncio.run(story())
+    assert (only["number"], subscribers(only)) == (2, [BOB, EVE])
+
+
+def test_what_was_told_and_perhaps_did_not_arrive_is_told_again(
+    hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> tuple[list[Any], list[Any]]:
+        monkeypatch.setattr(opt_out, "ARRIVES_WITHIN", 3600)
+        running = Running(watcher())
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+        again = Running(watcher())
+        await again.until(1)
+        await again.stop()
+        return running.events, again.events
+
+    before, after = asyncio.run(story())
+    assert before == after
+
+
+def test_the_mark_is_in_the_state_of_the_asset_too(hubspot: Simulator, watcher: Any, tmp_path: Path) -> None:
+    async def story() -> tuple[Any, Any, Any]:
+        trigger = watcher()
+        trigger.asset_state_store = store = Store()
+        running = Running(trigger)
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await searched(hubspot, 3)
+        await running.stop()
+        elsewhere = watcher(output=f"file://{tmp_path / 'elsewhere'}")
+        elsewhere.asset_state_store = Store(store.state)
+        hubspot.opt_out(BOB)
+        again = Running(elsewhere)
+        await again.until(1)
+        await again.stop()
+        return store.state, running.events, again.events
+
+    state, _, (event,) = asyncio.run(story())
+    assert (state["next"], state["told"], state["format"]) == (2, 2, 1)
+    assert len(json.dumps(state)) < 200
+    assert event["number"] == 2
+    assert BOB in subscribers(event)
+
+
+def test_with_several_assets_the_folder_is_enough(hubspot: Simulator, watcher: Any) -> None:
+    async def story() -> list[Any]:
+        trigger = watcher()
+        trigger.asset_state_store = Store(assets=2)
+        running = Running(trigger)
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    assert len(asyncio.run(story())) == 1
+
+
+def test_three_watchers_of_a_portal_are_one_poll(hubspot: Simulator, watcher: Any, tmp_path: Path) -> None:
+    shared_stream = pytest.importorskip("airflow.triggers.shared_stream")
+
+    async def story() -> tuple[list[list[Any]], float]:
+        manager = shared_stream.SharedStreamManager(
+            log=logging.getLogger("test"), max_subscriber_queue=1000, ack_timeout=60, cohort_grace_period=0
+        )
+        triggers = [watcher(output=f"file://{tmp_path / str(number)}") for number in range(3)]
+        keys = {trigger.shared_stream_key() for trigger in triggers}
+        assert len(keys) == 1
+        running = [
+            Running(
+                trigger,
+                manager.subscribe(trigger_id=number, trigger=trigger, key=trigger.shared_stream_key()),
+            )
+            for number, trigger in enumerate(triggers)
+        ]
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        for one in running:
+            await one.until(1)
+        late = watcher(output=f"file://{tmp_path / 'late'}", since="2020-01-01T00:00:00Z")
+        running.append(
+            Running(late, manager.subscribe(trigger_id=9, trigger=late, key=late.shared_stream_key()))
+        )
+        await running[-1].until(1)
+        polls, begin = count(hubspot), asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+        polled, took = count(hubspot) - polls, asyncio.get_running_loop().time() - begin
+        for one in running:
+            await one.stop()
+        await manager.stop_all()
+        return [one.events for one in running], round(polled * 0.05 * 0.9 / took, 3)
+
+    told, pollers = asyncio.run(story())
+    assert [[subscribers(event) for event in events] for events in told] == [[[JANE]]] * 4
+    assert len({event["list"] for events in told for event in events}) == 4
+    assert pollers <= 1.1
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"output": "file:///elsewhere", "since": "2027-01-01"}, True),
+        ({"poll_interval": 7}, False),
+        ({"overlap": 7}, False),
+        ({"hubprefs_conn_id": "another"}, False),
+        ({"api_version": "v3"}, False),
+    ],
+)
+def test_who_shares_a_poll(watcher: Any, other: dict[str, Any], same: bool) -> None:
+    assert (watcher().shared_stream_key() == watcher(**other).shared_stream_key()) is same
+
+
+def test_failures_that_pass_are_waited_for(
+    hubspot: Simulator, watcher: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> list[Any]:
+        running = Running(watcher())
+        await searched(hubspot, 3)
+        hubspot.fault("status", status=400, times=3, message=f"{JANE} is not liked")
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    assert len(asyncio.run(story())) == 1
+    assert "failure 3 in a row, 10 are tolerated" in caplog.text
+    assert JANE not in caplog.text
+
+
+def test_after_too_many_it_fails(hubspot: Simulator, watcher: Any) -> None:
+    from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
+
+    hubspot.fault("status", status=403, category="MISSING_SCOPES", times=None)
+
+    async def story() -> None:
+        await Running(watcher(max_consecutive_failures=2)).task
+
+    with pytest.raises(MissingScopesError, match=r"crm\.objects\.contacts\.read"):
+        asyncio.run(story())
+    assert count(hubspot) == 3
+
+
+def test_a_connection_that_is_not_there_is_looked_up_again(
+    hubspot: Simulator,
+    watcher: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    airflow_db: None,
+) -> None:
+    async def story() -> list[Any]:
+        import os
+
+        found = os.environ["AIRFLOW_CONN_HUBPREFS_DEFAULT"]
+        running = Running(watcher(hubprefs_conn_id="made_later"))
+        await asyncio.sleep(0.3)
+        monkeypatch.setenv("AIRFLOW_CONN_MADE_LATER", found)
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    assert len(asyncio.run(story())) == 1
+    assert "made_later" in caplog.text
+
+
+def test_the_limit_of_searches_is_kept(
+    hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_hubprefs.hubspot import pacing
+
+    hubspot.load({"limits": {"search": 5}})
+    monkeypatch.setattr("airflow_provider_hubprefs.hubspot.sending.search_pacer", pacing.search_pacer)
+    hubspot.fault("answer", status=429, json={"policyName": "SECONDLY", "errorType": "RATE_LIMIT"})
+    hubspot.opt_out(*(f"s{number}@example.com" for number in range(1500)))
+
+    async def story() -> list[Any]:
+        running = Running(watcher(since="2020-01-01T00:00:00Z"))
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    (event,) = asyncio.run(story())
+    assert event["opt_outs"] == 1500
+    assert hubspot.stats["limits"]["search"]["violations"] == 0
+    assert hubspot.stats["limits"]["search"]["highest_in_second"] <= 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"output": ""}, "output: expected a folder"),
+        ({"output": None}, "output: expected a folder"),
+        ({"poll_interval": 0}, "poll_interval: expected seconds"),
+        ({"poll_interval": -5}, "poll_interval: expected seconds"),
+        ({"poll_interval": "60"}, "poll_interval: expected seconds"),
+        ({"poll_interval": float("nan")}, "poll_interval: expected seconds"),
+        ({"overlap": -1}, "overlap: expected seconds"),
+        ({"since": "yesterday"}, "since: expected a time"),
+        ({"max_consecutive_failures": -1}, "max_consecutive_failures: expected"),
+    ],
+)
+def test_bad_arguments_are_refused_where_the_dag_is_written(
+    watcher: Any, arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        watcher(**arguments)
+
+
+def test_output_is_required() -> None:
+    with pytest.raises(TypeError, match="output"):
+        HubPrefsOptOutTrigger()  # type: ignore[call-arg]
+
+
+def test_it_can_be_stored_and_made_again(watcher: Any) -> None:
+    trigger = watcher(since="2027-01-15T08:00:00Z")
+    classpath, kwargs = trigger.serialize()
+    module, _, name = classpath.rpartition(".")
+    stored: Any = deserialize(serialize(kwargs))
+    made = getattr(importlib.import_module(module), name)(**stored)
+    assert made.serialize() == (classpath, kwargs)
+    assert json.loads(json.dumps(kwargs)) == kwargs
+
+
+def test_triggers_of_released_versions_can_be_made() -> None:
+    # The order of the arguments is a part of Airflow's name for the trigger: it must stay, new ones come last.
+    golden = [
+        ("output", "s3://bucket/opt-outs"),
+        ("since", None),
+        ("poll_interval", 60.0),
+        ("overlap", 600.0),
+        ("max_consecutive_failures", 10),
+        ("hubprefs_conn_id", "hubprefs_default"),
+        ("api_version", None),
+    ]
+    arguments: dict[str, Any] = dict(golden)
+    assert list(HubPrefsOptOutTrigger(**arguments).serialize()[1].items()) == golden
