@@ -8,7 +8,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
+from airflow_provider_hubprefs.bulk.source import Columns, read_rows
+from airflow_provider_hubprefs.bulk.writes import SetStatus
+from airflow_provider_hubprefs.hubspot.calls import Calls
+from airflow_provider_hubprefs.hubspot.models import Definition
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Done
@@ -74,3 +78,88 @@ def test_every_row_ends_in_exactly_one_outcome_and_hubspot_agrees(  # noqa: PLR0
     for subscriber in done.of("rejected"):
         assert not hubspot.is_opted_out(subscriber)
         assert subscriber.startswith(("rejected-", "missing-"))
+
+
+CELLS = st.tuples(
+    st.integers(0, 12).map(lambda number: f"person-{number}@example.com")
+    | st.sampled_from(
+        ["PERSON-1@example.com", "rejected-1@hubspot-rejects.example", "missing-1@example.com", "x"]
+    ),
+    st.sampled_from(["SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED", "unsubscribed", "opted out", ""]),
+    st.sampled_from([0, 0, 1, 2, 404404]),
+    st.sampled_from(["", "NON_GDPR", "CONSENT_WITH_NOTICE", "whim"]),
+)
+SUBJECTS = [f"person-{number}@example.com" for number in range(13)]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=PASSING, derandomize=True)
+@given(
+    source=st.lists(CELLS, min_size=1, max_size=60),
+    unsubscribed=st.lists(st.tuples(st.sampled_from(SUBJECTS), st.integers(0, 2)), max_size=6),
+    on_conflict=st.sampled_from(["error", "last", "opt_out_wins"]),
+    allow_resubscribe=st.booleans(),
+    faults=st.lists(st.tuples(st.integers(1, 12), FAULTS), max_size=4),
+    mode=st.sampled_from(["context", "no_context", "whole"]),
+    batch_size=st.integers(1, 25),
+)
+def test_what_the_columns_say_is_what_hubspot_shows_of_every_row_that_counts(  # noqa: PLR0917
+    hubspot: Simulator,
+    run: Callable[..., Done],
+    source: list[tuple[str, str, int, str]],
+    unsubscribed: list[tuple[str, int]],
+    on_conflict: Any,
+    allow_resubscribe: bool,
+    faults: list[tuple[int, dict[str, Any]]],
+    mode: str,
+    batch_size: int,
+) -> None:
+    hubspot.clear_faults()
+    before = {who: {"statuses": {}} for who, _ in unsubscribed}  # type: dict[str, dict[str, dict[str, str]]]
+    ids = hubspot.subscription_ids
+    for who, which in unsubscribed:
+        before[who]["statuses"][str(ids[which])] = "UNSUBSCRIBED"
+    missing = {"addresses": ["missing-1@example.com"], "applied": False}
+    hubspot.load({"batch_errors": mode, "missing": missing, "subscribers": before})
+    for nth, fault in faults:
+        hubspot.fault(**fault, match={"nth": nth})
+    items = [
+        {"email": address, "status": status, "id": ids[at] if at < 9 else at, "basis": basis}
+        for address, status, at, basis in source
+    ]
+    columns = Columns(status="status", subscription="id", legal_basis="basis")
+    active = frozenset(ids)
+
+    def write(calls: Any) -> SetStatus:
+        return SetStatus(
+            calls,
+            allow_resubscribe=allow_resubscribe,
+            basis_by_row=True,
+            definitions=lambda: [Definition(id=number, name="") for number in active],
+        )
+
+    reading: dict[str, Any] = {"columns": columns, "on_conflict": on_conflict}
+    already = len(hubspot.requests)
+    done = run(items, write, batch_size=batch_size, **reading)
+    if isinstance(done.error, ContradictionError):
+        assert len(hubspot.requests) == already
+        assert on_conflict != "last"
+        return
+    if done.error is not None:
+        assert "refused all" in str(done.error)
+        return
+    assert done.summary["read"] == len(items) == sum(done.outcomes.values())
+    check = write(Calls()).check_row
+    lost = {letter["row"] for letter in done.letters}
+    counting = [row for row in read_rows(items, check=check, **reading) if row.problem is None]
+    assert len({(row.subscriber, row.wanted and row.wanted.subscription_id) for row in counting}) == len(
+        counting
+    )
+    for row in counting:
+        assert row.wanted is not None
+        if row.number not in lost:
+            assert hubspot.status_of(row.subscriber, row.wanted.subscription_id or 0) == row.wanted.status
+    for letter in done.letters:
+        if letter["category"] == "RESUBSCRIBE_NOT_ALLOWED":
+            item = items[letter["row"] - 1]
+            assert not allow_resubscribe
+            assert hubspot.status_of(letter["subscriber"], item["id"]) == "UNSUBSCRIBED"

@@ -6,8 +6,11 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import sqlite3
+import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -507,6 +510,82 @@ class TestFiles:
         rows.close()
         assert opened[0].closed
 
+    @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.txt"])
+    def test_a_file_that_changes_while_it_is_read_is_named_at_its_end(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        header = {"list.csv": "email\n", "list.jsonl": "", "list.txt": ""}[name]
+        quote = '"' if name.endswith("jsonl") else ""
+        lines = [f"{quote}p{number}@x.test{quote}\n" for number in range(50)]
+        path = written(tmp_path, header + "".join(lines), name)
+        rows = read_rows(path)
+        assert next(rows).subscriber == "p0@x.test"
+        written(tmp_path, header + "".join(lines[1:]), name)
+        with pytest.raises(SourceError, match=f"'{name}': changed while it was read"):
+            list(rows)
+
+    def test_so_is_an_object_of_a_store_that_has_another_etag_at_the_end(self) -> None:
+        class Stat:
+            st_size, st_mode = 30, 0o100644
+
+            def __init__(self, tag: str) -> None:
+                self.tag = tag
+
+            def as_info(self) -> dict[str, str]:
+                return {"ETag": self.tag}
+
+        class Object:
+            name = "list.csv"
+            tags = iter(["one", "two"])
+
+            def open(self, mode: str) -> Any:
+                return io.BytesIO(f"email\n{JANE}\n".encode())
+
+            def stat(self) -> Stat:
+                return Stat(next(self.tags))
+
+        rows = read_rows(Object())
+        assert next(rows).subscriber == JANE
+        with pytest.raises(SourceError, match="changed while it was read"):
+            next(rows)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+    def test_a_pipe_changes_by_being_read_and_that_is_no_error(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(f"{JANE}\n{BOB}\n",))
+        writer.start()
+        assert [row.subscriber for row in read_rows(pipe)] == [JANE, BOB]
+        writer.join()
+
+    @pytest.mark.parametrize("columns", [Columns(), Columns(status="status")])
+    def test_a_field_of_100_mb_is_one_invalid_row_and_is_never_held(self, columns: Columns) -> None:
+        class Long:
+            name = "list.csv"
+
+            def open(self, mode: str) -> Any:
+                return Endless(
+                    [f"email,status\n{JANE},SUBSCRIBED\n".encode(), f",\n{BOB},SUBSCRIBED\n".encode()]
+                )
+
+        class Endless(io.RawIOBase):
+            def __init__(self, ends: list[bytes]) -> None:
+                self.ends, self.left = ends, 100 << 20
+
+            def read(self, size: int = -1) -> bytes:
+                if len(self.ends) == 2 or not self.left:
+                    return self.ends.pop(0) if self.ends else b""
+                piece = b"x" * min(size, self.left)
+                self.left -= len(piece)
+                return piece
+
+        tracemalloc.start()
+        rows = [(row.number, row.problem) for row in read_rows(Long(), columns=columns)]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert rows == [(2, None), (3, "invalid"), (4, None)]
+        assert peak < 20 << 20
+
 
 class TestSubscriberAt:
     def test_the_subscriber_of_a_row_is_found_again(self, tmp_path: Path) -> None:
@@ -567,11 +646,16 @@ PARTS = st.sampled_from(
         b'{"email":"a@x.test"}',
         b"\xff\xfe",
         b"\0",
+        b"status",
+        b"subscription",
+        b"UNSUBSCRIBED",
+        b"7",
+        b'{"email":"a@x.test","status":"SUBSCRIBED","subscription":"7"}',
     ]
 )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=80),
@@ -581,13 +665,14 @@ PARTS = st.sampled_from(
     st.sampled_from(["a.csv", "a.txt", "a.jsonl", "a", "a.csv.gz"]),
     st.sampled_from([None, "utf-8", "cp1252", "utf-16", "shift_jis"]),
 )
+@pytest.mark.parametrize("columns", [Columns(), ALL, Columns(status="status", subscription="subscription")])
 @example(b"email\n\xed\xa0\x80@x.test", "a.csv", None)
 @example(b'"', "a.csv", None)
 def test_arbitrary_bytes_give_rows_or_a_source_error_that_shows_no_address(
-    tmp_path: Path, content: bytes, name: str, encoding: str | None
+    tmp_path: Path, columns: Columns, content: bytes, name: str, encoding: str | None
 ) -> None:
     try:
-        rows = list(read_rows(written(tmp_path, content, name), encoding=encoding))
+        rows = list(read_rows(written(tmp_path, content, name), columns=columns, encoding=encoding))
     except SourceError as error:
         assert not re.search(r"[^\s@]@|@[^\s@]", str(error))
         assert str(error).isprintable()
