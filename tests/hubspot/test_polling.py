@@ -251,6 +251,18 @@ class TestIndependence:
         ]  # fmt: skip
         assert portal.asked == {TOGETHER: 1}
 
+    def test_a_short_pause_is_not_held_up_by_a_long_one(self, portal: Portal) -> None:
+        async def scenario() -> None:
+            async with portal.wait("jane@example.com") as patient, portal.wait("joe@example.com") as other:
+                long = asyncio.create_task(patient.answer(after=50))
+                await asyncio.sleep(0)
+                assert (await other.answer(after=0.1)).complete
+                long.cancel()
+                await asyncio.wait([long])
+
+        run(scenario)
+        assert portal.asked == {SINGLE: 1}
+
     def test_the_last_one_to_be_cancelled_ends_the_request(self, portal: Portal) -> None:
         portal.hubspot.fault("latency", ms=60_000)
 
@@ -474,6 +486,12 @@ class TestBudget:
         assert "@" not in "".join(said)
 
 
+async def give_up(wait: polling.Wait) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await wait.answer(after=60)
+
+
 class TestTheEnd:
     def test_comes_with_the_last_wait(self, portal: Portal) -> None:
         async def scenario() -> None:
@@ -500,8 +518,7 @@ class TestTheEnd:
                 if number % 25 == 0:
                     await wait.answer()
                 else:
-                    with pytest.raises(TimeoutError):
-                        await asyncio.wait_for(wait.answer(after=60), 0)
+                    await give_up(wait)
 
         async def scenario() -> None:
             before = alive()
@@ -517,8 +534,7 @@ class TestTheEnd:
             async with portal.wait("jane@example.com"):
                 for _ in range(1000):
                     async with portal.wait("joe@example.com") as gone:
-                        with pytest.raises(TimeoutError):
-                            await asyncio.wait_for(gone.answer(after=60), 0)
+                        await give_up(gone)
                 (poller,) = polling._pollers[asyncio.get_running_loop()].values()
                 assert len(poller._queue) < 200
 
