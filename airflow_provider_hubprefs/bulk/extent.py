@@ -6,6 +6,8 @@ from collections.abc import Sized
 from typing import Any
 
 from airflow_provider_hubprefs.bulk.lines import File, ends_of, lines_of
+from airflow_provider_hubprefs.bulk.parquet import is_parquet, row_groups_of
+from airflow_provider_hubprefs.bulk.shards import Part
 
 _SHORTEST = 7
 """Bytes of a row that can be sent: ``a@b.co`` and the line's end."""
@@ -17,15 +19,20 @@ _DENSEST = 1032
 class Extent:
     """The extent of a source. Read :attr:`source` in its place, and it knows how far that is.
 
-    :param source: a file or an iterable.
+    :param source: a file, a part of one, or an iterable.
     """
 
     def __init__(self, source: Any) -> None:
         self.source: Any = source
+        self._given = source
         self._file: _Watched | None = None
-        self._size = 0
+        self._begin = self._size = 0
         self._rows: int | None = None
-        if hasattr(source, "open") and hasattr(source, "name"):
+        if isinstance(source, Part):
+            source.whole = self._file = _Watched(source.whole)
+            if source.shard.unit == "bytes":
+                self._begin, self._size = source.shard.begin, source.shard.end - source.shard.begin
+        elif hasattr(source, "open") and hasattr(source, "name"):
             self.source = self._file = _Watched(source)
         elif isinstance(source, Sized) and not isinstance(source, str | bytes):
             self._rows = len(source)
@@ -39,19 +46,19 @@ class Extent:
         if self._rows is not None or self._file is None:
             return self._rows
         if exactly:
-            with lines_of(self._file.file, encoding=None) as lines:
+            with lines_of(self._given, encoding=None) as lines:
                 self._rows = sum(1 for _ in lines)
             return self._rows
-        head, _, size = ends_of(self._file.file, length=8)
-        if head.startswith(b"PAR1"):
-            from pyarrow import parquet  # noqa: PLC0415 - an extra
-
-            with self._file.file.open("rb") as stream:
-                self._rows = parquet.ParquetFile(stream).metadata.num_rows
+        file = self._file.file
+        head, _, size = ends_of(file, length=8)
+        if is_parquet(file, head):
+            groups = row_groups_of(file)
+            part = self._given.shard if isinstance(self._given, Part) else None
+            self._rows = sum(groups[part.begin : part.end] if part else groups)
             return self._rows
         if head.startswith(b"\x28\xb5\x2f\xfd"):  # zstd: a few bytes can be anything
             return None
-        return size * (_DENSEST if head.startswith(b"\x1f\x8b") else 1) // _SHORTEST + 1
+        return (self._size or size) * (_DENSEST if head.startswith(b"\x1f\x8b") else 1) // _SHORTEST + 1
 
     def share(self, rows: int) -> float | None:
         """Return which share of the source was read, 0 to 1; None where that cannot be known.
@@ -64,28 +71,29 @@ class Extent:
             return None
         if not self._size:
             self._size = ends_of(self._file.file, length=1)[2] or 1
-        return min(1.0, self._file.read / self._size)
+        return min(1.0, max(0, self._file.at - self._begin) / self._size)
 
 
 class _Watched:
-    """A file that counts the bytes that are read of it."""
+    """A file that knows how far it was read."""
 
     def __init__(self, file: File) -> None:
         self.file = file
+        self.name = file.name
         self.opened = False
-        self.read = 0
+        self.at = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
 
     def open(self, *args: Any, **kwargs: Any) -> Any:
         """Open it."""
-        self.opened, self.read = True, 0
-        return _Counted(self.file.open(*args, **kwargs), self)
+        self.opened = True
+        return _Telling(self.file.open(*args, **kwargs), self)
 
 
-class _Counted:
-    """An open file of bytes that counts them."""
+class _Telling:
+    """An open file of bytes that tells how far it was read."""
 
     def __init__(self, stream: Any, watched: _Watched) -> None:
         self._stream = stream
@@ -94,7 +102,7 @@ class _Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def __enter__(self) -> _Counted:
+    def __enter__(self) -> _Telling:
         self._stream.__enter__()
         return self
 
@@ -104,5 +112,5 @@ class _Counted:
     def read(self, *args: Any) -> Any:
         """Read on."""
         data = self._stream.read(*args)
-        self._watched.read += len(data)
+        self._watched.at = self._stream.tell()
         return data

@@ -136,7 +136,7 @@ class Runner:
                         while under_way:
                             self._take_first(under_way, threads)
                             taken()
-                        if not self._allowance.more():
+                        if not (self._allowance.has(0) or self._allowance.more()):
                             return self._checked(complete=False)
                     self._exchange.client.rest(0)  # stopped? Rows that are not sent would not find out
                     under_way.append((start, batch, threads.submit(self._settle, batch)))

@@ -1,0 +1,117 @@
+"""Ctrl-C, SIGTERM and their like: a run ends after the requests under way, and says how far it came."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.simulator import Simulator
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+from airflow_provider_hubprefs.bulk.extent import Extent
+from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.client import Client
+
+folder = Path(sys.argv[3])
+client = Client(StaticToken(sys.argv[2]), host=sys.argv[1])
+write = UnsubscribeAll(client.calls)
+identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
+extent = Extent(folder / "people.csv")
+carry_out(
+    client, write, read_rows(extent.source), extent=extent, batch_size=10, on_insufficient_budget="wait",
+    dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
+    checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals"),
+)
+"""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("during", ["slow answers", "the wait for another day", "retries"])
+def test_a_signal_ends_a_script_after_the_requests_under_way(
+    hubspot: Simulator, tmp_path: Path, number: int, during: str
+) -> None:
+    people = [f"person-{each}@example.com" for each in range(1000)]
+    (tmp_path / "people.csv").write_text("\n".join(["email", *people]) + "\n")
+    if during == "the wait for another day":
+        hubspot.load({"limits": {"daily": 50, "burst": 10_000}})
+        hubspot.fault("latency", ms=[1, 2], times=None)
+        come_so_far = 47
+    elif during == "retries":
+        hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
+        come_so_far = 36
+    else:
+        hubspot.fault("latency", ms=[2000, 2000], times=None)
+        come_so_far = 3
+    command = [sys.executable, "-c", SCRIPT, hubspot.url, hubspot.token, str(tmp_path)]
+    with subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) as script:
+        try:
+            until(lambda: hubspot.stats["requests"] >= come_so_far)
+            time.sleep(0.3)
+            script.send_signal(number)
+            begin = time.monotonic()
+            _, errors = script.communicate(timeout=60)
+        finally:
+            script.kill()
+        # Twenty seconds for a busy machine: what was waited for would have taken minutes.
+        assert time.monotonic() - begin < 20
+    assert script.returncode == (-signal.SIGINT if number == signal.SIGINT else 128 + signal.SIGTERM), errors
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert told["complete"] is False
+    assert told["incomplete_because"] == ("KeyboardInterrupt" if number == signal.SIGINT else "SystemExit")
+    # What was under way when the signal came is accounted for: nothing that HubSpot did is missing.
+    assert told["changed"] == sum(map(hubspot.is_opted_out, people)) or during == "retries"
+    assert told["changed"] >= (10 if during == "slow answers" else 250)
+    assert any((tmp_path / f"mark.{slot}").exists() for slot in (0, 1))
+    assert not list(tmp_path.glob("journals/*"))
+
+
+@pytest.mark.parametrize("what", ["report_to", "dead_letters"])
+def test_a_place_that_cannot_be_written_is_found_out_before_the_first_request(
+    hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path, what: str
+) -> None:
+    client = client_for()
+    place: dict[str, Any] = {what: tmp_path / "missing" / "file"}
+    with pytest.raises(OSError, match="missing"):
+        carry_out(client, UnsubscribeAll(client.calls), read_rows(["a@example.com"]), **place)
+    assert hubspot.requests == []
+
+
+def test_a_stop_is_heard_also_where_no_row_is_sent(client_for: Callable[..., Client]) -> None:
+    client = client_for()
+
+    def endless() -> Any:
+        yield "a@example.com"
+        while True:
+            client.stop()
+            yield "nobody"
+
+    from airflow_provider_hubprefs.hubspot.errors import StoppedError
+
+    with pytest.raises(StoppedError):
+        carry_out(client, UnsubscribeAll(client.calls), read_rows(endless()), batch_size=10)
