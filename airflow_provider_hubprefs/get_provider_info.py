@@ -78,7 +78,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],
-        "triggers": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.triggers.opt_out"]}],
+        "triggers": [
+            {
+                "integration-name": integration,
+                "python-modules": [f"{_PACKAGE}.triggers.operation", f"{_PACKAGE}.triggers.opt_out"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "hubprefs",

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+    mask_secret,
+)
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-    from airflow_provider_hubprefs.hubspot.models import Operation
+    from airflow_provider_hubprefs.bulk.waiting import Wait
 
-KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
-EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
 _RETRY_TOTAL = 30.0
 """Seconds; a poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
+_GRACE = timedelta(minutes=2)
+"""The trigger knows its deadline; Airflow's own comes this much later, for a triggerer that is not there."""
 
 
 class HubPrefsOperationSensor(BaseSensorOperator):
@@ -34,9 +44,10 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     operation's status. A status HubSpot adds later is logged and waited on.
 
     Returns ``{"subscriber": <masked>, "operation": "COMPLETE" | "CANCELED", "opted_out": ..., "subscription_id":
-    ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``.
+    ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``, deferred or not.
 
-    :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
+    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but for
+        the trigger's arguments, which Airflow encrypts.
     :param subscription_id: ask for the status for this subscription rather than for the opt-out. (templated)
     :param business_unit_id: brand; by default the connection's. (templated)
     :param expect: also wait until the preference itself is seen: ``"opted_out"``, or with a
@@ -45,6 +56,8 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     :param max_transient_failures: so many polls in a row may fail for reasons that pass (time-outs, 5xx, 429)
         before the task does. A poll retries by itself for as long as
         ``poke_interval``, 30 s at most.
+    :param deferrable: ask once, then wait in the triggerer and leave the worker to others; ``mode`` does not
+        matter then. By default ``[operators] default_deferrable``.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: CANCELED, or something no waiting helps against.
@@ -69,6 +82,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         expect: Literal["opted_out", "SUBSCRIBED", "UNSUBSCRIBED"] | str | None = None,
         fail_on_canceled: bool = True,
         max_transient_failures: int = 5,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
@@ -80,30 +94,77 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         self.expect = expect
         self.fail_on_canceled = fail_on_canceled
         self.max_transient_failures = max_transient_failures
+        self.deferrable = deferrable
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
         self._failures_here = 0
+        self._event: Mapping[str, Any] | None = None
+        self._deadlines: dict[str, float | None] = {}
         depend_on(self, subscriber)
 
-    def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once."""
-        from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError
+    def execute(self, context: Context) -> Any:
+        """Ask until it is over; or, deferrable, once, and go on in the triggerer."""
+        limit = self.execution_timeout
+        self._deadlines = {
+            "deadline": time.time() + self.timeout,
+            "execution_deadline": None if limit is None else time.time() + limit.total_seconds(),
+        }
+        return super().execute(context)
 
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Ask once; what is not over goes on in the triggerer, where that is wanted."""
+        from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+
+        event, self._event = self._event, None
+        if event is not None:
+            from airflow_provider_hubprefs.triggers.events import result_of
+
+            return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
-            self._check_arguments()
-            subscriber = reveal_subscriber(self, context)
+            wait = self._wait(context)
+            calls = self._hook.client.calls
             try:
-                operation = self._ask(subscriber)
-            except NotFoundError:
-                if not self.expect:
-                    raise
-                self.log.info("HubSpot does not know the subscriber yet")
-                return PokeReturnValue(is_done=False)
+                operation = self._hook.client.send(wait.call(calls))
             except HubSpotError as error:
-                self._tolerate(error, context)
-                return PokeReturnValue(is_done=False)
+                failures, text = wait.pardon(
+                    error, failures=self._failures(context), most=self.max_transient_failures
+                )
+                self._remember_failures(failures, context)
+                self.log.warning(text)
+                return self._go_on(wait, failures)
             self._remember_failures(0, context)
-            return self._judge(subscriber, operation)
+            answer = wait.judge(operation, calls)
+            if answer.error is not None:
+                # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
+                raise HubPrefsFailException(str(answer.error), error=answer.error)
+            if answer.done:
+                return PokeReturnValue(is_done=True, xcom_value=answer.result)
+            (self.log.warning if answer.strange else self.log.info)(answer.text)
+            return self._go_on(wait, 0)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Go on after the triggerer; ``event`` says all there is to know.
+
+        What it says is taken for a poke's answer, so that ``soft_fail``, ``never_fail`` and ``silent_fail`` mean
+        what they mean without deferring.
+        """
+        from airflow_provider_hubprefs.triggers import events
+
+        status = event and event.get("status")
+        if status == events.EXECUTION_TIMEOUT:
+            raise AirflowTaskTimeout
+        if status == events.TIMEOUT:
+            message = f"Sensor has timed out; it waited longer than the specified timeout of {self.timeout}."
+            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
+        self._event = event or {}
+        self._deadlines = {name: self._event.get(name) for name in ("deadline", "execution_deadline")}
+        return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the triggerer. The base class would let ``soft_fail`` skip what it fails without deferring."""
+        if next_method == "execute_complete":
+            return self.execute_complete(context, **(next_kwargs or {}))
+        return super().resume_execution(next_method, next_kwargs, context)
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
@@ -114,84 +175,50 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             settings={"retry_total": min(_RETRY_TOTAL, self.poke_interval)},
         )
 
-    def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.hubspot.errors import ValidationError
+    def _wait(self, context: Context) -> Wait:
+        """What is waited for: the arguments, once they are rendered.
 
-        if self.expect and self.expect not in EXPECTATIONS:
-            raise ValidationError(f"expect: expected one of {', '.join(EXPECTATIONS)}, got {self.expect!r}")
-        if self.expect == "opted_out" and self.subscription_id is not None:
-            raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
-        if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:
-            raise ValidationError(f"expect={self.expect!r}: expected a subscription_id with it, got none")
-        if self.subscription_id is not None:
-            whole_number("subscription_id", self.subscription_id)
+        :raises ValidationError: one of them cannot work.
+        """
+        from airflow_provider_hubprefs.bulk.waiting import Wait
 
-    def _ask(self, subscriber: str) -> Operation[Any]:
-        if self.subscription_id is None:
-            return self._hook.get_unsubscribe_all(subscriber)
-        return self._hook.get_statuses(subscriber)
+        number = self.subscription_id
+        wait = Wait(
+            subscriber=reveal_subscriber(self, context),
+            subscription_id=None if number is None else whole_number("subscription_id", number),
+            business_unit_id=self._hook.business_unit_id,
+            expect=self.expect or None,
+            fail_on_canceled=self.fail_on_canceled,
+        )
+        wait.check()
+        return wait
 
-    def _judge(self, subscriber: str, operation: Operation[Any]) -> PokeReturnValue:
-        from airflow_provider_hubprefs.bulk.single import error_of
+    def _go_on(self, wait: Wait, failures: int) -> PokeReturnValue:
+        if self.deferrable:
+            self._defer(wait, failures)
+        return PokeReturnValue(is_done=False)
 
-        result = self._result(subscriber, operation)
-        if operation.canceled:
-            if self.fail_on_canceled:
-                # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
-                error = error_of(operation)
-                raise HubPrefsFailException(str(error), error=error)
-            return PokeReturnValue(is_done=True, xcom_value=result)
-        seen = not self.expect or self.expect in {
-            result["status"],
-            "opted_out" if result["opted_out"] else None,
-        }
-        done = operation.complete and seen
-        if operation.status not in KNOWN_STATUSES:
-            self.log.warning("HubSpot answered the unknown operation status %r; waiting on", operation.status)
-        elif not done:
-            missing = f", {self.expect} not seen yet" if operation.complete else ""
-            self.log.info("%s: operation %s%s", result["subscriber"], operation.status, missing)
-        return PokeReturnValue(is_done=done, xcom_value=result if done else None)
+    def _defer(self, wait: Wait, failures: int) -> None:
+        from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-    def _result(self, subscriber: str, operation: Operation[Any]) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-        from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
-
-        opted_out: bool | None = None
-        subscription_id: int | None = None
-        status: str | None = None
-        if self.subscription_id is None:
-            calls = self._hook.client.calls
-            wanted = UnsubscribeAll(calls, business_unit_id=self._hook.business_unit_id)
-            opted_out = wanted.is_so(operation.results)
-        else:
-            subscription_id = whole_number("subscription_id", self.subscription_id)
-            mine = [one.status for one in operation.results if one.subscription_id == subscription_id]
-            status = mine[0] if mine else None
-        return {
-            "subscriber": mask(subscriber),
-            "operation": operation.status,
-            "opted_out": opted_out,
-            "subscription_id": subscription_id,
-            "status": status,
-            "started_at": operation.started_at.isoformat() if operation.started_at else None,
-            "completed_at": operation.completed_at.isoformat() if operation.completed_at else None,
-            "errors": [
-                {"category": error.category and scrub(error.category), "message": scrub(error.message or "")}
-                for error in operation.errors
-            ],
-        }
-
-    def _tolerate(self, error: HubSpotError, context: Context) -> None:
-        """Wait on after a failure that passes, unless there were too many in a row."""
-        if not error.retryable:
-            raise error
-        failures = self._failures(context) + 1
-        if failures > self.max_transient_failures:
-            raise error
-        self._remember_failures(failures, context)
-        self.log.warning(
-            "%s (failure %d in a row, %d tolerated)", error, failures, self.max_transient_failures
+        mask_secret(wait.subscriber)  # at DEBUG, Airflow logs what a task defers with
+        left = [deadline - time.time() for deadline in self._deadlines.values() if deadline is not None]
+        trigger = HubPrefsOperationTrigger(
+            **asdict(wait),
+            hubprefs_conn_id=self.hubprefs_conn_id,
+            api_version=self.api_version,
+            poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            max_transient_failures=self.max_transient_failures,
+            failures=failures,
+            deadline=self._deadlines.get("deadline"),
+            execution_deadline=self._deadlines.get("execution_deadline"),
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, *left)) + _GRACE if left else None,
         )
 
     # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).

@@ -1,0 +1,159 @@
+"""Waiting for HubSpot to be done with an operation on one subscriber: what is asked, and when it is over.
+
+Decided here for whoever waits, in a task or in the triggerer; nothing here sleeps or sends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.single import error_of
+from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+from airflow_provider_hubprefs.hubspot import errors
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
+from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_hubprefs.hubspot.calls import Call, Calls
+    from airflow_provider_hubprefs.hubspot.models import Operation
+
+KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
+EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
+_DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after", "retryable", "not_applied")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an answer means to whoever waits.
+
+    :param done: whether the wait is over.
+    :param result: what came of it, without the address; None while it is not over.
+    :param error: why it is over without a result: HubSpot canceled, and that is a failure.
+    :param text: for the log.
+    :param strange: whether HubSpot said something nobody knows.
+    """
+
+    done: bool
+    result: dict[str, Any] | None = None
+    error: HubSpotError | None = None
+    text: str
+    strange: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What is waited for.
+
+    :param subscriber: normalised.
+    :param subscription_id: the status for it is asked for; otherwise the opt-out is.
+    :param business_unit_id: brand.
+    :param expect: also wait until this preference is seen, one of :data:`EXPECTATIONS`.
+    :param fail_on_canceled: whether CANCELED is an error, or a result.
+    """
+
+    subscriber: str
+    subscription_id: int | None = None
+    business_unit_id: int | None = None
+    expect: str | None = None
+    fail_on_canceled: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Wait for {mask(self.subscriber)}>"
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        :raises ValidationError: names the argument.
+        """
+        if self.expect and self.expect not in EXPECTATIONS:
+            raise ValidationError(f"expect: expected one of {', '.join(EXPECTATIONS)}, got {self.expect!r}")
+        if self.expect == "opted_out" and self.subscription_id is not None:
+            raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
+        if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:
+            raise ValidationError(f"expect={self.expect!r}: expected a subscription_id with it, got none")
+
+    def call(self, calls: Calls) -> Call[Operation[Any]]:
+        """What to ask.
+
+        HubSpot has no endpoint for the operation itself (its OpenAPI documents show none); the answer about the
+        subscriber carries the operation's status.
+        """
+        ask: Any = calls.get_unsubscribe_all if self.subscription_id is None else calls.get_statuses
+        call: Call[Operation[Any]] = ask(self.subscriber, business_unit_id=self.business_unit_id)
+        return call
+
+    def judge(self, operation: Operation[Any], calls: Calls) -> Answer:
+        """What an answer means."""
+        result = self._result(operation, calls)
+        if operation.canceled:
+            error = error_of(operation) if self.fail_on_canceled else None
+            return Answer(done=True, result=None if error else result, error=error, text="CANCELED")
+        opted_out = "opted_out" if result["opted_out"] else None
+        seen = not self.expect or self.expect in {result["status"], opted_out}
+        done = operation.complete and seen
+        strange = operation.status not in KNOWN_STATUSES
+        if strange:
+            text = f"HubSpot answered the unknown operation status {operation.status!r}; waiting on"
+        else:
+            missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
+            text = f"{result['subscriber']}: operation {operation.status}{missing}"
+        return Answer(done=done, result=result if done else None, text=text, strange=strange)
+
+    def pardon(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
+        """Wait on after a failure that passes, unless there were too many in a row.
+
+        A subscriber whose preference is expected, and whom HubSpot does not know yet, is no failure.
+
+        :param failures: in a row before this one.
+        :param most: so many are tolerated.
+        :return: failures in a row now, and a text for the log.
+        :raises HubSpotError: this one, where waiting does not help or did not.
+        """
+        if isinstance(error, NotFoundError) and self.expect:
+            return failures, "HubSpot does not know the subscriber yet"
+        if not error.retryable or failures >= most:
+            raise error
+        return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"
+
+    def _result(self, operation: Operation[Any], calls: Calls) -> dict[str, Any]:
+        opted_out: bool | None = None
+        status: str | None = None
+        if self.subscription_id is None:
+            wanted = UnsubscribeAll(calls, business_unit_id=self.business_unit_id)
+            opted_out = wanted.is_so(operation.results)
+        else:
+            mine = [one.status for one in operation.results if one.subscription_id == self.subscription_id]
+            status = mine[0] if mine else None
+        return {
+            "subscriber": mask(self.subscriber),
+            "operation": operation.status,
+            "opted_out": opted_out,
+            "subscription_id": self.subscription_id,
+            "status": status,
+            "started_at": operation.started_at.isoformat() if operation.started_at else None,
+            "completed_at": operation.completed_at.isoformat() if operation.completed_at else None,
+            "errors": [
+                {"category": error.category and scrub(error.category), "message": scrub(error.message or "")}
+                for error in operation.errors
+            ],
+        }
+
+
+def described(error: Exception) -> dict[str, Any]:
+    """An error as JSON, to be told elsewhere; without an address.
+
+    :param error: of any kind; of HubSpot's all that is known is kept.
+    """
+    details = {name: getattr(error, name) for name in _DETAILS} if isinstance(error, HubSpotError) else {}
+    return {"type": type(error).__name__, "message": scrub(str(error)), **details}
+
+
+def revived(told: Mapping[str, Any]) -> HubSpotError | None:
+    """The error that was described, or None where it was none of HubSpot's."""
+    kind = getattr(errors, str(told.get("type")), None)
+    if not (isinstance(kind, type) and issubclass(kind, HubSpotError)):
+        return None
+    return kind(str(told.get("message")), **{name: told[name] for name in _DETAILS if name in told})

@@ -1,0 +1,214 @@
+"""Wait for an operation in the triggerer: it only reads, and never blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_hubprefs.bulk.waiting import Wait
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
+from airflow_provider_hubprefs.hubspot.privacy import mask
+from airflow_provider_hubprefs.triggers import events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+    from airflow_provider_hubprefs.hubspot.models import Operation
+
+RETRY_TOTAL = 30.0
+"""Seconds; a poll that fails is followed by another, so its own retries may end early."""
+
+_LEAST_INTERVAL = 0.1
+_JITTER = 0.2
+"""So much of an interval is given up at most, so that many that began together do not go on together."""
+
+_MOST_BACKOFF = 4
+"""Intervals; how long a pause after failures in a row gets at most."""
+
+
+class HubPrefsOperationTrigger(BaseTrigger):
+    """Ask until the operation on one subscriber is over, then say so by one event, without an address.
+
+    The deadlines are on the wall clock, as a restart must not forget them; the pauses are the loop's own, so that
+    a clock that jumps does not stretch them. The next question comes one ``poke_interval`` after the last at the
+    latest; after failures, or with ``exponential_backoff``, later.
+
+    Rows of a release before are made anew from what it stored: every argument has a default, and none is ever
+    taken away.
+
+    :param subscriber: normalised. Airflow keeps triggers' arguments encrypted.
+    :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.waiting.Wait`, also for the next three.
+    :param hubprefs_conn_id: connection.
+    :param api_version: overrides the connection's.
+    :param poke_interval: seconds.
+    :param exponential_backoff: whether the pauses double.
+    :param max_wait: seconds; the longest of them.
+    :param max_transient_failures: so many polls in a row may fail for reasons that pass.
+    :param failures: so many have, before this trigger began.
+    :param deadline: epoch seconds; then it asks once more and gives up. None: never.
+    :param execution_deadline: epoch seconds; then it gives up at once. None: never.
+    """
+
+    def __init__(
+        self,
+        *,
+        subscriber: str = "",
+        subscription_id: int | None = None,
+        business_unit_id: int | None = None,
+        expect: str | None = None,
+        fail_on_canceled: bool = True,
+        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        api_version: str | None = None,
+        poke_interval: float = 60.0,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        max_transient_failures: int = 5,
+        failures: int = 0,
+        deadline: float | None = None,
+        execution_deadline: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.wait = Wait(
+            subscriber=subscriber,
+            subscription_id=subscription_id,
+            business_unit_id=business_unit_id,
+            expect=expect,
+            fail_on_canceled=fail_on_canceled,
+        )
+        self.hubprefs_conn_id = hubprefs_conn_id
+        self.api_version = api_version
+        self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.max_transient_failures = max_transient_failures
+        self.failures = failures
+        self.deadline = deadline
+        self.execution_deadline = execution_deadline
+        self._client: AsyncClient | None = None
+        self._told = ""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, always in this order."""
+        return (
+            "airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
+            {
+                **asdict(self.wait),
+                "hubprefs_conn_id": self.hubprefs_conn_id,
+                "api_version": self.api_version,
+                "poke_interval": self.poke_interval,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
+                "max_transient_failures": self.max_transient_failures,
+                "failures": self.failures,
+                "deadline": self.deadline,
+                "execution_deadline": self.execution_deadline,
+            },
+        )
+
+    def __repr__(self) -> str:
+        classpath, kwargs = self.serialize()
+        return str(self.repr(classpath, {**kwargs, "subscriber": mask(self.wait.subscriber)}))
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event, and end."""
+        yield TriggerEvent(await self.outcome())  # type: ignore[no-untyped-call]
+
+    async def outcome(self) -> dict[str, Any]:
+        """Wait, and say what came of it; see :mod:`~airflow_provider_hubprefs.triggers.events`."""
+        try:
+            event = await self._bounded()
+        except OperationCanceledError as error:
+            event = events.over(events.CANCELED, error=error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the task says it, scrubbed
+            event = events.over(events.ERROR, error=error)
+        finally:
+            await self._close()
+        return {**event, "deadline": self.deadline, "execution_deadline": self.execution_deadline}
+
+    async def _bounded(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(_left(self.execution_deadline)) as execution:
+                return await self._until_over()
+        except TimeoutError:
+            if not execution.expired():
+                raise
+            return events.over(events.EXECUTION_TIMEOUT)
+
+    async def _until_over(self) -> dict[str, Any]:
+        self.wait.check()
+        polls = 0
+        while True:
+            last = self.deadline is not None and time.time() >= self.deadline
+            if (event := await self._poll()) is not None:
+                return event
+            if last:
+                return events.over(events.TIMEOUT)
+            await asyncio.sleep(self._pause(polls))
+            polls += 1
+
+    async def _poll(self) -> dict[str, Any] | None:
+        """Ask once; what it came to, or None while it is not over."""
+        try:
+            operation = await self._ask()
+        except HubSpotError as error:
+            self.failures, text = self.wait.pardon(
+                error, failures=self.failures, most=self.max_transient_failures
+            )
+            self._tell(text, warn=True)
+            return None
+        self.failures = 0
+        answer = self.wait.judge(operation, (await self._connected()).calls)
+        if answer.error is not None:
+            raise answer.error
+        if answer.done:
+            return events.over(events.SUCCESS, result=answer.result)
+        self._tell(answer.text, warn=answer.strange)
+        return None
+
+    async def _ask(self) -> Operation[Any]:
+        """Ask HubSpot once."""
+        client = await self._connected()
+        return await client.send(self.wait.call(client.calls))
+
+    async def _connected(self) -> AsyncClient:
+        if self._client is None:
+            hook = HubPrefsHook(
+                self.hubprefs_conn_id,
+                self.api_version,
+                settings={"retry_total": min(RETRY_TOTAL, max(self.poke_interval, 0))},
+            )
+            self._client = await hook.aget_client()
+        return self._client
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def _pause(self, polls: int) -> float:
+        """Seconds to the next question, which is not later than the deadline."""
+        factor = 2.0 ** min(polls, 30) if self.exponential_backoff else 1.0
+        factor = max(factor, min(self.failures + 1, _MOST_BACKOFF))
+        pause = max(self.poke_interval, _LEAST_INTERVAL) * factor
+        if self.max_wait is not None:
+            pause = min(pause, max(self.max_wait, _LEAST_INTERVAL))
+        pause *= random.uniform(1 - _JITTER, 1)  # noqa: S311 - jitter, no secret
+        left = _left(self.deadline)
+        return pause if left is None else min(pause, left)
+
+    def _tell(self, text: str, *, warn: bool) -> None:
+        """Log what is new; of a thousand waits nobody wants to read every poll."""
+        if text != self._told:
+            self._told = text
+            (self.log.warning if warn else self.log.info)("%s", text)
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.time())

@@ -1,0 +1,114 @@
+"""A wait ends alike in poke mode and deferred: the same state, result and exception, whatever HubSpot says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_hubprefs.simulator import Simulator
+
+PENDING: dict[str, Any] = {
+    "kind": "answer",
+    "json": {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"},
+}
+CANCELED: dict[str, Any] = {
+    "kind": "answer",
+    "json": {**PENDING["json"], "status": "CANCELED", "errors": [{"category": "X", "message": "jane@x.com"}]},
+}
+OPTED_OUT: dict[str, Any] = {
+    "kind": "answer",
+    "json": {
+        "status": "COMPLETE",
+        "startedAt": "2026-11-22T10:00:00.000Z",
+        "results": [
+            {
+                "subscriberIdString": "expected@example.com",
+                "status": "UNSUBSCRIBED",
+                "channel": "EMAIL",
+                "wideStatusType": "PORTAL_WIDE",
+                "timestamp": "2026-11-22T10:00:00.000Z",
+            }
+        ],
+    },
+}
+AWAY: dict[str, Any] = {"kind": "status", "status": 503}
+GONE: dict[str, Any] = {"kind": "status", "status": 401}
+STRANGE: dict[str, Any] = {"kind": "answer", "json": {**PENDING["json"], "status": "HIBERNATING"}}
+
+# What HubSpot answers after a first PENDING, which makes the sensor defer: a fault, how often (None: for ever);
+# then the truth, which is COMPLETE. And how the task ends: state, exception.
+TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None]] = {
+    "complete": (None, 1, "success", None),
+    "canceled": (CANCELED, None, "failed", "HubPrefsFailException"),
+    "canceled_branch": (CANCELED, None, "success", None),
+    "canceled_soft": (CANCELED, None, "skipped", None),
+    "canceled_never": (CANCELED, None, "skipped", None),
+    "timeout": (PENDING, None, "failed", "AirflowSensorTimeout"),
+    "timeout_soft": (PENDING, None, "skipped", None),
+    "tolerated": (AWAY, 2, "success", None),
+    "failing": (AWAY, None, "failed", "HubPrefsException"),
+    "failing_soft": (AWAY, None, "failed", "HubPrefsException"),
+    "failing_never": (AWAY, None, "skipped", None),
+    "failing_silent": (AWAY, 2, "success", None),
+    "revoked": (GONE, None, "failed", "HubPrefsFailException"),
+    "revoked_soft": (GONE, None, "skipped", None),
+    "strange": (STRANGE, 2, "success", None),
+    "expected": (OPTED_OUT, None, "success", None),
+    "killed": (PENDING, None, "failed", "AirflowTaskTimeout"),
+    "unconnected": (None, 1, "failed", "AirflowNotFoundException"),
+}
+MODES = ("poke", "deferred")
+
+
+def without_times(result: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The result, whenever it was."""
+    return result and {**result, "started_at": 0, "completed_at": 0}
+
+
+@pytest.mark.timeout(600)
+def test_every_wait_ends_alike_in_both_modes(
+    hubspot: Simulator, run_dag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+    for name, (fault, times, _, _) in TABLE.items():
+        for mode in MODES:
+            match = {"path_contains": f"/{name}.{mode}"}
+            hubspot.fault(**PENDING, match=match)
+            if fault is not None:
+                hubspot.fault(**fault, match=match, times=times)
+    noted = tmp_path / "exceptions"
+    noted.touch()
+    monkeypatch.setenv("HUBPREFS_TEST_EXCEPTIONS", str(noted))
+    deferred_waits: list[str] = []
+
+    async def outcome(self: HubPrefsOperationTrigger) -> Any:
+        deferred_waits.append(self.wait.subscriber.partition("@")[0])
+        return await whole(self)
+
+    whole = HubPrefsOperationTrigger.outcome
+    monkeypatch.setattr(HubPrefsOperationTrigger, "outcome", outcome)
+    run = run_dag("hubprefs_waiting_modes")
+
+    exceptions = dict(line.split() for line in noted.read_text().splitlines())
+    ended = {
+        (name, mode): (run.tasks[f"{name}.{mode}"], exceptions.get(f"{name}.{mode}"))
+        for name in TABLE
+        for mode in MODES
+    }
+    assert ended == {
+        (name, mode): (state, error) for name, (_, _, state, error) in TABLE.items() for mode in MODES
+    }
+    for name, (_, _, state, _) in TABLE.items():
+        poked, deferred = (run.xcom(f"{name}.{mode}") for mode in MODES)
+        assert without_times(deferred) == without_times(poked), name
+        assert (poked is not None) == (state == "success"), name
+    # A connection that is not there is found out before anything is deferred.
+    # (On a machine that is very busy, "killed" may be over before it could defer.)
+    deferring = {f"{name}.deferred" for name in TABLE if name != "unconnected"}
+    assert deferring - set(deferred_waits) <= {"killed.deferred"}
+    assert set(deferred_waits) <= deferring

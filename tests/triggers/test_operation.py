@@ -1,0 +1,282 @@
+"""The trigger: what it stores, how it waits, what it says, and what it must never do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.serialization.serialized_objects import BaseSerialization
+
+from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
+from airflow_provider_hubprefs.triggers import operation
+from airflow_provider_hubprefs.triggers.events import result_of
+from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+from .loop_guard import LoopBlockedError, run_guarded
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.simulator import Simulator
+
+JANE = "jane@example.com"
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("operation-*.json"))
+PENDING = {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"}
+
+
+def import_string(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def wait(**arguments: Any) -> dict[str, Any]:
+    """The event of a trigger that runs in a guarded loop."""
+    given = {"subscriber": JANE, "poke_interval": 0.1, "deadline": time.time() + 60, **arguments}
+
+    async def first() -> Any:
+        events = [event.payload async for event in HubPrefsOperationTrigger(**given).run()]
+        assert len(events) == 1
+        return events[0]
+
+    event: dict[str, Any] = run_guarded(first())
+    assert event == json.loads(json.dumps(event))
+    assert "jane" not in json.dumps(event)
+    return event
+
+
+def polls(hubspot: Simulator) -> int:
+    return len(hubspot.requests)
+
+
+class TestWhatItStores:
+    @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+    def test_what_a_release_stored_makes_the_same_trigger_today(self, path: Path) -> None:
+        stored = json.loads(path.read_text())
+        trigger = import_string(stored["classpath"])(**stored["kwargs"])
+        classpath, kwargs = trigger.serialize()
+        assert classpath == stored["classpath"]
+        assert {name: kwargs[name] for name in stored["kwargs"]} == stored["kwargs"]
+
+    def test_the_last_release_named_all_arguments_in_the_order_of_today(self) -> None:
+        stored = json.loads(GOLDEN[-1].read_text())["kwargs"]
+        assert list(HubPrefsOperationTrigger(**stored).serialize()[1]) == list(stored)
+
+    def test_every_argument_has_a_default(self) -> None:
+        assert HubPrefsOperationTrigger().serialize()[1]["subscriber"] == ""
+
+    def test_it_goes_through_airflows_serialisation_unchanged(self) -> None:
+        classpath, kwargs = HubPrefsOperationTrigger(subscriber=JANE, deadline=time.time() + 1.5).serialize()
+        again = BaseSerialization.deserialize(BaseSerialization.serialize(kwargs))
+        assert import_string(classpath)(**again).serialize() == (classpath, kwargs)
+        assert all(value is None or isinstance(value, str | int | float | bool) for value in kwargs.values())
+
+    def test_its_printed_form_is_masked(self) -> None:
+        trigger = HubPrefsOperationTrigger(subscriber=JANE)
+        shown = f"{trigger!r} {trigger} {trigger.wait!r}"
+        assert "j***@e***.com" in shown
+        assert "jane" not in shown
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestHowItWaits:
+    def test_it_asks_until_the_operation_is_over_and_says_so_once(self, hubspot: Simulator) -> None:
+        hubspot.fault("answer", json=PENDING, times=2)
+        event = wait()
+        assert event["status"] == "success"
+        assert event["result"]["operation"] == "COMPLETE"
+        assert event["result"]["subscriber"] == "j***@e***.com"
+        assert polls(hubspot) == 3
+        assert {request.method for request in hubspot.requests} == {"GET"}
+
+    def test_a_budget_in_a_file_blocks_no_loop(
+        self, hubspot: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        extra = json.dumps({"budget_store": f"file://{tmp_path}"})
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        hubspot.fault("answer", json=PENDING, times=2)
+        assert wait()["status"] == "success"
+        assert any(tmp_path.iterdir())
+
+    def test_a_deadline_in_the_past_asks_once(self, hubspot: Simulator) -> None:
+        assert wait(deadline=1.0)["status"] == "success"
+        hubspot.fault("answer", json=PENDING, times=None)
+        assert wait(deadline=1.0)["status"] == "timeout"
+        assert polls(hubspot) == 2
+
+    def test_an_execution_deadline_ends_a_question_under_way(self, hubspot: Simulator) -> None:
+        hubspot.fault("latency", ms=5000)
+        assert wait(execution_deadline=time.time() + 0.3)["status"] == "execution_timeout"
+        assert wait(execution_deadline=1.0)["status"] == "execution_timeout"
+        assert polls(hubspot) <= 1
+
+    @pytest.mark.parametrize("interval", [0, -5, 0.0])
+    def test_no_interval_makes_it_ask_without_a_pause(self, hubspot: Simulator, interval: float) -> None:
+        hubspot.fault("answer", json=PENDING, times=None)
+        assert wait(poke_interval=interval, deadline=time.time() + 1)["status"] == "timeout"
+        assert polls(hubspot) <= 15
+
+    def test_pauses_are_never_longer_than_the_interval_nor_all_alike(self) -> None:
+        trigger = HubPrefsOperationTrigger(poke_interval=60)
+        pauses = [trigger._pause(polls) for polls in range(200)]
+        assert 48 <= min(pauses) <= max(pauses) <= 60
+        assert len(set(pauses)) > 150
+
+    def test_pauses_grow_after_failures_and_with_exponential_backoff_up_to_a_bound(self) -> None:
+        trigger = HubPrefsOperationTrigger(poke_interval=60, failures=50)
+        assert 192 <= trigger._pause(0) <= 240
+        doubling = HubPrefsOperationTrigger(poke_interval=1, exponential_backoff=True, max_wait=300)
+        assert 4 * 0.8 <= doubling._pause(2) <= 4
+        assert 240 <= doubling._pause(10_000) <= 300
+
+    def test_it_does_not_sleep_beyond_its_deadline(self) -> None:
+        assert HubPrefsOperationTrigger(poke_interval=60, deadline=time.time() + 5)._pause(0) <= 5
+
+    @pytest.mark.parametrize("jump", [86_400, -86_400])
+    def test_a_clock_that_jumps_ends_the_wait_early_or_late_but_stretches_no_pause(
+        self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, jump: int
+    ) -> None:
+        hubspot.fault("answer", json=PENDING, times=3)
+        real = time.time
+
+        class Jumping:
+            @staticmethod
+            def time() -> float:
+                return real() + (jump if polls(hubspot) >= 2 else 0)
+
+        monkeypatch.setattr(operation, "time", Jumping)
+        assert wait(deadline=real() + 3600)["status"] == ("timeout" if jump > 0 else "success")
+        assert polls(hubspot) == (3 if jump > 0 else 4)
+
+    def test_a_network_that_is_gone_for_a_while_is_waited_for(self, hubspot: Simulator) -> None:
+        hubspot.fault("drop", times=4)
+        assert wait(max_transient_failures=4)["status"] == "success"
+        hubspot.fault("drop", times=None)
+        event = wait(max_transient_failures=2)
+        assert event["error"]["type"] == "ConnectionFailedError"
+        with pytest.raises(HubPrefsException, match="broke before") as raised:
+            result_of(event)
+        assert raised.value.error.retryable  # type: ignore[union-attr]
+
+    def test_failures_before_it_began_count(self, hubspot: Simulator) -> None:
+        hubspot.fault("status", status=503)
+        assert wait(max_transient_failures=5, failures=5)["status"] == "error"
+
+    def test_a_restart_goes_on_with_what_is_stored(self, hubspot: Simulator) -> None:
+        hubspot.fault("answer", json=PENDING, times=4)
+        trigger = HubPrefsOperationTrigger(subscriber=JANE, poke_interval=0.1, deadline=time.time() + 60)
+
+        async def killed() -> None:
+            waiting = asyncio.create_task(trigger.outcome())
+            while polls(hubspot) < 2:
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+        run_guarded(killed())
+        assert trigger._client is None
+        assert wait(**trigger.serialize()[1])["status"] == "success"
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestWhatItSays:
+    def test_a_token_revoked_while_waiting_fails_for_good(self, hubspot: Simulator) -> None:
+        hubspot.fault("answer", json=PENDING)
+        hubspot.fault("status", status=401, match={"nth": 2})
+        hubspot.fault("status", status=401)
+        event = wait()
+        with pytest.raises(HubPrefsFailException, match="401") as raised:
+            result_of(event)
+        assert raised.value.error.status == 401  # type: ignore[union-attr]
+        assert raised.value.error.correlation_id == event["error"]["correlation_id"]  # type: ignore[union-attr]
+
+    def test_a_connection_removed_while_waiting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_HUBPREFS_DEFAULT")
+        event = wait()
+        assert event["status"] == "error"
+        with pytest.raises(AirflowNotFoundException, match="hubprefs_default"):
+            result_of(event)
+
+    def test_a_connection_that_cannot_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", '{"conn_type": "hubprefs"}')
+        with pytest.raises(HubPrefsFailException, match="token in the password field"):
+            result_of(wait())
+
+    @pytest.mark.parametrize("arguments", [{"subscriber": ""}, {"expect": "gone"}, {"expect": "SUBSCRIBED"}])
+    def test_arguments_that_cannot_work_end_it_without_a_request(
+        self, hubspot: Simulator, arguments: dict[str, Any]
+    ) -> None:
+        with pytest.raises(HubPrefsFailException, match="expected"):
+            result_of(wait(**arguments))
+        assert polls(hubspot) == 0
+
+    def test_what_hubspot_cancels_names_no_address(self, hubspot: Simulator) -> None:
+        errors = [{"category": "VALIDATION_ERROR", "message": f"{JANE} is gone"}]
+        hubspot.fault("answer", json={**PENDING, "status": "CANCELED", "errors": errors}, times=2)
+        event = wait()
+        assert event["status"] == "canceled"
+        assert "j***@e***.com is gone" in event["error"]["message"]
+        with pytest.raises(HubPrefsFailException, match="HubSpot canceled"):
+            result_of(event)
+        assert wait(fail_on_canceled=False)["result"]["operation"] == "CANCELED"
+
+    def test_a_mistake_in_the_code_ends_the_wait_with_an_event_too(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def mistaken(_: object) -> None:
+            raise KeyError(JANE)
+
+        monkeypatch.setattr(HubPrefsOperationTrigger, "_ask", mistaken)
+        with pytest.raises(HubPrefsException, match="KeyError"):
+            result_of(wait())
+
+    @pytest.mark.parametrize("event", [None, {}, {"status": "done"}, {"status": None}])
+    def test_an_event_nobody_knows_is_no_success(self, event: Any) -> None:
+        with pytest.raises(HubPrefsException, match="nobody knows"):
+            result_of(event)
+
+    def test_logs_hold_no_address_at_any_level(
+        self, hubspot: Simulator, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        hubspot.fault("answer", json=PENDING, times=2)
+        hubspot.fault("status", status=503)
+        with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpx"):
+            wait()
+        told = caplog.text + "".join(capsys.readouterr())
+        assert "j***@e***.com" in told
+        assert "jane" not in told
+
+
+class TestTheGuard:
+    """It would notice."""
+
+    def test_sleeping_in_the_loop(self) -> None:
+        async def sleeps() -> None:
+            time.sleep(0.001)
+
+        with pytest.raises(LoopBlockedError, match=r"time\.sleep"):
+            run_guarded(sleeps())
+
+    def test_a_blocking_request(self, hubspot: Simulator) -> None:
+        import requests
+
+        async def asks() -> None:
+            requests.get(hubspot.url, timeout=5)
+
+        with pytest.raises(LoopBlockedError, match="socket"):
+            run_guarded(asks())
+
+    def test_computing(self) -> None:
+        async def computes() -> None:
+            until = time.thread_time() + 0.3
+            while time.thread_time() < until:
+                pass
+
+        with pytest.raises(LoopBlockedError, match="computing"):
+            run_guarded(computes())
