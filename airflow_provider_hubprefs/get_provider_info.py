@@ -74,7 +74,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{_PACKAGE}.operators.preferences", f"{_PACKAGE}.operators.bulk"],
+                "python-modules": [
+                    f"{_PACKAGE}.operators.preferences",
+                    f"{_PACKAGE}.operators.bulk",
+                    f"{_PACKAGE}.operators.shards",
+                ],
             }
         ],
         "sensors": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],

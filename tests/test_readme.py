@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -80,6 +82,16 @@ def test_a_file_says_what_is_wanted_of_each_row(
     assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
 
 
+def test_a_huge_file_goes_through_several_tasks(
+    hubspot: Simulator, run_snippet: Callable[..., Any], tmp_path: Path
+) -> None:
+    people = [f"person-{number}@example.com" for number in range(20)]
+    parquet.write_table(pyarrow.table({"email": people}), tmp_path / "suppression.parquet", row_group_size=10)
+    summary = run_snippet("huge_suppression").xcom("merge")
+    assert (summary["changed"], summary["shards"]) == (20, 2)
+    assert all(hubspot.is_opted_out(one) for one in people)
+
+
 def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> None:
     run = run_snippet("subscriptions")
     assert "Marketing Information" in run.xcom("names")
@@ -115,7 +127,14 @@ def test_the_test_is_one(tmp_path: Path) -> None:
 
 
 def test_every_snippet_is_run_by_one_of_these() -> None:
-    assert set(DAG_SNIPPETS) == {"suppression", "consent", "preferences", "subscriptions", "on_opt_out"}
+    assert set(DAG_SNIPPETS) == {
+        "consent",
+        "huge_suppression",
+        "on_opt_out",
+        "preferences",
+        "subscriptions",
+        "suppression",
+    }
     assert len(SNIPPETS) == len(DAG_SNIPPETS) + 1
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
+    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.hubspot.pacing import Budget
 
@@ -77,6 +78,9 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param latency_p50_ms: from sending a request to its whole answer.
     :param dead_letters: where they are.
     :param report: where :class:`Details` are.
+    :param shard: of which these are the rows, where it is one of a file's; ``length`` is how many lines it has, or rows
+        of a Parquet file. Rows of a text file's shard are numbered from its beginning.
+    :param shards: how many summaries were merged into this one.
     """
 
     schema: int = SCHEMA
@@ -106,6 +110,8 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     latency_p95_ms: float | None
     dead_letters: str | None = None
     report: str | None = None
+    shard: dict[str, Any] | None = None
+    shards: int | None = None
 
 
 class Details(Summary, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +166,8 @@ class Report:
         self.budget_before: Budget | None = None
         self.budget_after: Budget | None = None
         self.source: str | None = None
+        self.part: Part | None = None
+        """Of a file, which this is the report of."""
         self._started_at = _now()
         self._dead_letters = dead_letters
 
@@ -270,6 +278,7 @@ class Report:
             **self.spending.figures(),
             "latency_p50_ms": percentile(answered, 0.5),
             "latency_p95_ms": percentile(answered, 0.95),
+            "shard": self.part.told() if self.part else None,
         }
 
     def state(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
+    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
@@ -33,6 +34,7 @@ def carry_out(
     rows: Iterable[Row],
     *,
     extent: Extent | None = None,
+    part: Part | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
@@ -51,6 +53,7 @@ def carry_out(
 
     :param rows: all of the source, also where an earlier try had come some way.
     :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
+    :param part: of a file, where these are the rows of one.
     :param verify: read every subscriber back that HubSpot says is as wanted.
     :param daily_reserve: share of the account's daily limit that is left for others.
     :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
@@ -68,6 +71,7 @@ def carry_out(
     """
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     report = Report(letters, spending=Spending(client.usage))
+    report.part = part
     exchange = Exchange(client, report.operations)
     budget = DailyBudget(
         exchange,

@@ -179,6 +179,11 @@ class Part:
         """How many lines, or rows of a Parquet file, it has; known when it has been read to its end."""
         self._encoding = encoding
 
+    @property
+    def part(self) -> Part:
+        """Itself; what counts the bytes read of it, say, hands that through."""
+        return self
+
     def open(self, mode: str) -> Any:
         """Open it.
 
@@ -186,9 +191,13 @@ class Part:
         """
         self.check()
         stream = self.whole.open(mode)
-        if self.shard.of == 1:
+        if self.shard.of == 1 or self.shard.unit == "row_groups":
             return stream
         return _Pieces(stream, self._pieces(stream))
+
+    def told(self) -> dict[str, Any]:
+        """What the summary of a run over it says of it; JSON."""
+        return {**told_of(self.shard), "length": self.length}
 
     def check(self) -> None:
         """Compare the file with the one that was split.

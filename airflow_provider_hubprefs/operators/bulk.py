@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
+    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.writes import Write
 
 
@@ -32,8 +33,11 @@ class HubPrefsBatchOperator(BaseOperator):
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
     :param source: path or URL of a file, read through ``ObjectStoragePath``: CSV with a header or one address
-        a line, or JSONL. (templated)
-    :param email_column: where the address is, in CSV and JSONL. (templated)
+        a line, JSONL or Parquet. (templated)
+    :param shard: of ``source``, one of those :class:`~.shards.HubPrefsSplitOperator` returns: only its rows are read,
+        numbered from its beginning, and report and dead letters go to files of its own (``report.shard-0003.json``).
+        An address in two shards is sent twice. (templated)
+    :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
     :param delimiter: of a CSV file; found out by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
@@ -62,6 +66,7 @@ class HubPrefsBatchOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "source",
+        "shard",
         "email_column",
         "delimiter",
         "encoding",
@@ -77,6 +82,7 @@ class HubPrefsBatchOperator(BaseOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | None = None,
+        shard: Any = None,
         email_column: str = "email",
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -97,6 +103,7 @@ class HubPrefsBatchOperator(BaseOperator):
         super().__init__(**kwargs)
         self.subscribers = subscribers
         self.source = source
+        self.shard = shard
         self.email_column = email_column
         self.delimiter = delimiter
         self.encoding = encoding
@@ -119,19 +126,13 @@ class HubPrefsBatchOperator(BaseOperator):
         """Send all rows, and say what became of them."""
         with airflow_errors():
             self._check_arguments()
-            given = _path(self.source) if self.source else reveal(self, "subscribers", context)
+            given = path_at(self.source) if self.source else reveal(self, "subscribers", context)
             self._running = self._hook()
             summary = self._run(self._running, given, context)
         self.log.info("%s", summary)
         if not summary["complete"]:
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
-        if text := self._not_applied(summary):
-            if self.on_rejected == "fail":
-                context["ti"].xcom_push(key="return_value", value=summary)
-                # Sending all of it again would not help a row that was refused; one that is open it may.
-                kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
-                raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
-            self.log.warning("%s", text)
+        judge(self, summary, context)
         return summary
 
     def on_kill(self) -> None:
@@ -161,8 +162,14 @@ class HubPrefsBatchOperator(BaseOperator):
         if (self.subscribers is None) == (self.source is None):
             got = "neither" if self.source is None else "both"
             raise ValidationError(f"expected either subscribers or source, got {got}")
-        if self.on_rejected not in {"fail", "report"}:
-            raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {self.on_rejected!r}")
+        if self.shard is not None and self.source is None:
+            raise ValidationError("shard: expected the source, too, that was split")
+        if self.shard is not None and getattr(self, "status_column", None):
+            raise ValidationError(
+                "shard: expected no status_column: rows that contradict each other are not seen in different shards. "
+                "Run it without shards, or split the file by status and run each with status=..."
+            )
+        check_on_rejected(self.on_rejected)
         if self.on_changed_source not in {"fail", "restart"}:
             raise ValidationError(
                 f"on_changed_source: expected 'fail' or 'restart', got {self.on_changed_source!r}"
@@ -173,24 +180,42 @@ class HubPrefsBatchOperator(BaseOperator):
         from airflow_provider_hubprefs.bulk.run import carry_out
         from airflow_provider_hubprefs.bulk.source import read_rows
 
+        part = self._part(given)
         write = self._what_to_write(hook)
         options = self._reading()
-        extent = Extent(given)
+        extent = Extent(part or given)
         return carry_out(
             hook.client,
             write,
             read_rows(extent.source, **options, check=write.check_row),
             extent=extent,
+            part=part,
             progress_bar=False,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
-            dead_letters=_file(self.dead_letters),
-            report_to=_file(self.report),
+            dead_letters=self._file(self.dead_letters),
+            report_to=self._file(self.report),
             checkpoint=self._checkpoint(hook, given, options, write, context) if self.resume else None,
             restart=self.on_changed_source == "restart",
         )
+
+    def _part(self, given: Any) -> Part | None:
+        from airflow_provider_hubprefs.bulk.shards import Part, shard_of
+
+        if self.shard is None:
+            return None
+        part = Part(given, shard_of(self.shard), encoding=self.encoding)
+        part.check()
+        return part
+
+    def _file(self, path: str | ObjectStoragePath | None) -> Any:
+        """Where to write: of a shard, beside what the others write."""
+        from airflow_provider_hubprefs.bulk.shards import path_of, shard_of
+
+        target = file_at(path)
+        return target if target is None or self.shard is None else path_of(target, shard_of(self.shard))
 
     def _checkpoint(
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
@@ -202,21 +227,51 @@ class HubPrefsBatchOperator(BaseOperator):
         if (store := context.get("task_state_store")) is not None:
             place = _TaskState(store)
         elif self.report:
-            report = _file(self.report)
+            report = self._file(self.report)
             place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
         else:
             return None
-        identity = identity_of(hook.client, given, arguments={**options, **write.arguments()})
+        identity = identity_of(
+            hook.client, given, arguments={**options, **write.arguments(), "shard": self.shard}
+        )
         return Checkpoint(place, identity) if identity is not None else None
 
-    def _not_applied(self, summary: dict[str, Any]) -> str | None:
-        from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
 
-        told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
-        if not told:
-            return None
-        where = f"they are in {self.dead_letters}" if self.dead_letters else "dead_letters would name them"
-        return f"of {summary['read']} rows, {told}; {where}. Why: {summary['reasons']}"
+def check_on_rejected(value: str) -> None:
+    """Refuse what is no way to treat rows that were not applied.
+
+    :raises ValidationError: it is none.
+    """
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    if value not in {"fail", "report"}:
+        raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {value!r}")
+
+
+def judge(operator: Any, summary: dict[str, Any], context: Context) -> None:
+    """Fail, if that is wanted, where rows were not applied; otherwise log it.
+
+    :param operator: with ``on_rejected`` and ``dead_letters``.
+    :raises HubPrefsException: some were not, and a retry may help.
+    :raises HubPrefsFailException: some were not.
+    """
+    from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
+
+    told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
+    if not told:
+        return
+    where = (
+        f"they are in {summary['dead_letters']}"
+        if summary["dead_letters"]
+        else "dead_letters would name them"
+    )
+    text = f"of {summary['read']} rows, {told}; {where}. Why: {summary['reasons']}"
+    if operator.on_rejected == "fail":
+        context["ti"].xcom_push(key="return_value", value=summary)
+        # Sending all of it again would not help a row that was refused; one that is open it may.
+        kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
+        raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
+    operator.log.warning("%s", text)
 
 
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
@@ -372,7 +427,11 @@ _SAME_FOR_ALL = {
 """What a column may say of each row -> the argument that says it for all."""
 
 
-def _path(path: str | ObjectStoragePath) -> ObjectStoragePath:
+def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """Return a path to read from, wherever it is.
+
+    :raises SourceError: the provider of its store is not installed.
+    """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_hubprefs.bulk.source import SourceError
@@ -385,11 +444,11 @@ def _path(path: str | ObjectStoragePath) -> ObjectStoragePath:
     return found
 
 
-def _file(path: str | ObjectStoragePath | None) -> Any:
+def file_at(path: str | ObjectStoragePath | None) -> Any:
     """Return a path to write to, wherever it is; folders of the local file system are made."""
     if not path:
         return None
-    target = _path(path)
+    target = path_at(path)
     if target.protocol in {"", "file", "local"}:
         target.parent.mkdir(parents=True, exist_ok=True)
     return target

@@ -51,6 +51,8 @@ KEYS = {
     "latency_p95_ms",
     "dead_letters",
     "report",
+    "shard",
+    "shards",
 }
 
 

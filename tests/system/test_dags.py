@@ -44,9 +44,8 @@ def test_the_dag_files_are_read_without_a_network_or_a_connection(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.splitlines()[-1] == "read: hubprefs_on_opt_out hubprefs_set_status hubprefs_suppression"
-    )
+    names = "hubprefs_on_opt_out hubprefs_set_status hubprefs_sharded hubprefs_suppression"
+    assert done.stdout.splitlines()[-1] == f"read: {names}"
 
 
 def test_the_form_sets_a_status(run_dag: Callable[..., Run], hubspot: Simulator) -> None:
