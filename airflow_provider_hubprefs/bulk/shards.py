@@ -179,11 +179,6 @@ class Part:
         """How many lines, or rows of a Parquet file, it has; known when it has been read to its end."""
         self._encoding = encoding
 
-    @property
-    def part(self) -> Part:
-        """Itself; what counts the bytes read of it, say, hands that through."""
-        return self
-
     def open(self, mode: str) -> Any:
         """Open it.
 

@@ -14,7 +14,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 import msgspec
 
@@ -39,10 +39,8 @@ from airflow_provider_hubprefs.bulk.lines import (
     version_of,
 )
 from airflow_provider_hubprefs.bulk.parquet import cells_of, is_parquet
+from airflow_provider_hubprefs.bulk.shards import Part
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask
-
-if TYPE_CHECKING:
-    from airflow_provider_hubprefs.bulk.shards import Part
 
 __all__ = [
     "Columns",
@@ -134,9 +132,9 @@ def read_rows(
     first = rows()
     if columns.status is None:
         return _without_repetitions(first, by_subscription=columns.subscription is not None)
-    if (part := _part_in(source)) and part.shard.of > 1:
+    if isinstance(source, Part) and source.shard.of > 1:
         raise SourceError(
-            f"{name_of(part)}: with a status_column rows of different shards may contradict each other, and no shard "
+            f"{name_of(source)}: with a status_column rows of different shards may contradict each other, and no shard "
             "sees another's. Run it without shards."
         )
     if isinstance(source, Iterator):
@@ -352,7 +350,7 @@ def _value(item: Mapping[Any, Any], called: str) -> Any:
 def _of_file(
     file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
-    whole = part.whole if (part := _part_in(file)) else file
+    whole = file.whole if isinstance(file, Part) else file
     before = state_of(whole)
     if format_ == "parquet" or (format_ is None and is_parquet(file)):
         yield from _of_parquet(file, columns)
@@ -368,8 +366,8 @@ def _of_text(
     try:
         with lines_of(file, encoding=encoding) as lines:
             yield from _of_lines(file, lines, columns, delimiter or DELIMITERS, format_)
-            if part := _part_in(file):
-                part.length = lines.number
+            if isinstance(file, Part):
+                file.length = lines.number
     except ParquetError:
         if format_ is not None:
             raise
@@ -379,15 +377,15 @@ def _of_text(
 def _of_lines(
     file: File, lines: Lines, columns: Columns, delimiters: str, format_: Format | None
 ) -> Iterator[Raw]:
-    first, part = _first_line(lines), _part_in(file)
+    first = _first_line(lines)
     if format_ is None:
         format_ = _told_format(first, _named_format(file), columns.email, delimiters)
     if format_ == "csv":
-        if part:
-            part.check_header(first)
+        if isinstance(file, Part):
+            file.check_header(first)
         header = header_of(lines, columns, delimiters)
-        if part:
-            part.begin(lines, header)
+        if isinstance(file, Part):
+            file.begin(lines, header)
         yield from records_of(lines, header)
         return
     if format_ == "jsonl" and first.lstrip().startswith("["):
@@ -397,26 +395,23 @@ def _of_lines(
             f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
             "CSV with a header, or JSON Lines."
         )
-    if part and part.shard.number > 1:
+    if isinstance(file, Part) and file.shard.number > 1:
         next(lines)  # the file's first line is another shard's
-        part.begin(lines, None)
+        file.begin(lines, None)
     yield from _of_json_lines(lines, columns) if format_ == "jsonl" else _of_plain_lines(lines)
 
 
 def _of_parquet(file: File, columns: Columns) -> Iterator[Raw]:
-    part = _part_in(file)
+    part = file if isinstance(file, Part) else None
+    if part:
+        part.check()
     before = number = part.shard.rows_before if part else 0
     row_groups = range(part.shard.begin, part.shard.end) if part else None
-    for given, *more in cells_of(file, columns, row_groups=row_groups):
+    for given, *more in cells_of(part.whole if part else file, columns, row_groups=row_groups):
         number += 1
         yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
     if part:
         part.length = number - before
-
-
-def _part_in(source: Any) -> Part | None:
-    """Return the shard that a source is, also where something counts what is read of it."""
-    return getattr(source, "part", None) if _is_file(source) else None
 
 
 def _named_format(file: File) -> Format | None:
