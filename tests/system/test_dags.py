@@ -44,8 +44,14 @@ def test_the_dag_files_are_read_without_a_network_or_a_connection(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    names = "hubprefs_on_opt_out hubprefs_set_status hubprefs_sharded hubprefs_suppression"
-    assert done.stdout.splitlines()[-1] == f"read: {names}"
+    assert done.stdout.splitlines()[-1].split() == [
+        "read:",
+        "hubprefs_on_opt_out",
+        "hubprefs_set_status",
+        "hubprefs_sharded",
+        "hubprefs_suppression",
+        "hubprefs_wait_and_branch",
+    ]
 
 
 def test_the_form_sets_a_status(run_dag: Callable[..., Run], hubspot: Simulator) -> None:
@@ -97,3 +103,24 @@ def test_a_wrong_subscription_is_answered_with_those_there_are(
     assert "subscription_id: 1 is none of the portal's" in output
     assert all(str(number) in output for number in hubspot.subscription_ids)
     assert JANE not in output
+
+
+@pytest.mark.parametrize(
+    ("ends", "goes_on", "stays_away", "says"),
+    [
+        ("COMPLETE", "confirm", "report", "j***@e***.com is opted out since 20"),
+        ("CANCELED", "report", "confirm", "HubSpot canceled the opt-out of j***@e***.com: "),
+    ],
+)
+def test_a_wait_in_the_triggerer_goes_on_by_how_the_operation_ends(
+    run_dag: Callable[..., Run], hubspot: Simulator, ends: str, goes_on: str, stays_away: str, says: str
+) -> None:
+    hubspot.load({"operations": {"seconds": 1.5, "outcomes": {JANE: ends}}})
+    run = run_dag("hubprefs_wait_and_branch", subscriber=JANE)
+    assert run.state == "success"
+    assert run.xcom("opt_out")["operation"] == "PENDING"
+    assert run.xcom("wait")["operation"] == ends
+    assert (run.tasks[goes_on], run.tasks[stays_away]) == ("success", "skipped")
+    assert says in run.xcom(goes_on)
+    assert hubspot.is_opted_out(JANE) == (ends == "COMPLETE")
+    assert "jane" not in str([run.rendered(task_id) for task_id in run.tasks])

@@ -393,18 +393,3 @@ def test_it_can_be_stored_and_made_again(watcher: Any) -> None:
     made = getattr(importlib.import_module(module), name)(**stored)
     assert made.serialize() == (classpath, kwargs)
     assert json.loads(json.dumps(kwargs)) == kwargs
-
-
-def test_triggers_of_released_versions_can_be_made() -> None:
-    # The order of the arguments is a part of Airflow's name for the trigger: it must stay, new ones come last.
-    golden = [
-        ("output", "s3://bucket/opt-outs"),
-        ("since", None),
-        ("poll_interval", 60.0),
-        ("overlap", 600.0),
-        ("max_consecutive_failures", 10),
-        ("hubprefs_conn_id", "hubprefs_default"),
-        ("api_version", None),
-    ]
-    arguments: dict[str, Any] = dict(golden)
-    assert list(HubPrefsOptOutTrigger(**arguments).serialize()[1].items()) == golden

@@ -1,0 +1,66 @@
+"""One opt-out, waited for without a worker: what comes next depends on how HubSpot's operation ends.
+
+opt-out -> wait in the triggerer -> COMPLETE: confirmed | CANCELED: reported
+
+Airflow keeps what is typed into the form with the DAG run. Where addresses must not stay there, let an earlier
+task fetch the address instead, and pass its result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
+
+with DAG(
+    dag_id="hubprefs_wait_and_branch",
+    description="Opt one subscriber out in HubSpot, wait, and go on by what came of it",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["hubprefs", "example"],
+    params={
+        "subscriber": Param("name@example.com", type="string", title="E-mail address", minLength=3),
+        "hubprefs_conn_id": Param("hubprefs_default", type="string", title="Connection"),
+    },
+    doc_md=__doc__,
+) as dag:
+    opt_out = HubPrefsUnsubscribeAllOperator(
+        task_id="opt_out",
+        subscriber="{{ params.subscriber }}",
+        hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
+        retries=2,
+    )
+
+    wait = HubPrefsOperationSensor(
+        task_id="wait",
+        subscriber="{{ params.subscriber }}",
+        fail_on_canceled=False,
+        deferrable=True,
+        poke_interval=10,
+        timeout=3600,
+        hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
+    )
+
+    @task.branch
+    def branch(waited: dict[str, Any]) -> str:
+        """Choose by the operation's status: the only two that end a wait."""
+        return "confirm" if waited["operation"] == "COMPLETE" else "report"
+
+    @task
+    def confirm(waited: dict[str, Any]) -> str:
+        """Go on: the opt-out is in HubSpot."""
+        return f"{waited['subscriber']} is opted out since {waited['completed_at']}"
+
+    @task
+    def report(waited: dict[str, Any]) -> str:
+        """Tell somebody: nothing was changed, and a retry is a new opt-out."""
+        reasons = "; ".join(error["message"] for error in waited["errors"]) or "it gave no reason"
+        return f"HubSpot canceled the opt-out of {waited['subscriber']}: {reasons}"
+
+    opt_out >> wait
+    branch(wait.output) >> [confirm(wait.output), report(wait.output)]
