@@ -6,12 +6,13 @@ Decided here for whoever waits, in a task or in the triggerer; nothing here slee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_hubprefs.bulk.single import error_of
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+from airflow_provider_hubprefs.bulk.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot import errors
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
+from airflow_provider_hubprefs.hubspot.polling import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
@@ -75,19 +76,23 @@ class Wait:
         if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:
             raise ValidationError(f"expect={self.expect!r}: expected a subscription_id with it, got none")
 
-    def call(self, calls: Calls) -> Call[Operation[Any]]:
+    @property
+    def question(self) -> Question:
         """What to ask.
 
         HubSpot has no endpoint for the operation itself (its OpenAPI documents show none); the answer about the
         subscriber carries the operation's status.
         """
-        ask: Any = calls.get_unsubscribe_all if self.subscription_id is None else calls.get_statuses
-        call: Call[Operation[Any]] = ask(self.subscriber, business_unit_id=self.business_unit_id)
-        return call
+        about: Literal["opt_out", "statuses"] = "opt_out" if self.subscription_id is None else "statuses"
+        return Question(about=about, business_unit_id=self.business_unit_id)
 
-    def judge(self, operation: Operation[Any], calls: Calls) -> Answer:
+    def call(self, calls: Calls) -> Call[Operation[Any]]:
+        """The question, asked of this subscriber alone."""
+        return self.question.single(calls, self.subscriber)
+
+    def judge(self, operation: Operation[Any]) -> Answer:
         """What an answer means."""
-        result = self._result(operation, calls)
+        result = self._result(operation)
         if operation.canceled:
             error = error_of(operation) if self.fail_on_canceled else None
             return Answer(done=True, result=None if error else result, error=error, text="CANCELED")
@@ -118,12 +123,11 @@ class Wait:
             raise error
         return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"
 
-    def _result(self, operation: Operation[Any], calls: Calls) -> dict[str, Any]:
+    def _result(self, operation: Operation[Any]) -> dict[str, Any]:
         opted_out: bool | None = None
         status: str | None = None
         if self.subscription_id is None:
-            wanted = UnsubscribeAll(calls, business_unit_id=self.business_unit_id)
-            opted_out = wanted.is_so(operation.results)
+            opted_out = opted_out_of(self.business_unit_id, operation.results)
         else:
             mine = [one.status for one in operation.results if one.subscription_id == self.subscription_id]
             status = mine[0] if mine else None

@@ -141,11 +141,7 @@ class UnsubscribeAll:
 
     def is_so(self, actual: Sequence[WideStatus], row: Row | None = None) -> bool:
         """Opted out of the brand, or of the whole portal."""
-        return any(
-            wide.status == "UNSUBSCRIBED"
-            and (self._brand is None or wide.business_unit_id in {None, self._brand})
-            for wide in actual
-        )
+        return opted_out_of(self._brand, actual)
 
     def objection(self, actual: Sequence[WideStatus], row: Row) -> HubSpotError | None:
         """Nothing speaks against an opt-out."""
@@ -307,6 +303,14 @@ class SetStatus:
 
 def _subscribers(rows: Sequence[Row]) -> list[str]:
     return [row.subscriber for row in rows]
+
+
+def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
+    """Whether these say an opt-out, of the brand where one is given, or of the whole portal."""
+    return any(
+        wide.status == "UNSUBSCRIBED" and (brand is None or wide.business_unit_id in {None, brand})
+        for wide in actual
+    )
 
 
 def found_in(operation: Operation[Any], *, asked: str | None = None) -> Found:

@@ -58,6 +58,8 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         ``poke_interval``, 30 s at most.
     :param deferrable: ask once, then wait in the triggerer and leave the worker to others; ``mode`` does not
         matter then. By default ``[operators] default_deferrable``.
+    :param max_budget_share: so much of the account's budget, at most, for all waits of a triggerer together that
+        name the same share; they ask for up to 100 subscribers by one request. A task that pokes has it for itself.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: CANCELED, or something no waiting helps against.
@@ -83,6 +85,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         fail_on_canceled: bool = True,
         max_transient_failures: int = 5,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        max_budget_share: float = 0.5,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
@@ -95,6 +98,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         self.fail_on_canceled = fail_on_canceled
         self.max_transient_failures = max_transient_failures
         self.deferrable = deferrable
+        self.max_budget_share = max_budget_share
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
         self._failures_here = 0
@@ -122,9 +126,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
             wait = self._wait(context)
-            calls = self._hook.client.calls
+            client = self._hook.client
             try:
-                operation = self._hook.client.send(wait.call(calls))
+                operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
                 failures, text = wait.pardon(
                     error, failures=self._failures(context), most=self.max_transient_failures
@@ -133,7 +137,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
                 self.log.warning(text)
                 return self._go_on(wait, failures)
             self._remember_failures(0, context)
-            answer = wait.judge(operation, calls)
+            answer = wait.judge(operation)
             if answer.error is not None:
                 # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
                 raise HubPrefsFailException(str(answer.error), error=answer.error)
@@ -173,6 +177,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             self.api_version,
             business_unit_id=self.business_unit_id,
             settings={"retry_total": min(_RETRY_TOTAL, self.poke_interval)},
+            max_budget_share=self.max_budget_share,
         )
 
     def _wait(self, context: Context) -> Wait:
@@ -214,6 +219,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             failures=failures,
             deadline=self._deadlines.get("deadline"),
             execution_deadline=self._deadlines.get("execution_deadline"),
+            max_budget_share=self.max_budget_share,
         )
         self.defer(
             trigger=trigger,

@@ -13,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_hubprefs.bulk.waiting import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
+from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE, waiting
 from airflow_provider_hubprefs.hubspot.privacy import mask
 from airflow_provider_hubprefs.triggers import events
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-    from airflow_provider_hubprefs.hubspot.models import Operation
+    from airflow_provider_hubprefs.hubspot.polling import Wait as Place
 
 RETRY_TOTAL = 30.0
 """Seconds; a poll that fails is followed by another, so its own retries may end early."""
@@ -35,6 +36,9 @@ _MOST_BACKOFF = 4
 
 class HubPrefsOperationTrigger(BaseTrigger):
     """Ask until the operation on one subscriber is over, then say so by one event, without an address.
+
+    Triggers of one process that ask the same on one connection ask together: up to 100 in a request, see
+    :mod:`~airflow_provider_hubprefs.hubspot.polling`.
 
     The deadlines are on the wall clock, as a restart must not forget them; the pauses are the loop's own, so that
     a clock that jumps does not stretch them. The next question comes one ``poke_interval`` after the last at the
@@ -54,6 +58,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param failures: so many have, before this trigger began.
     :param deadline: epoch seconds; then it asks once more and gives up. None: never.
     :param execution_deadline: epoch seconds; then it gives up at once. None: never.
+    :param max_budget_share: so much of the account's budget for all waits of a process together, at most.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         failures: int = 0,
         deadline: float | None = None,
         execution_deadline: float | None = None,
+        max_budget_share: float = BUDGET_SHARE,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wait = Wait(
@@ -91,7 +97,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         self.failures = failures
         self.deadline = deadline
         self.execution_deadline = execution_deadline
-        self._client: AsyncClient | None = None
+        self.max_budget_share = max_budget_share
         self._told = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -109,6 +115,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
                 "failures": self.failures,
                 "deadline": self.deadline,
                 "execution_deadline": self.execution_deadline,
+                "max_budget_share": self.max_budget_share,
             },
         )
 
@@ -128,8 +135,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
             event = events.over(events.CANCELED, error=error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the task says it, scrubbed
             event = events.over(events.ERROR, error=error)
-        finally:
-            await self._close()
         return {**event, "deadline": self.deadline, "execution_deadline": self.execution_deadline}
 
     async def _bounded(self) -> dict[str, Any]:
@@ -143,20 +148,34 @@ class HubPrefsOperationTrigger(BaseTrigger):
 
     async def _until_over(self) -> dict[str, Any]:
         self.wait.check()
-        polls = 0
-        while True:
-            last = self.deadline is not None and time.time() >= self.deadline
-            if (event := await self._poll()) is not None:
-                return event
-            if last:
-                return events.over(events.TIMEOUT)
-            await asyncio.sleep(self._pause(polls))
-            polls += 1
+        retry_total = min(RETRY_TOTAL, max(self.poke_interval, 0))
 
-    async def _poll(self) -> dict[str, Any] | None:
-        """Ask once; what it came to, or None while it is not over."""
+        async def connect() -> AsyncClient:
+            settings = {"retry_total": retry_total}
+            hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version, settings=settings)
+            return await hook.aget_client()
+
+        async with waiting(
+            self.wait.subscriber,
+            question=self.wait.question,
+            connection=(self.hubprefs_conn_id, self.api_version, retry_total),
+            connect=connect,
+            max_budget_share=self.max_budget_share,
+        ) as place:
+            pause, polls = 0.0, 0
+            while True:
+                last = _left(self.deadline) == 0
+                if (event := await self._poll(place, pause)) is not None:
+                    return event
+                if last:
+                    return events.over(events.TIMEOUT)
+                pause = self._pause(polls)
+                polls += 1
+
+    async def _poll(self, place: Place, pause: float) -> dict[str, Any] | None:
+        """Ask once, after a pause; what it came to, or None while it is not over."""
         try:
-            operation = await self._ask()
+            operation = await place.answer(after=pause)
         except HubSpotError as error:
             self.failures, text = self.wait.pardon(
                 error, failures=self.failures, most=self.max_transient_failures
@@ -164,33 +183,13 @@ class HubPrefsOperationTrigger(BaseTrigger):
             self._tell(text, warn=True)
             return None
         self.failures = 0
-        answer = self.wait.judge(operation, (await self._connected()).calls)
+        answer = self.wait.judge(operation)
         if answer.error is not None:
             raise answer.error
         if answer.done:
             return events.over(events.SUCCESS, result=answer.result)
         self._tell(answer.text, warn=answer.strange)
         return None
-
-    async def _ask(self) -> Operation[Any]:
-        """Ask HubSpot once."""
-        client = await self._connected()
-        return await client.send(self.wait.call(client.calls))
-
-    async def _connected(self) -> AsyncClient:
-        if self._client is None:
-            hook = HubPrefsHook(
-                self.hubprefs_conn_id,
-                self.api_version,
-                settings={"retry_total": min(RETRY_TOTAL, max(self.poke_interval, 0))},
-            )
-            self._client = await hook.aget_client()
-        return self._client
-
-    async def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
 
     def _pause(self, polls: int) -> float:
         """Seconds to the next question, which is not later than the deadline."""

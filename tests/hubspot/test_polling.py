@@ -511,7 +511,7 @@ class TestTheEnd:
         def alive() -> int:
             gc.collect()
             kinds = (polling.Poller, polling.Wait, AsyncClient, httpx.AsyncClient, asyncio.Task)
-            return sum(isinstance(thing, kinds) for thing in gc.get_objects())
+            return sum(type(thing) in kinds for thing in gc.get_objects())
 
         async def cycle(number: int) -> None:
             async with portal.wait(f"person-{number}@example.com") as wait:

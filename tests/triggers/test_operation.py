@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
+from airflow_provider_hubprefs.hubspot import polling
 from airflow_provider_hubprefs.triggers import operation
 from airflow_provider_hubprefs.triggers.events import result_of
 from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
@@ -167,7 +168,7 @@ class TestHowItWaits:
                 await waiting
 
         run_guarded(killed())
-        assert trigger._client is None
+        assert not any(polling._pollers.values())
         assert wait(**trigger.serialize()[1])["status"] == "success"
 
 
@@ -216,10 +217,10 @@ class TestWhatItSays:
     def test_a_mistake_in_the_code_ends_the_wait_with_an_event_too(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def mistaken(_: object) -> None:
+        def mistaken(*_: object, **__: object) -> None:
             raise KeyError(JANE)
 
-        monkeypatch.setattr(HubPrefsOperationTrigger, "_ask", mistaken)
+        monkeypatch.setattr(polling.Question, "single", mistaken)
         with pytest.raises(HubPrefsException, match="KeyError"):
             result_of(wait())
 
@@ -267,3 +268,73 @@ class TestTheGuard:
 
         with pytest.raises(LoopBlockedError, match="computing"):
             run_guarded(computes())
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestInCompany:
+    """Triggers of one process ask together, and each ends in its own way."""
+
+    @staticmethod
+    def wait_all(triggers: list[HubPrefsOperationTrigger]) -> list[dict[str, Any]]:
+        async def all_of_them() -> list[dict[str, Any]]:
+            return list(await asyncio.gather(*(trigger.outcome() for trigger in triggers)))
+
+        return run_guarded(all_of_them())
+
+    def test_a_hundred_waits_ask_by_one_request_a_poll(self, hubspot: Simulator) -> None:
+        hubspot.load({"operations": {"seconds": 2.5}})
+        everybody = [f"person-{number}@example.com" for number in range(100)]
+        for one in everybody:
+            hubspot.portal.unsubscribe_all(one, None)
+        events = self.wait_all(
+            [HubPrefsOperationTrigger(subscriber=one, poke_interval=1.0) for one in everybody]
+        )
+        assert [event["status"] for event in events] == ["success"] * 100
+        assert all(event["result"]["opted_out"] for event in events)
+        assert polls(hubspot) <= 10
+
+    def test_each_ends_as_it_would_alone(self, hubspot: Simulator) -> None:
+        names = ["canceled", "late", "over", "expected"]
+        arguments: dict[str, dict[str, Any]] = {
+            "canceled": {},
+            "late": {"expect": "opted_out", "deadline": time.time() + 1},
+            "over": {},
+            "expected": {"expect": "opted_out"},
+            "rejected": {},
+            "misplaced": {"expect": "SUBSCRIBED"},
+        }
+        subscribers = {name: f"{name}@example.com" for name in names} | {
+            "rejected": "rejected@hubspot-rejects.example",
+            "misplaced": "misplaced@example.com",
+        }
+        outcomes = {subscribers["canceled"]: "CANCELED"}
+        hubspot.load({"operations": {"seconds": 1, "outcomes": outcomes}, "batch_errors": "whole"})
+        for name in ("canceled", "over", "expected"):
+            hubspot.portal.unsubscribe_all(subscribers[name], None)
+
+        def trigger(name: str) -> HubPrefsOperationTrigger:
+            return HubPrefsOperationTrigger(
+                **{"subscriber": subscribers[name], "poke_interval": 0.3, **arguments[name]}
+            )
+
+        events = dict(zip(arguments, self.wait_all([trigger(name) for name in arguments]), strict=True))
+        assert {name: event["status"] for name, event in events.items()} == {
+            "canceled": "canceled",
+            "late": "timeout",
+            "over": "success",
+            "expected": "success",
+            "rejected": "error",
+            "misplaced": "error",
+        }
+        assert events["expected"]["result"]["opted_out"] is True
+        for name in ("canceled", "over", "expected", "rejected", "misplaced"):
+            (alone,) = self.wait_all([trigger(name)])
+            for event in (alone, events[name]):
+                (event["result"] or {}).update(started_at=None, completed_at=None)
+                (event["error"] or {}).update(message=None, correlation_id=None)
+            assert events[name] == alone
+
+    def test_a_share_that_cannot_be_ends_the_wait(self) -> None:
+        event = wait(max_budget_share=2)
+        with pytest.raises(HubPrefsException, match="max_budget_share"):
+            result_of(event)
