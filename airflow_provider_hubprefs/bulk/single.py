@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.models import Operation
 
 
-def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeName, Operation[Any]]:
+def write_one(
+    client: Client, write: Write, subscriber: str, *, read_back: bool = True
+) -> tuple[OutcomeName, Operation[Any]]:
     """Write one subscriber's preference, after looking where that is needed.
 
     :param subscriber: normalised.
+    :param read_back: whether to look what is so where HubSpot is still at work on the operation; who waits for its
+        end anyway need not.
     :return: changed, unchanged or unconfirmed, and the operation that said so.
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
@@ -39,6 +43,8 @@ def write_one(client: Client, write: Write, subscriber: str) -> tuple[OutcomeNam
     answered = found_in(operation, asked=subscriber)[subscriber]
     if operation.complete and (verdict := write.verdict(answered, row)):
         return verdict, operation
+    if not (operation.complete or read_back):
+        return "unconfirmed", operation
     now = client.send(write.read.single(row))
     seen = write.is_so(found_in(now, asked=subscriber)[subscriber], row)
     return ("changed" if seen else "unconfirmed"), operation

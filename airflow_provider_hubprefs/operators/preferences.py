@@ -2,50 +2,156 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf, mask_secret
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
-from airflow_provider_hubprefs.exceptions import airflow_errors
+from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
+    from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+_SENT = "hubprefs_write"
+_DAY = 86_400.0
 
 
 class _OneSubscriberOperator(BaseOperator):
-    """What both have in common: the connection, the private subscriber, the small result."""
+    """What both have in common: the connection, the private subscriber, the wait, the small result."""
 
     template_fields: Sequence[str] = ("hubprefs_conn_id", "api_version")
     ui_color = "#ffe3d9"
+    subscription_id: int | str | None = None
 
     def __init__(
         self,
         *,
         subscriber: Any,
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: float = 60.0,
+        timeout: float = 7 * _DAY,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.subscriber = subscriber
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = poke_interval
+        self.timeout = timeout
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
         depend_on(self, subscriber)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Go on when the wait is over, wherever it was; ``event`` says all there is to know."""
+        from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
+        from airflow_provider_hubprefs.triggers import events
+
+        event = event or {}
+        status = event.get("status")
+        if status == events.EXECUTION_TIMEOUT:
+            raise AirflowTaskTimeout
+        if status == events.TIMEOUT:
+            raise HubPrefsException(
+                f"HubSpot took the write, and was not done with it within the timeout of {self.timeout} s. A retry "
+                "waits on (Airflow 3.3; before, it writes again, which does no harm)"
+            )
+        if status in {events.SUCCESS, events.CANCELED}:
+            _forget_sent(context)
+        if status == events.CANCELED:
+            # As without waiting: a retry may write again.
+            with airflow_errors():
+                raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
+        found = events.result_of(event)
+        outcome = "changed" if self._is_so(found) else "unconfirmed"
+        self.log.info("%s: %s (operation %s)", found["subscriber"], outcome, found["operation"])
+        return self._result(found["subscriber"], outcome, found["operation"])
 
     def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
-        subscriber = reveal_subscriber(self, context)
-        outcome, operation = write_one(hook.client, write, subscriber)
+        subscriber, waits = reveal_subscriber(self, context), self.wait_for_completion
+        mine = _fingerprint(hook, write, subscriber)
+        if waits and (sent := _sent_before(context)):
+            if sent == mine:
+                self.log.info("%s: an earlier try has written; waiting on", mask(subscriber))
+                return self._wait(hook, subscriber, context)
+            _forget_sent(context)
+        outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
         self.log.info("%s: %s (operation %s)", mask(subscriber), outcome, operation.status)
-        return {"subscriber": mask(subscriber), "outcome": outcome, "operation": operation.status}
+        if waits and outcome == "unconfirmed" and not operation.complete:
+            _remember_sent(context, mine, operation.status)
+            return self._wait(hook, subscriber, context)
+        return self._result(mask(subscriber), outcome, operation.status)
+
+    def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
+        """Until the operation is over: in the triggerer, or here by the same questions."""
+        import asyncio
+
+        trigger = self._trigger(hook, subscriber)
+        if self.deferrable:
+            mask_secret(subscriber)  # at DEBUG, Airflow logs what a task defers with
+            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+        return self.execute_complete(context, asyncio.run(trigger.outcome()))
+
+    def _trigger(self, hook: HubPrefsHook, subscriber: str) -> HubPrefsOperationTrigger:
+        from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+        now, limit, number = time.time(), self.execution_timeout, self.subscription_id
+        return HubPrefsOperationTrigger(
+            subscriber=subscriber,
+            subscription_id=None if number is None else whole_number("subscription_id", number),
+            business_unit_id=hook.business_unit_id,
+            hubprefs_conn_id=self.hubprefs_conn_id,
+            api_version=self.api_version,
+            poke_interval=self.poke_interval,
+            deadline=now + self.timeout,
+            execution_deadline=None if limit is None else now + limit.total_seconds(),
+        )
+
+    def _is_so(self, found: Mapping[str, Any]) -> bool:
+        """Whether what the wait came to is what was wanted."""
+        raise NotImplementedError
+
+    def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
+        return {"subscriber": subscriber, "outcome": outcome, "operation": operation}
+
+
+# Which write was sent is kept where Airflow has a place for it (3.3), from then until its operation is over.
+
+
+def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
+    from airflow_provider_hubprefs.hubspot.privacy import fingerprint
+
+    told = f"{hook.client.url} {subscriber} {sorted(write.arguments().items())}"
+    return fingerprint(told, key=hook.client.auth.identity())
+
+
+def _sent_before(context: Context) -> str | None:
+    store = context.get("task_state_store")
+    found = store.get(_SENT) if store is not None else None
+    return str(found.get("write")) if isinstance(found, dict) else None
+
+
+def _remember_sent(context: Context, write: str, operation: str) -> None:
+    if (store := context.get("task_state_store")) is not None:
+        store.set(_SENT, {"write": write, "operation": operation})
+
+
+def _forget_sent(context: Context) -> None:
+    if (store := context.get("task_state_store")) is not None:
+        store.delete(_SENT)
 
 
 class HubPrefsSetStatusOperator(_OneSubscriberOperator):
@@ -65,6 +171,12 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         explanation, where the portal's data privacy settings are on. (templated)
     :param legal_basis_explanation: in words. (templated)
     :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
+    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
+        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
+    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two questions, at most.
+    :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: refused, by the guard or by HubSpot; the text says by whom and why.
@@ -106,12 +218,19 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
             write = wanted_status(self, hook)
             subscription_id = whole_number("subscription_id", self.subscription_id)
             try:
-                result = self._write(hook, write, context)
+                return self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:
                 if error.status is not None:
                     _check_subscription(hook, subscription_id)
                 raise
-        return {**result, "subscription_id": subscription_id, "status": self.status}
+
+    def _is_so(self, found: Mapping[str, Any]) -> bool:
+        return bool(found["status"] == self.status)
+
+    def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
+        number = whole_number("subscription_id", self.subscription_id)
+        result = super()._result(subscriber, outcome, operation)
+        return {**result, "subscription_id": number, "status": self.status}
 
 
 def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> SetStatus:
@@ -150,6 +269,12 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
+    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
+        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
+    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two questions, at most.
+    :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's; v3 has no opt-out. (templated)
     :raises HubPrefsFailException: HubSpot refused it.
@@ -172,3 +297,6 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
             )
             write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
             return self._write(hook, write, context)
+
+    def _is_so(self, found: Mapping[str, Any]) -> bool:
+        return bool(found["opted_out"])

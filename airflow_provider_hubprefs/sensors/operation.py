@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 _RETRY_TOTAL = 30.0
 """Seconds; a poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
-_GRACE = timedelta(minutes=2)
-"""The trigger knows its deadline; Airflow's own comes this much later, for a triggerer that is not there."""
 
 
 class HubPrefsOperationSensor(BaseSensorOperator):
@@ -207,7 +204,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
         mask_secret(wait.subscriber)  # at DEBUG, Airflow logs what a task defers with
-        left = [deadline - time.time() for deadline in self._deadlines.values() if deadline is not None]
         trigger = HubPrefsOperationTrigger(
             **asdict(wait),
             hubprefs_conn_id=self.hubprefs_conn_id,
@@ -221,11 +217,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             execution_deadline=self._deadlines.get("execution_deadline"),
             max_budget_share=self.max_budget_share,
         )
-        self.defer(
-            trigger=trigger,
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, *left)) + _GRACE if left else None,
-        )
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
 
     # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
 

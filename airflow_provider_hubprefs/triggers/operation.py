@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 RETRY_TOTAL = 30.0
 """Seconds; a poll that fails is followed by another, so its own retries may end early."""
+
+_GRACE = timedelta(minutes=2)
+"""The trigger knows its deadlines; Airflow's own comes this much later, for a triggerer that is not there."""
 
 _LEAST_INTERVAL = 0.1
 _JITTER = 0.2
@@ -122,6 +126,12 @@ class HubPrefsOperationTrigger(BaseTrigger):
     def __repr__(self) -> str:
         classpath, kwargs = self.serialize()
         return str(self.repr(classpath, {**kwargs, "subscriber": mask(self.wait.subscriber)}))
+
+    @property
+    def patience(self) -> timedelta | None:
+        """How long Airflow should wait for the event; None: for ever."""
+        ends = [end for end in (self.deadline, self.execution_deadline) if end is not None]
+        return timedelta(seconds=_left(min(ends)) or 0.0) + _GRACE if ends else None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, and end."""

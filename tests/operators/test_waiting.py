@@ -1,0 +1,178 @@
+"""A write that HubSpot takes its time for: waited for in the worker or in the triggerer, and sent once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
+
+from airflow_provider_hubprefs.exceptions import HubPrefsException
+from airflow_provider_hubprefs.operators.preferences import (
+    HubPrefsSetStatusOperator,
+    HubPrefsUnsubscribeAllOperator,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_hubprefs.simulator import Simulator
+
+JANE = "jane@example.com"
+Context = Any
+
+PENDING: dict[str, Any] = {
+    "kind": "answer",
+    "json": {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"},
+}
+# What HubSpot answers to the questions after the write: a fault, how often (None: for ever); then the truth, which is
+# CANCELED for "canceled", and COMPLETE after a second for the others. And how the task ends: its state, what its tries
+# raised (one or more of it), and how many writes there were.
+TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None, int]] = {
+    "complete": (None, 1, "success", None, 1),
+    "status": (None, 1, "success", None, 1),
+    "canceled": (None, 1, "failed", "HubPrefsException", 2),
+    "timeout": (PENDING, None, "failed", "HubPrefsException", 1),
+    "timeout_retried": (PENDING, 8, "success", "HubPrefsException", 1),
+    "broken_retried": ({"kind": "daily"}, 1, "success", "HubPrefsException", 1),
+    "revoked": ({"kind": "status", "status": 401}, None, "failed", "HubPrefsFailException", 1),
+    "killed": (PENDING, None, "failed", "AirflowTaskTimeout", 1),
+}
+MODES = ("worker", "deferred")
+
+
+@pytest.mark.timeout(600)
+def test_every_wait_ends_alike_in_both_modes_and_writes_once(
+    hubspot: Simulator, run_dag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hubspot.load({"operations": {"seconds": 1, "outcomes": {"canceled.*": "CANCELED"}}})
+    for name, (fault, times, _, _, _) in TABLE.items():
+        for mode in MODES:
+            match = {"path_contains": f"/{name}.{mode}", "method": "GET"}
+            if fault is not None:
+                hubspot.fault(**fault, match=match, times=times)
+    noted = tmp_path / "exceptions"
+    noted.touch()
+    monkeypatch.setenv("HUBPREFS_TEST_EXCEPTIONS", str(noted))
+    run = run_dag("hubprefs_writing_modes", subscription_id=hubspot.subscription_ids[0])
+
+    raised: dict[str, set[str]] = {}
+    for line in noted.read_text().splitlines():
+        task, exception = line.split()
+        raised.setdefault(task, set()).add(exception)
+    ended = {
+        (name, mode): (
+            run.tasks[f"{name}.{mode}"],
+            raised.get(f"{name}.{mode}"),
+            sum(
+                f"/{name}.{mode}" in request.path and request.method == "POST" for request in hubspot.requests
+            ),
+        )
+        for name in TABLE
+        for mode in MODES
+    }
+    assert ended == {
+        (name, mode): (state, {error} if error else None, writes)
+        for name, (_, _, state, error, writes) in TABLE.items()
+        for mode in MODES
+    }
+    done = {"outcome": "changed", "operation": "COMPLETE"}
+    status = {"subscription_id": hubspot.subscription_ids[0], "status": "UNSUBSCRIBED"}
+    for name, (_, _, state, _, _) in TABLE.items():
+        expected = {**done, **(status if name == "status" else {})} if state == "success" else None
+        for mode in MODES:
+            told = run.xcom(f"{name}.{mode}")
+            masked = {"subscriber": f"{name[0]}***@e***.com"} if expected else {}
+            assert told == (expected and {**masked, **expected}), (name, mode)
+
+
+class Store(dict[str, Any]):
+    """Stands for Airflow's store for a task's state."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+def opt_out(context: Context, **arguments: Any) -> Any:
+    given = {"task_id": "opt_out", "subscriber": JANE, "wait_for_completion": True, "poke_interval": 0.1}
+    return HubPrefsUnsubscribeAllOperator(**{**given, **arguments}).execute(context)
+
+
+def methods(hubspot: Simulator) -> list[str]:
+    return [request.method for request in hubspot.requests]
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestOneTry:
+    def test_what_is_done_at_once_is_not_waited_for(self, hubspot: Simulator, context: Context) -> None:
+        assert opt_out(context, deferrable=True)["outcome"] == "changed"
+        assert methods(hubspot) == ["POST"]
+
+    def test_what_takes_its_time_is_deferred_without_another_question(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        with pytest.raises(TaskDeferred) as deferred:
+            opt_out(context, deferrable=True, timeout=90)
+        trigger, patience = deferred.value.trigger, deferred.value.timeout
+        assert methods(hubspot) == ["POST"]
+        assert trigger.serialize()[1]["subscriber"] == JANE
+        assert trigger.serialize()[1]["deadline"] == pytest.approx(time.time() + 90, abs=30)
+        assert 90 < patience.total_seconds() <= 90 + 120
+
+    def test_what_is_remembered_names_nobody_and_goes_with_the_end(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 0.5}})
+        store = context["task_state_store"] = Store()
+        with pytest.raises(TaskDeferred):
+            opt_out(context, deferrable=True)
+        assert store["hubprefs_write"]["operation"] == "PENDING"
+        assert "jane" not in str(store)
+        assert opt_out(context)["outcome"] == "changed"
+        assert methods(hubspot).count("POST") == 1
+        assert store == {}
+
+    @pytest.mark.parametrize("other", [{"subscriber": "joe@example.com"}, {"business_unit_id": 77}])
+    def test_another_write_is_not_taken_for_it(
+        self, hubspot: Simulator, context: Context, other: dict[str, Any]
+    ) -> None:
+        hubspot.load({"brands": [0, 77], "operations": {"seconds": 60}})
+        context["task_state_store"] = Store()
+        for arguments in ({"business_unit_id": 0}, {"business_unit_id": 0, **other}):
+            with pytest.raises(TaskDeferred):
+                opt_out(context, deferrable=True, **arguments)
+        assert methods(hubspot) == ["POST", "POST"]
+
+    def test_without_a_store_a_retry_writes_again(self, hubspot: Simulator, context: Context) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        for _ in range(2):
+            with pytest.raises(HubPrefsException, match=r"within the timeout of 0\.2 s"):
+                opt_out(context, timeout=0.2)
+        assert methods(hubspot).count("POST") == 2
+
+    def test_an_operation_that_ended_without_the_preference_is_unconfirmed(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.fault(**PENDING, match={"method": "POST"})  # and nothing is written
+        assert opt_out(context) == {
+            "subscriber": "j***@e***.com",
+            "outcome": "unconfirmed",
+            "operation": "COMPLETE",
+        }
+
+    def test_the_event_alone_says_what_is_needed(self, context: Context) -> None:
+        operator = HubPrefsSetStatusOperator(
+            task_id="later", subscriber="{{ 1 }}", subscription_id="7", status="SUBSCRIBED"
+        )
+        found = {"subscriber": "j***@e***.com", "operation": "COMPLETE", "status": "SUBSCRIBED"}
+        told = operator.execute_complete(context, {"status": "success", "result": found, "error": None})
+        assert told == {**found, "outcome": "changed", "subscription_id": 7}
+        with pytest.raises(AirflowTaskTimeout):
+            operator.execute_complete(context, {"status": "execution_timeout"})
+        with pytest.raises(HubPrefsException, match="nobody knows"):
+            operator.execute_complete(context)
