@@ -20,6 +20,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 
@@ -46,17 +47,27 @@ class Seen:
     ) -> None:
         self.close()
 
-    def first(self, subscriber: str, number: int) -> int | None:
-        """Remember a subscriber; None when it is new, otherwise the number of the row that named it first.
+    def repeated(self, named: Sequence[tuple[str, int]]) -> dict[int, int]:
+        """Remember subscribers; return the rows that repeat one, each with the number of the row that named it first.
 
-        :param subscriber: in its normalised form.
-        :param number: of the row at hand.
+        Asked for many at once: what is new, as nearly all are, costs no question of its own.
+
+        :param named: subscribers in their normalised form, and the numbers of their rows, ascending.
         :raises sqlite3.Error: the temporary file cannot be written (disk full).
         """
-        digest = blake2b(subscriber.encode(), digest_size=16, salt=self._salt).digest()
-        self._cursor.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (digest, number))
-        if self._cursor.rowcount:
-            return None
+        salt = self._salt
+        rows = [
+            (blake2b(subscriber.encode(), digest_size=16, salt=salt).digest(), number)
+            for subscriber, number in named
+        ]
+        before = self._database.total_changes
+        self._cursor.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+        if self._database.total_changes - before == len(rows):
+            return {}
+        firsts = ((number, self._first(digest)) for digest, number in rows)
+        return {number: first for number, first in firsts if first != number}
+
+    def _first(self, digest: bytes) -> int:
         found: tuple[int] = self._cursor.execute(
             "SELECT number FROM seen WHERE digest = ?", (digest,)
         ).fetchone()

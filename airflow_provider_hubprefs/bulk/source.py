@@ -69,6 +69,8 @@ _SUFFIXES: dict[str, Format] = {
     ".json": "jsonl",
 }
 _SHOWN = 254
+_AT_ONCE = 100
+"""So many rows are asked for repetitions together, as many as a batch has."""
 _MISSING = object()
 _ONLY_ADDRESS = Columns()
 
@@ -198,18 +200,43 @@ def _is_file(source: Any) -> TypeGuard[File]:
 
 def _without_repetitions(rows: Iterator[Row], *, by_subscription: bool) -> Iterator[Row]:
     with Seen() as seen:
-        for row in rows:
-            if row.problem is not None:
-                yield row
-                continue
+        for some in _at_once(rows):
+            named = [
+                (_key(row) if by_subscription else row.subscriber, row.number)
+                for row in some
+                if row.problem is None
+            ]
             try:
-                first = seen.first(_key(row) if by_subscription else row.subscriber, row.number)
+                firsts = seen.repeated(named)
             except sqlite3.Error as error:
-                raise _no_room(row) from error
-            if first is None:
-                yield row
-            else:
-                yield Row(row.number, row.subscriber, "duplicate", f"first in row {first}", None, row.wanted)
+                raise _no_room(some[0]) from error
+            if not firsts:
+                yield from some
+                continue
+            for row in some:
+                if row.problem is None and (first := firsts.get(row.number)) is not None:
+                    yield Row(
+                        row.number, row.subscriber, "duplicate", f"first in row {first}", None, row.wanted
+                    )
+                else:
+                    yield row
+
+
+def _at_once(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield rows some at a time; those before an error, too."""
+    some: list[Row] = []
+    try:
+        for row in rows:
+            some.append(row)
+            if len(some) == _AT_ONCE:
+                yield some
+                some = []
+    except SourceError:
+        if some:
+            yield some
+        raise
+    if some:
+        yield some
 
 
 def _without_contradictions(

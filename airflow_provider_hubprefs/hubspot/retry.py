@@ -8,6 +8,7 @@ HubSpot did not act on it.
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.errors import (
@@ -33,18 +34,24 @@ _MALFORMED_ATTEMPTS = 3
 
 
 def retry_policy(
-    settings: Settings, endpoint: Endpoint, *, before_sleep: Callable[[RetryCallState], None]
+    settings: Settings,
+    endpoint: Endpoint,
+    *,
+    before_sleep: Callable[[RetryCallState], None],
+    since: float | None = None,
 ) -> dict[str, Any]:
     """Arguments for ``tenacity.Retrying`` or ``tenacity.AsyncRetrying``.
 
     :param settings: how long, at most.
     :param endpoint: tells whether the call may be repeated.
     :param before_sleep: told of every failure that is waited for.
+    :param since: monotonic seconds of the first attempt's beginning, where it was made before.
     """
+    earlier = 0.0 if since is None else time.monotonic() - since
     return {
         "retry": lambda state: _again(_error(state), endpoint, state.attempt_number, settings),
         "wait": lambda state: wait_before(_error(state), state.attempt_number, settings),
-        "stop": lambda state: _too_late(state, settings),
+        "stop": lambda state: _too_late(state, settings, earlier),
         "before_sleep": before_sleep,
         "reraise": True,
     }
@@ -78,7 +85,7 @@ def _again(error: BaseException | None, endpoint: Endpoint, attempt: int, settin
     return endpoint.repeatable or error.not_applied
 
 
-def _too_late(state: RetryCallState, settings: Settings) -> bool:
+def _too_late(state: RetryCallState, settings: Settings, earlier: float) -> bool:
     """Whether the next attempt would start after the time is over; a migration has its own limit.
 
     The waits count as they were asked for, too: a ``sleep`` that returns early must not make the time endless.
@@ -86,7 +93,7 @@ def _too_late(state: RetryCallState, settings: Settings) -> bool:
     total = settings.retry_total
     if isinstance(_error(state), MigratingError):
         total = max(total, settings.migrating_max_wait * 1.1)
-    return max(state.seconds_since_start or 0.0, state.idle_for) + state.upcoming_sleep > total
+    return earlier + max(state.seconds_since_start or 0.0, state.idle_for) + state.upcoming_sleep > total
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -15,12 +15,13 @@ from airflow_provider_hubprefs.bulk.dedupe import Seen
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from([f"{name}@x.test" for name in "abcdefgh"]), max_size=60))
-def test_the_first_row_is_told_for_every_repetition(subscribers: list[str]) -> None:
+@given(st.lists(st.sampled_from([f"{name}@x.test" for name in "abcdefgh"]), max_size=60), st.integers(0, 60))
+def test_the_first_row_is_told_for_every_repetition(subscribers: list[str], at: int) -> None:
+    rows = [(subscriber, number) for number, subscriber in enumerate(subscribers)]
     with Seen() as seen:
-        for number, subscriber in enumerate(subscribers):
-            first = subscribers.index(subscriber)
-            assert seen.first(subscriber, number) == (None if first == number else first)
+        told = seen.repeated(rows[:at]) | seen.repeated(rows[at:])
+    firsts = {number: subscribers.index(subscriber) for subscriber, number in rows}
+    assert told == {number: first for number, first in firsts.items() if first != number}
 
 
 def _temporary_files() -> list[int]:
@@ -40,8 +41,7 @@ def _temporary_files() -> list[int]:
 def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the_end() -> None:
     before = set(_temporary_files())
     with Seen() as seen:
-        for number in range(400_000):
-            seen.first(f"subscriber{number}@example.com", number)
+        seen.repeated([(f"subscriber{number}@example.com", number) for number in range(400_000)])
         (mine,) = set(_temporary_files()) - before
         status = os.fstat(mine)
         assert stat.S_IMODE(status.st_mode) == 0o600
@@ -50,7 +50,7 @@ def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the
         content = os.pread(mine, status.st_size, 0)
         assert b"example" not in content
         assert b"subscriber" not in content
-        assert seen.first("subscriber7@example.com", 1) == 7
+        assert seen.repeated([("subscriber7@example.com", 400_000)]) == {400_000: 7}
     assert set(_temporary_files()) == before
 
 
@@ -58,7 +58,7 @@ def test_two_objects_digest_the_same_address_differently() -> None:
     digests = []
     for _ in range(2):
         with Seen() as seen:
-            seen.first("jane@example.com", 1)
+            seen.repeated([("jane@example.com", 1)])
             digests.append(seen._database.execute("SELECT digest FROM seen").fetchone()[0])
     assert len(digests[0]) == 16
     assert digests[0] != digests[1]

@@ -332,7 +332,7 @@ class TokenServer:
 
     def __call__(self, request: Request) -> Reaction:
         if request.target.startswith("/oauth/"):
-            time.sleep(0.3)
+            time.sleep(0.8)
             with self.lock:
                 self.failures -= 1
                 if self.failures >= 0:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 from tenacity import Retrying
 
@@ -80,6 +81,7 @@ def test_a_lock_is_given_two_seconds() -> None:
     assert 1.0 <= wait_before(LockedError("", retry_after=1), 1, SETTINGS) < 2.0
 
 
+@of_hypothesis(deadline=None)
 @given(total=st.floats(0, 86_400), asked=st.none() | st.floats(0, 1e5))
 def test_the_time_of_all_waits_is_bounded(total: float, asked: float | None) -> None:
     made, waits = attempts(
