@@ -58,6 +58,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
         read_rows(extent.source),
         extent=extent,
         batch_size=options.pop("batch_size", 10),
+        concurrency=4,
         checkpoint=checkpoint,
         **options,
     )
