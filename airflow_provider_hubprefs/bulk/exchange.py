@@ -103,15 +103,17 @@ class Exchange:
         somebody has none is taken from a COMPLETE one only. Nobody is asked for twice, however many of the rows
         are about them.
         """
-        by_subscriber: dict[str, list[Row]] = {}
-        for row in rows:
-            by_subscriber.setdefault(row.subscriber, []).append(row)
+        by_subscriber = _by_subscriber(rows)
         answers, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
         actual: Found = {}
         for answer in answers:
             found, certain = answer.found(), answer.operation.complete or answer.single
             actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
+
+    def answers(self, pair: Pair, rows: Sequence[Row]) -> list[Answer]:
+        """What HubSpot answers about these subscribers; nobody is asked for twice, and who is refused is in none."""
+        return self.ask(pair, [about[0] for about in _by_subscriber(rows).values()])[0]
 
     def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         answers: list[Answer] = []
@@ -137,3 +139,10 @@ class Exchange:
         if not told:
             _log.warning("%s. From here on: one call per subscriber instead of one per batch.", error)
             self.fell_back()
+
+
+def _by_subscriber(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.subscriber, []).append(row)
+    return found

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.extent import Extent
     from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
 
@@ -38,6 +39,7 @@ def carry_out(
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
+    patience: Patience | None = None,
     daily_reserve: float = RESERVE,
     on_insufficient_budget: OnInsufficient = "fail",
     dead_letters: Path | None = None,
@@ -55,6 +57,7 @@ def carry_out(
     :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
     :param part: of a file, where these are the rows of one.
     :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param patience: how to wait for operations that are under way; None: not at all.
     :param daily_reserve: share of the account's daily limit that is left for others.
     :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
         ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
@@ -90,6 +93,7 @@ def carry_out(
         batch_size=batch_size,
         concurrency=concurrency,
         verify=verify,
+        patience=patience,
         allowance=budget,
     )
     if checkpoint is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
     from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.models import BatchError
 
@@ -84,6 +85,7 @@ class Runner:
     :param batch_size: subscribers per request.
     :param concurrency: requests under way at once.
     :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param patience: how to wait for operations that are under way; None: not at all.
     :param allowance: whether the account can afford another batch; asked before each.
     """
 
@@ -96,6 +98,7 @@ class Runner:
         batch_size: int = BATCH_SIZE,
         concurrency: int = CONCURRENCY,
         verify: bool = False,
+        patience: Patience | None = None,
         allowance: Allowance | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
@@ -107,6 +110,7 @@ class Runner:
         self._concurrency = concurrency
         self._exchange = exchange
         self._verify = verify
+        self._patience = patience
         self._allowance = allowance or Unlimited()
 
     def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
@@ -266,7 +270,11 @@ class Runner:
             if len(mine) == len(errors):  # as many failed as are not confirmed: those
                 outcomes += [_failed(row, error) for row, error in zip(mine, errors, strict=True)]
                 open_rows = [row for row in open_rows if row.subscriber != subscriber]
-        return outcomes + (self._read_back(open_rows, unnamed, operation.status) if open_rows else [])
+        if not open_rows:
+            return outcomes
+        if self._patience is not None and not operation.complete:
+            return outcomes + self._patience.wait(self._exchange, self._write, open_rows, operation.status)
+        return outcomes + self._read_back(open_rows, unnamed, operation.status)
 
     def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
         """Decide the rows an answer left open by what HubSpot shows of them now."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
     from airflow_provider_hubprefs.bulk.shards import Part
+    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.bulk.writes import Write
 
 
@@ -43,6 +44,10 @@ class HubPrefsBatchOperator(BaseOperator):
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param verify: read every subscriber back that HubSpot says is as wanted; who is not is *unconfirmed*. One
         more request a batch.
+    :param wait_for_completion: where HubSpot took a batch and is not done with it, wait for the end, in the worker and
+        in that batch's place: four batches at once. A retry sends again what was waited for.
+    :param poke_interval: seconds between two questions about a batch.
+    :param timeout: seconds to wait for each batch; rows whose operation is not over by then are *unconfirmed*.
     :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.
@@ -88,6 +93,9 @@ class HubPrefsBatchOperator(BaseOperator):
         encoding: str | None = None,
         batch_size: int = 100,
         verify: bool = False,
+        wait_for_completion: bool = False,
+        poke_interval: float = 10.0,
+        timeout: float = 600.0,
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
         on_insufficient_budget: Literal["fail", "wait", "partial"] = "fail",
@@ -109,6 +117,9 @@ class HubPrefsBatchOperator(BaseOperator):
         self.encoding = encoding
         self.batch_size = batch_size
         self.verify = verify
+        self.wait_for_completion = wait_for_completion
+        self.poke_interval = poke_interval
+        self.timeout = timeout
         self.max_budget_share = max_budget_share
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
@@ -195,11 +206,19 @@ class HubPrefsBatchOperator(BaseOperator):
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
+            patience=self._patience(),
             dead_letters=self._file(self.dead_letters),
             report_to=self._file(self.report),
             checkpoint=self._checkpoint(hook, given, options, write, context) if self.resume else None,
             restart=self.on_changed_source == "restart",
         )
+
+    def _patience(self) -> Patience | None:
+        from airflow_provider_hubprefs.bulk.under_way import Patience
+
+        if not self.wait_for_completion:
+            return None
+        return Patience(interval=self.poke_interval, timeout=self.timeout)
 
     def _part(self, given: Any) -> Part | None:
         from airflow_provider_hubprefs.bulk.shards import Part, shard_of

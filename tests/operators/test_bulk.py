@@ -440,6 +440,15 @@ def test_a_retry_of_airflows_goes_on_where_the_first_try_stopped(
     assert summary["requests"] == len(hubspot.requests) <= 36
 
 
+def test_what_takes_hubspot_its_time_is_waited_for(hubspot: Simulator, context: Context) -> None:
+    hubspot.load({"operations": {"seconds": 0.7}})
+    people = [f"p{number}@example.com" for number in range(5)]
+    summary = opt_out(context, subscribers=people, wait_for_completion=True, poke_interval=0.1)
+    assert outcomes(summary) == {"changed": 5}
+    with pytest.raises(HubPrefsFailException, match="timeout: expected seconds, more than 0, got 0"):
+        opt_out(context, subscribers=people, wait_for_completion=True, timeout=0)
+
+
 class TestTheBudget:
     def test_a_run_takes_no_more_than_its_share(self, hubspot: Simulator, context: Context) -> None:
         hubspot.load({"limits": {"burst": 20, "interval_ms": 1000}})
