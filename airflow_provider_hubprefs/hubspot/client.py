@@ -5,7 +5,9 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import requests
@@ -59,7 +61,9 @@ class Client(Sender):
     ) -> None:
         super().__init__(auth, **options)
         self._token_lock = _ThreadLock()
-        self._stopping = threading.Event()
+        # No threading.Event: a signal handler that sets one while its thread looks at it waits for itself.
+        self._stopping = False
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._nap = sleep or self.rest
         self._session = _session(self.url, connections)
         # Proxies and certificates, as the environment has them.
@@ -85,7 +89,8 @@ class Client(Sender):
 
         May be called from another thread or a signal handler.
         """
-        self._stopping.set()
+        self._stopping = True
+        self._wake.put(None)
 
     def send(self, call: Call[T]) -> T:
         """Send a call and return its result; failures that pass are waited for and retried.
@@ -150,7 +155,11 @@ class Client(Sender):
 
         :raises StoppedError: it is, or was before.
         """
-        if self._stopping.wait(seconds):
+        if seconds > 0 and not self._stopping:
+            with suppress(Empty):
+                self._wake.get(timeout=seconds)
+                self._wake.put(None)  # the others rest, too
+        if self._stopping:
             raise StoppedError("stopped before the request was sent", not_applied=True)
 
 

@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 import ssl
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.hubspot import aio
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client, connection_error
 from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
@@ -31,6 +33,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     HubSpotError,
     MalformedAnswerError,
     SettingsError,
+    StoppedError,
 )
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.hubspot.settings import Settings
@@ -656,3 +659,36 @@ def test_every_retry_is_told_to_the_log(
     assert len(told) == 1
     assert "HubSpot answered 502 to get_statuses (2026-09)" in told[0]
     assert "not JSON [correlation id 8f-FRA]; attempt 1, next in" in told[0]
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_a_signal_handler_may_stop_it_wherever_a_rest_has_come_to(seconds: float) -> None:
+    def at(line: int, client: Client, ended: list[str]) -> int:
+        """Rest, with a stop between two lines of whatever Python runs meanwhile; return how many lines it had."""
+        seen = 0
+
+        def trace(*_: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                client.stop()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            client.rest(seconds)
+        except StoppedError:
+            ended.append("stopped")
+        finally:
+            sys.settrace(None)
+        return seen
+
+    ended: list[str] = []
+    for line in range(1, at(0, Client(StaticToken(TOKEN)), [])):
+        arguments = (line, Client(StaticToken(TOKEN)), ended)
+        rest = threading.Thread(target=at, args=arguments, daemon=True)  # who waits for itself never ends
+        rest.start()
+        rest.join(10)
+        assert not rest.is_alive(), f"stopped after line {line}, it rests on"
+    assert ended
