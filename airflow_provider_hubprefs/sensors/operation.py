@@ -43,8 +43,8 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     Returns ``{"subscriber": <masked>, "operation": "COMPLETE" | "CANCELED", "opted_out": ..., "subscription_id":
     ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``, deferred or not.
 
-    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but for
-        the trigger's arguments, which Airflow encrypts.
+    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but with
+        ``deferrable`` among the trigger's arguments, which Airflow 3 does not encrypt.
     :param subscription_id: ask for the status for this subscription rather than for the opt-out. (templated)
     :param business_unit_id: brand; by default the connection's. (templated)
     :param expect: also wait until the preference itself is seen: ``"opted_out"``, or with a

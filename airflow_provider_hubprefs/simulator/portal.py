@@ -279,7 +279,7 @@ class Portal:
         return operations[-1].status(self.clock.now_ms()) if operations else "COMPLETE"
 
     def _begin(self, key: str, change: Change | None) -> str:
-        duration = int(self.settings.operation_seconds * 1000)
+        duration = self._duration(key)
         outcome = self._outcomes.find(key) or "COMPLETE"
         if not duration and outcome == "COMPLETE":
             self.operations.pop(key, None)
@@ -291,6 +291,12 @@ class Portal:
         started = self.clock.now_ms()
         self.operations.setdefault(key, []).append(Operation(started, duration, outcome, change))
         return self.operation_status(key)
+
+    def _duration(self, key: str) -> int:
+        """Draw how long an operation takes, in milliseconds: always the same for the same subscriber."""
+        least, most = self.settings.operation_seconds
+        drawn = zlib.crc32(f"{self.seed}:{key}".encode()) / 2**32
+        return int((least + (most - least) * drawn) * 1000)
 
     def _settle(self, key: str) -> None:
         """Make the changes of operations that have ended visible; those of canceled ones never are."""

@@ -21,7 +21,8 @@ member                          meaning, default
 ``unknown_subscriber``          ``not_specified`` (default) or ``not_found``
 ``unknown_subscription``        ``invalid`` (400, default) or ``not_found`` (404)
 ``resubscribe_clears_opt_out``  whether one subscription's SUBSCRIBED ends a portal-wide opt-out (false)
-``operations``                  ``{"seconds": 0, "outcomes": {address or pattern: "CANCELED" | any word}}``
+``operations``                  ``{"seconds": 0, "outcomes": {address or pattern: "CANCELED" | any word}}``; the
+                                seconds a number, or ``[from, to]``
 ``limits``                      ``{burst, interval_ms, daily, search, count_refused, retry_after}``
 ``indexing_seconds``            after how long CRM searches see a change (0): a number, or ``[from, to]``
 =============================== ====================================================================
@@ -111,7 +112,7 @@ class Settings:
     unknown_subscriber: str = "not_specified"
     unknown_subscription: str = "invalid"
     resubscribe_clears_opt_out: bool = False
-    operation_seconds: float = 0.0
+    operation_seconds: tuple[float, float] = (0.0, 0.0)
     operation_outcomes: dict[str, str] = field(default_factory=dict)
     indexing_seconds: tuple[float, float] = (0.0, 0.0)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -207,9 +208,7 @@ def _set(settings: Settings, name: str, value: Any) -> None:
     elif name == "brands":
         settings.brands = _brands(value)
     elif name == "operations":
-        settings.operation_seconds = float(
-            kind_of("portal.operations.seconds", value.get("seconds", 0), (int, float))
-        )
+        settings.operation_seconds = _seconds("portal.operations.seconds", value.get("seconds", 0))
         settings.operation_outcomes = kind_of("portal.operations.outcomes", value.get("outcomes", {}), dict)
     elif name == "limits":
         unknown = sorted(set(value) - set(LimitSettings.__slots__))
@@ -221,11 +220,7 @@ def _set(settings: Settings, name: str, value: Any) -> None:
         }
         settings.limits = LimitSettings(**given)
     elif name == "indexing_seconds":
-        least, most = value if isinstance(value, list) and len(value) == 2 else (value, value)
-        settings.indexing_seconds = (
-            float(kind_of("portal.indexing_seconds", least, (int, float))),
-            float(kind_of("portal.indexing_seconds", most, (int, float))),
-        )
+        settings.indexing_seconds = _seconds("portal.indexing_seconds", value)
     elif name == "time_zone":
         try:
             ZoneInfo(value)
@@ -234,6 +229,12 @@ def _set(settings: Settings, name: str, value: Any) -> None:
         settings.time_zone = value
     else:
         setattr(settings, name, value)
+
+
+def _seconds(where: str, value: Any) -> tuple[float, float]:
+    """Read a number, or ``[from, to]``."""
+    least, most = value if isinstance(value, list) and len(value) == 2 else (value, value)
+    return float(kind_of(where, least, (int, float))), float(kind_of(where, most, (int, float)))
 
 
 def _brands(entries: list[Any]) -> dict[int, str]:

@@ -51,7 +51,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     Rows of a release before are made anew from what it stored: every argument has a default, and none is ever
     taken away.
 
-    :param subscriber: normalised. Airflow keeps triggers' arguments encrypted.
+    :param subscriber: normalised. Airflow 3 keeps it in its database, unencrypted, while the task waits.
     :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.waiting.Wait`, also for the next three.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.

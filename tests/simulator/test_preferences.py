@@ -343,6 +343,22 @@ class TestOperations:
         assert api.statuses("ada@example.com").json()["results"][0]["status"] == "UNSUBSCRIBED"
         assert hubspot.portal.counts()["operations"] == 0
 
+    def test_operations_may_take_different_times_the_same_for_each_subscriber_every_time(
+        self, simulate: Simulate
+    ) -> None:
+        def ended(after: float) -> set[int]:
+            hubspot = simulate(portal={"operations": {"seconds": [5, 20]}}, clock=lambda: 1_800_000_000.0)
+            api = Api(hubspot)
+            for number in range(20):
+                api.opt_out(f"ada-{number}@example.com")
+            hubspot.advance(after)
+            return {number for number in range(20) if hubspot.is_opted_out(f"ada-{number}@example.com")}
+
+        assert ended(4.9) == set()
+        assert 0 < len(ended(12)) < 20
+        assert ended(12) == ended(12)
+        assert ended(20) == set(range(20))
+
     def test_a_canceled_operation_changes_nothing_and_says_so(self, simulate: Simulate) -> None:
         outcomes = {"canceled*@example.com": "CANCELED"}
         hubspot = simulate(portal={"operations": {"seconds": 30, "outcomes": outcomes}})

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from airflow_provider_hubprefs.simulator import Simulator
+
 AIRFLOW = [sys.executable, "-m", "airflow"]
 
 
@@ -95,6 +97,18 @@ class Airflow:
             lambda: self.ask("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False}),
             timeout=90,
         )
+
+    def connect(self, conn_id: str, hubspot: Simulator, **extra: Any) -> None:
+        """Store a connection to a local HubSpot in Airflow's database."""
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
+        body = {"connection_id": conn_id, **connection, "extra": json.dumps(extra)}
+        reply = self._client.post("/api/v2/connections", json=body)
+        assert reply.is_success, reply.text
+
+    def disconnect(self, conn_id: str) -> None:
+        """Remove a connection."""
+        reply = self._client.delete(f"/api/v2/connections/{conn_id}")
+        assert reply.is_success, reply.text
 
     def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
         """Wait until a run has ended, and return its state."""
