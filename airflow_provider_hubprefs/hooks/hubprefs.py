@@ -277,11 +277,11 @@ class HubPrefsHook(BaseHook):
         :raises AirflowNotFoundException: there is no such connection.
         """
         import asyncio
+        from importlib import import_module
 
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
-        connection = await get_async_connection(self.hubprefs_conn_id, hook=self)
-        extra = await get_async_extra_dejson(connection)
+        compat: Any = await asyncio.to_thread(import_module, "airflow.providers.common.compat.connection")
+        connection = await compat.get_async_connection(self.hubprefs_conn_id, hook=self)
+        extra = await compat.get_async_extra_dejson(connection)
         return await asyncio.to_thread(self._make_async_client, connection, extra)
 
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:

@@ -6,6 +6,8 @@ import asyncio
 import importlib
 import json
 import logging
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,7 +264,7 @@ class TestTheGuard:
 
     def test_computing(self) -> None:
         async def computes() -> None:
-            until = time.thread_time() + 0.3
+            until = time.thread_time() + 0.1
             while time.thread_time() < until:
                 pass
 
@@ -338,3 +340,33 @@ class TestInCompany:
         event = wait(max_budget_share=2)
         with pytest.raises(HubPrefsException, match="max_budget_share"):
             result_of(event)
+
+
+FIRST_REQUEST = """
+import asyncio, sys, threading
+from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
+
+client = AsyncClient(StaticToken(sys.argv[2]), host=sys.argv[1])
+loaded = set()
+
+class Watcher:
+    @staticmethod
+    def find_spec(name, *_):
+        if threading.current_thread() is threading.main_thread():
+            loaded.add(name.partition(".")[0])
+
+async def ask():
+    sys.meta_path.insert(0, Watcher)
+    async with client:
+        await client.send(client.calls.get_unsubscribe_all("jane@example.com"))
+
+asyncio.run(ask())
+print(sorted(loaded & {"anyio", "httpcore", "httpx", "h11", "sniffio", "msgspec"}))
+"""
+
+
+def test_the_first_request_of_a_process_loads_no_library_in_the_loop(hubspot: Simulator) -> None:
+    script = [sys.executable, "-c", FIRST_REQUEST, hubspot.url, hubspot.token]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
