@@ -85,7 +85,9 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": integration,
-                "python-modules": [f"{_PACKAGE}.triggers.operation", f"{_PACKAGE}.triggers.opt_out"],
+                "python-modules": [
+                    f"{_PACKAGE}.triggers.{name}" for name in ("operation", "opt_out", "changes")
+                ],
             }
         ],
         "connection-types": [

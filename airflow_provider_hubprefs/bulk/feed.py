@@ -4,24 +4,31 @@ A list is written before the mark moves, under a number that is the mark's. Whoe
 same list again, with what has come since; nobody was told of it. Whoever is killed after, and before it is certain
 that the news has arrived, tells the same again, of the same list. So lists never repeat anything, and a reader who
 takes a list once reads everything once.
+
+What is new is decided by whoever has such a feed: :mod:`.opt_outs` and :mod:`.changes`.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.checkpoint import ObjectPlace
+from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider_hubprefs.bulk.dead_letters import Path
-    from airflow_provider_hubprefs.hubspot.crm import Found, OptOut
 
 _FORMAT = 1
+
+
+class FeedError(Exception):
+    """The folder is somebody else's, or what was in it is damaged. Says what to do; waiting does not help."""
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,153 +47,127 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
 class Mark(msgspec.Struct, kw_only=True):
     """Where a feed stands: a few numbers, whatever has happened.
 
-    :param watermark: the latest change that was seen, in milliseconds since 1970.
-    :param floor: opt-outs before this time were all told of, or are not asked for.
+    :param watermark: up to when HubSpot was looked at, in milliseconds since 1970.
     :param next: number of the next list.
-    :param first: the lists from this number on may have opt-outs that are not before the floor.
     :param told: all lists before this number were told of.
+    :param arguments: fingerprint of what the lists are about.
     """
 
     watermark: int
-    floor: int
     next: int = 1
-    first: int = 1
     told: int = 1
+    arguments: str = ""
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
         return {"format": _FORMAT, **msgspec.to_builtins(self)}
 
     @classmethod
-    def latest(cls, states: Iterable[Any]) -> Mark | None:
-        """The one that has come furthest, of those kept in several places; None where there is none.
-
-        What is no mark, or one of a later release, counts as not there.
-        """
-        marks = []
-        for state in states:
-            if isinstance(state, dict) and state.get("format") == _FORMAT:
-                try:
-                    marks.append(msgspec.convert(state, cls))
-                except msgspec.ValidationError:
-                    continue
-        return max(marks, key=lambda mark: (mark.next, mark.told, mark.watermark), default=None)
+    def of(cls, state: Any) -> Self | None:
+        """The mark that was kept; None for what is no mark, or one of a later release."""
+        if not isinstance(state, dict) or state.get("format") != _FORMAT:
+            return None
+        try:
+            return msgspec.convert(state, cls)
+        except msgspec.ValidationError:
+            return None
 
 
-class OptOutFeed:
-    """The opt-outs of a portal as lists.
+M = TypeVar("M", bound=Mark)
 
-    An opt-out is new when it is not before the floor and in none of the lists since. The floor follows the
-    watermark at a distance: HubSpot's index is behind, and what it shows late is no older than that.
+
+class Feed(Generic[M]):
+    """Numbered lists in a folder, and the mark. One thread at a time.
 
     :param folder: where the lists are, and the mark.
-    :param overlap: that distance, in milliseconds; the index must never be further behind.
-    :param kept: the mark as it is kept elsewhere, too.
+    :param arguments: what the lists are about: a folder where they are about something else is refused.
+    :param kept: the mark as it is kept elsewhere, too; one of other arguments counts as not there.
+    :raises FeedError: the folder is another watcher's.
     """
 
-    def __init__(self, folder: Path, *, overlap: int, kept: Iterable[Any] = ()) -> None:
+    MARK: ClassVar[type[Mark]]
+    NAME: ClassVar[str]
+    """Of the lists, before their number."""
+
+    def __init__(self, folder: Path, *, arguments: Mapping[str, Any], kept: Iterable[Any] = ()) -> None:
         self._folder = folder
-        self._overlap = overlap
+        self._arguments = fingerprint(json.dumps(arguments, sort_keys=True), key="arguments")
         self._place = ObjectPlace(folder / "mark")
-        self._seen: set[tuple[int, int]] = (
-            set()
-        )  # contact and time of what is in lists and not before the floor
-        self._lists: list[tuple[int, int]] = []  # those lists, each with the last of its times
-        self.mark = Mark.latest([self._place.load(), *kept])
-        if self.mark is not None:
-            self._remember(self.mark)
+        self._known = self._tried = self._place.load()
+        mine = self._mark_of(self._known)
+        if mine is not None and mine.arguments != self._arguments:
+            raise FeedError(
+                f"the lists in {folder.name!r} are another watcher's, or of other arguments "
+                f"({', '.join(arguments)}). Every watcher needs an output of its own"
+            )
+        marks = [mine, *(one for one in map(self._mark_of, kept) if one and one.arguments == self._arguments)]
+        self.mark: M | None = max(
+            (one for one in marks if one), key=lambda one: (one.next, one.told, one.watermark), default=None
+        )
 
     @property
     def begun(self) -> bool:
         """Whether there is a mark to go on from."""
         return self.mark is not None
 
-    def begin(self, *, floor: int, watermark: int = 0) -> None:
-        """Begin with opt-outs at a time and after it, in milliseconds since 1970."""
-        mark = Mark(watermark=watermark, floor=floor)
-        self._place.save(mark.state())
-        self.mark = mark
-
-    def take(self, found: Found) -> bool:
-        """Take what a look at the contacts gave, and write a list of what is new.
-
-        When it fails, it may be asked again: nothing has moved.
-
-        :return: whether the mark has moved.
-        """
-        mark, lists = msgspec.structs.replace(self._mark), list(self._lists)
-        new = [one for one in found.opt_outs if self._is_new(one)]
-        if new:
-            self._write(mark.next, new)
-            lists.append((mark.next, max(one.at for one in new)))
-            mark.next += 1
-        mark.watermark = max(mark.watermark, found.watermark)
-        mark.floor = max(mark.floor, mark.watermark - self._overlap)
-        lists = [one for one in lists if one[1] >= mark.floor]
-        mark.first = lists[0][0] if lists else mark.next
-        if mark == self.mark:
-            return False
-        self._place.save(mark.state())
-        self.mark, self._lists = mark, lists
-        self._seen.update((one.contact_id, one.at) for one in new)
-        self._seen = {key for key in self._seen if key[1] >= mark.floor}
-        return True
-
     def untold(self) -> Iterator[News]:
         """The lists nobody was told of for certain, oldest first."""
         for number in range(self._mark.told, self._mark.next):
-            yield News(number=number, name=self._name(number), count=sum(1 for _ in self._read(number)))
+            yield News(number=number, name=self._name(number), count=sum(1 for _ in self._lines(number)))
 
     def told(self, news: News) -> None:
-        """It is certain that the news has arrived."""
-        mark = msgspec.structs.replace(self._mark, told=max(self._mark.told, news.number + 1))
-        self._place.save(mark.state())
-        self.mark = mark
+        """It is certain that the news has arrived.
+
+        :raises FeedError: somebody else writes to this folder.
+        """
+        self._save(msgspec.structs.replace(self._mark, told=max(self._mark.told, news.number + 1)))
+
+    # For those who decide what is new ----------------------------------------------------------------------
 
     @property
-    def _mark(self) -> Mark:
+    def _mark(self) -> M:
         if self.mark is None:
             raise RuntimeError("this feed has not begun")
         return self.mark
 
-    def _is_new(self, one: OptOut) -> bool:
-        return one.at >= self._mark.floor and (one.contact_id, one.at) not in self._seen
+    def _mark_of(self, state: Any) -> M | None:
+        return self.MARK.of(state)  # type: ignore[return-value]
 
-    # The lists ----------------------------------------------------------------------------------------------
+    def _save(self, mark: M) -> None:
+        """Move the mark; when that fails, it may be tried again."""
+        self._check_alone()
+        mark.arguments = self._arguments
+        self._tried = mark.state()
+        self._place.save(self._tried)
+        self.mark, self._known = mark, self._tried
+
+    def _check_alone(self) -> None:
+        """Two who write the same lists would take each other's numbers.
+
+        :raises FeedError: the mark is not where it was left. What a save that failed has written is no stranger's.
+        """
+        if self._place.load() not in (self._known, self._tried):
+            raise FeedError(
+                f"another watcher writes to {self._folder.name!r}: its mark has moved. Every watcher needs an output "
+                "of its own; where a triggerer was just replaced by another, this passes"
+            )
 
     def _name(self, number: int) -> str:
-        return f"opt-outs-{number:08}.jsonl"
+        return f"{self.NAME}-{number:08}.jsonl"
 
-    def _write(self, number: int, opt_outs: list[OptOut]) -> None:
+    def _write(self, number: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a list. Its number is still the next one's: cut off, it is written again."""
+        encode = msgspec.json.Encoder().encode
         with (self._folder / self._name(number)).open("wb") as file:
-            for one in sorted(opt_outs, key=lambda one: (one.at, one.contact_id)):
-                file.write(msgspec.json.encode(_line(one)) + b"\n")
+            for row in rows:
+                file.write(encode(row) + b"\n")
 
-    def _read(self, number: int) -> Iterator[tuple[int, int]]:
-        """Contact and time of a list's lines. A list that somebody deleted has none."""
+    def _lines(self, number: int) -> Iterator[bytes]:
+        """Lines of a list. One that somebody deleted has none."""
         path = self._folder / self._name(number)
         if path.exists():
             with path.open("rb") as file:
-                for line in file:
-                    row = msgspec.json.decode(line)
-                    yield row["contact_id"], row["opted_out_at_ms"]
-
-    def _remember(self, mark: Mark) -> None:
-        """Read again what is in lists and not before the floor."""
-        for number in range(mark.first, mark.next):
-            keys = set(self._read(number))
-            self._seen |= {key for key in keys if key[1] >= mark.floor}
-            self._lists.append((number, max((at for _, at in keys), default=0)))
-
-
-def _line(one: OptOut) -> dict[str, Any]:
-    return {
-        "subscriber": one.subscriber,
-        "contact_id": one.contact_id,
-        "opted_out_at": iso(one.at),
-        "opted_out_at_ms": one.at,
-    }
+                yield from file
 
 
 def iso(milliseconds: int) -> str:

@@ -284,6 +284,23 @@ class HubPrefsHook(BaseHook):
         extra = await compat.get_async_extra_dejson(connection)
         return await asyncio.to_thread(self._make_async_client, connection, extra)
 
+    async def aget_business_unit_id(self) -> int | None:
+        """:attr:`business_unit_id`, for an event loop.
+
+        :raises SettingsError: no whole number.
+        :raises AirflowNotFoundException: there is no such connection.
+        """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        from airflow_provider_hubprefs.hooks.connection import brand, extra_fields
+
+        if self._business_unit_id is not None:
+            return brand(self._business_unit_id)
+        connection = await get_async_connection(self.hubprefs_conn_id, hook=self)
+        return brand(
+            extra_fields(connection, await get_async_extra_dejson(connection)).get("business_unit_id")
+        )
+
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
         """Libraries are loaded, secrets told to Airflow and the budget's store opened: not in the loop."""
         from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields

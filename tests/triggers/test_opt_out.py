@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import json
 import logging
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,47 +15,20 @@ from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.triggers import opt_out
-from airflow_provider_hubprefs.triggers.opt_out import KEPT, HubPrefsOptOutTrigger
+from airflow_provider_hubprefs.triggers import watching
+from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
+from tests.triggers.running import Running, Store, answers, asked, subscribers
 
 JANE, BOB, EVE = "jane@example.com", "bob@example.com", "eve@example.com"
-PATIENCE = 25
-
-
-class Store:
-    """An asset's state, as Airflow 3.3 keeps it."""
-
-    def __init__(self, state: Any = None, *, assets: int = 1) -> None:
-        self.state = state
-        self._assets = assets
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        self._check(key)
-        return default if self.state is None else self.state
-
-    async def aset(self, key: str, value: Any) -> None:
-        self._check(key)
-        self.state = json.loads(json.dumps(value))
-
-    def _check(self, key: str) -> None:
-        assert key == KEPT
-        if self._assets != 1:
-            raise ValueError(f"Task has {self._assets} concrete inlets and outlets")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for Airflow's database here."""
-    monkeypatch.setattr(opt_out, "SHORTEST_INTERVAL", 0.01)
-    monkeypatch.setattr(opt_out, "ARRIVES_WITHIN", 0.01)
+def _unlimited(hubspot: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the test about it, nobody waits for the limit of searches."""
+    hubspot.load({"limits": {"search": 10_000}})
     monkeypatch.setattr(
         "airflow_provider_hubprefs.hubspot.sending.search_pacer", lambda _: ProcessPacer(limit=10_000)
     )
-
-
-@pytest.fixture(autouse=True)
-def _portal(hubspot: Simulator) -> None:
-    hubspot.load({"limits": {"search": 10_000}})
 
 
 @pytest.fixture
@@ -69,47 +41,12 @@ def watcher(tmp_path: Path, hubprefs_default: str) -> Any:
     return make
 
 
-class Running:
-    """A trigger as the triggerer runs it; what it was told is in ``events``."""
-
-    def __init__(self, trigger: HubPrefsOptOutTrigger, stream: AsyncIterator[Any] | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._stream = trigger.run() if stream is None else trigger.filter_shared_stream(stream)
-        self.task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        async for event in self._stream:
-            self.events.append(event.payload)
-
-    async def until(self, events: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(PATIENCE):
-            while len(self.events) < events:
-                if self.task.done():
-                    self.task.result()
-                await asyncio.sleep(0.01)
-        return self.events
-
-    async def stop(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-
 async def searched(hubspot: Simulator, times: int) -> None:
-    """Wait until there were so many more searches."""
-    wanted = count(hubspot) + times
-    async with asyncio.timeout(PATIENCE):
-        while count(hubspot) < wanted:
-            await asyncio.sleep(0.01)
+    await asked(hubspot, "search_contacts", times)
 
 
 def count(hubspot: Simulator) -> int:
-    answers: dict[str, int] = hubspot.stats["answers"].get("search_contacts", {})
-    return sum(answers.values())
-
-
-def subscribers(event: dict[str, Any]) -> list[str]:
-    path = Path(event["list"].removeprefix("file://"))
-    return sorted(json.loads(line)["subscriber"] for line in path.read_text().splitlines())
+    return answers(hubspot, "search_contacts")
 
 
 def test_who_opts_out_from_now_on_is_told_of(hubspot: Simulator, watcher: Any) -> None:
@@ -126,9 +63,9 @@ def test_who_opts_out_from_now_on_is_told_of(hubspot: Simulator, watcher: Any) -
         return running.events
 
     first, second = asyncio.run(story())
-    assert (first["number"], first["opt_outs"], subscribers(first)) == (1, 2, [BOB, JANE])
-    assert (second["number"], second["opt_outs"], subscribers(second)) == (2, 1, [EVE])
-    assert set(first) == {"list", "number", "opt_outs", "watermark"}
+    assert (first["number"], first["count"], subscribers(first)) == (1, 2, [BOB, JANE])
+    assert (second["number"], second["count"], subscribers(second)) == (2, 1, [EVE])
+    assert set(first) == {"list", "number", "count", "watermark"}
     assert datetime.fromisoformat(second["watermark"]) >= datetime.fromisoformat(first["watermark"])
 
 
@@ -175,7 +112,7 @@ def test_what_was_told_and_perhaps_did_not_arrive_is_told_again(
     hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> tuple[list[Any], list[Any]]:
-        monkeypatch.setattr(opt_out, "ARRIVES_WITHIN", 3600)
+        monkeypatch.setattr(watching, "ARRIVES_WITHIN", 3600)
         running = Running(watcher())
         await searched(hubspot, 3)
         hubspot.opt_out(JANE)
@@ -354,7 +291,7 @@ def test_the_limit_of_searches_is_kept(
         return running.events
 
     (event,) = asyncio.run(story())
-    assert event["opt_outs"] == 1500
+    assert event["count"] == 1500
     assert hubspot.stats["limits"]["search"]["violations"] == 0
     assert hubspot.stats["limits"]["search"]["highest_in_second"] <= 5
 

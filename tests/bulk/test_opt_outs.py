@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.feed import Mark, OptOutFeed
+from airflow_provider_hubprefs.bulk.feed import FeedError
+from airflow_provider_hubprefs.bulk.opt_outs import OptOutFeed, OptOutMark
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs, send_all
@@ -37,6 +38,10 @@ class Killed(BaseException):
     """What a SIGKILL is to a test: nobody catches it."""
 
 
+def opt_outs_in(folder: Path, about: str = "portal", kept: Any = ()) -> OptOutFeed:
+    return OptOutFeed(folder, overlap=OVERLAP, arguments={"portal": about}, kept=kept)
+
+
 class Watcher:
     """Looks at the portal as the trigger does, and may be killed before or after anything it writes."""
 
@@ -47,7 +52,7 @@ class Watcher:
         self.restart()
 
     def restart(self) -> None:
-        self.feed = OptOutFeed(self.folder, overlap=OVERLAP)
+        self.feed = opt_outs_in(self.folder)
         self.judged: dict[int, int] = {}
         if not self.feed.begun:
             self.feed.begin(floor=BEGIN)
@@ -213,7 +218,7 @@ def test_a_portal_where_nothing_happens_costs_one_request_a_look(
 
 
 def test_a_list_that_could_not_be_kept_in_mind_is_written_again(tmp_path: Path) -> None:
-    feed = OptOutFeed(tmp_path, overlap=OVERLAP)
+    feed = opt_outs_in(tmp_path)
     feed.begin(floor=0)
     first = Found([OptOut(1, "a@x.example", 5)], 5, 0, {})
     with pytest.raises(Killed), killing(feed, random.Random(), 1.0):
@@ -228,24 +233,40 @@ def test_a_list_that_could_not_be_kept_in_mind_is_written_again(tmp_path: Path) 
 
 
 def test_lists_are_told_of_until_that_is_kept(tmp_path: Path) -> None:
-    feed = OptOutFeed(tmp_path, overlap=OVERLAP)
+    feed = opt_outs_in(tmp_path)
     feed.begin(floor=0)
     feed.take(Found([OptOut(1, None, 5)], 5, 0, {}))
     feed.take(Found([OptOut(2, None, 6), OptOut(3, None, 6)], 6, 0, {}))
-    again = OptOutFeed(tmp_path, overlap=OVERLAP)
+    again = opt_outs_in(tmp_path)
     assert [(news.number, news.count) for news in again.untold()] == [(1, 1), (2, 2)]
     again.told(next(again.untold()))
-    assert [news.number for news in OptOutFeed(tmp_path, overlap=OVERLAP).untold()] == [2]
+    assert [news.number for news in opt_outs_in(tmp_path).untold()] == [2]
 
 
 def test_the_mark_that_came_furthest_counts(tmp_path: Path) -> None:
-    feed = OptOutFeed(tmp_path, overlap=OVERLAP)
+    feed = opt_outs_in(tmp_path)
     feed.begin(floor=7)
-    elsewhere = Mark(watermark=9, floor=8, next=4, first=4, told=3)
+    assert feed.mark is not None
+    elsewhere = OptOutMark(watermark=9, floor=8, next=4, first=4, told=3, arguments=feed.mark.arguments)
+    of_others = {**elsewhere.state(), "next": 9, "arguments": "others"}
     later = {**elsewhere.state(), "format": 2, "next": 9}
     broken = {"format": 1, "next": "many"}
-    found = OptOutFeed(tmp_path, overlap=OVERLAP, kept=[None, "nonsense", broken, later, elsewhere.state()])
+    found = opt_outs_in(tmp_path, kept=[None, "nonsense", broken, later, of_others, elsewhere.state()])
     assert found.mark == elsewhere
+
+
+def test_a_folder_is_for_one_watcher(tmp_path: Path) -> None:
+    opt_outs_in(tmp_path).begin(floor=0)
+    with pytest.raises(FeedError, match=r"another watcher's, or of other arguments \(portal\)"):
+        opt_outs_in(tmp_path, "another portal")
+    first, second = opt_outs_in(tmp_path), opt_outs_in(tmp_path)
+    first.take(Found([OptOut(1, None, 5)], 5, 0, {}))
+    with pytest.raises(FeedError, match="another watcher writes"):
+        second.take(Found([OptOut(2, None, 6)], 6, 0, {}))
+    with pytest.raises(FeedError, match="another watcher writes"):
+        second.take(Found([], 7, 0, {}))
+    assert [row["contact_id"] for row in lines(tmp_path)] == [1]
+    assert first.take(Found([OptOut(3, None, 6)], 6, 0, {}))
 
 
 def test_nothing_shows_an_address() -> None:
