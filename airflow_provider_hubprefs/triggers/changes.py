@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.triggers.watching import WatcherTrigger, check_place
+from airflow_provider_hubprefs.triggers.watching import Watcher, check_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.polling import Poller
 
 
-class HubPrefsPreferenceChangeTrigger(WatcherTrigger):
+class HubPrefsPreferenceChangeTrigger(Watcher):
     """Tell of subscribers of a list whose preference has changed: for an ``AssetWatcher``.
 
     .. code-block:: python

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.triggers.watching import WatcherTrigger, check_seconds
+from airflow_provider_hubprefs.triggers.watching import Watcher, check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ _RETRY_TOTAL = 30.0
 """Seconds; a look that fails is followed by another, so its own retries may end early."""
 
 
-class HubPrefsOptOutTrigger(WatcherTrigger):
+class HubPrefsOptOutTrigger(Watcher):
     """Tell of contacts that have opted out of everything: for an ``AssetWatcher``.
 
     .. code-block:: python

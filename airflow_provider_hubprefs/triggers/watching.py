@@ -54,7 +54,7 @@ class Poll(Protocol):
         """Close the connections."""
 
 
-class WatcherTrigger(BaseEventTrigger):
+class Watcher(BaseEventTrigger):
     """Tell of what is new at HubSpot: for an ``AssetWatcher``.
 
     What is new is written as a list to a folder; the event says where. Where the watcher stands is kept there, and

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.triggers.watching import WatcherTrigger
+from airflow_provider_hubprefs.triggers.watching import Watcher
 
 PATIENCE = 15
 
@@ -38,7 +38,7 @@ class Store:
 class Running:
     """A trigger as the triggerer runs it; what it was told is in ``events``."""
 
-    def __init__(self, trigger: WatcherTrigger, stream: AsyncIterator[Any] | None = None) -> None:
+    def __init__(self, trigger: Watcher, stream: AsyncIterator[Any] | None = None) -> None:
         self.events: list[dict[str, Any]] = []
         self._stream = trigger.run() if stream is None else trigger.filter_shared_stream(stream)
         self.task = asyncio.create_task(self._run())

@@ -15,6 +15,7 @@ from airflow.sdk.serde import deserialize, serialize
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.triggers import watching
 from airflow_provider_hubprefs.triggers.changes import HubPrefsPreferenceChangeTrigger
+from tests.triggers.loop_guard import run_guarded
 from tests.triggers.running import Running, Store, answers, asked, rows, subscribers
 
 JANE, BOB, EVE = "jane@example.com", "bob@example.com", "eve@example.com"
@@ -62,7 +63,7 @@ def test_each_change_is_told_of_once(hubspot: Simulator, watcher: Any) -> None:
         await running.stop()
         return running.events
 
-    first, second = asyncio.run(story())
+    first, second = run_guarded(story())
     assert [rows(event) for event in (first, second)] == [
         [{"subscriber": JANE, "before": False, "now": True, "seen_at": first["watermark"]}],
         [{"subscriber": BOB, "before": False, "now": True, "seen_at": second["watermark"]}],
@@ -88,7 +89,7 @@ def test_or_changes_of_a_status(hubspot: Simulator, watcher: Any) -> None:
         return running.events
 
     told = [
-        [(row["subscriber"], row["before"], row["now"]) for row in rows(one)] for one in asyncio.run(story())
+        [(row["subscriber"], row["before"], row["now"]) for row in rows(one)] for one in run_guarded(story())
     ]
     assert told == [[(JANE, "NOT_SPECIFIED", "SUBSCRIBED")], [(JANE, "SUBSCRIBED", "UNSUBSCRIBED")]]
 
@@ -108,7 +109,7 @@ def test_a_restart_goes_on_where_it_was(hubspot: Simulator, watcher: Any) -> Non
         await again.stop()
         return again.events
 
-    (only,) = asyncio.run(story())
+    (only,) = run_guarded(story())
     assert (only["number"], subscribers(only)) == (2, [BOB])
 
 
@@ -127,7 +128,7 @@ def test_what_was_told_and_perhaps_did_not_arrive_is_told_again(
         await again.stop()
         return running.events, again.events
 
-    before, after = asyncio.run(story())
+    before, after = run_guarded(story())
     assert before == after
 
 
@@ -154,7 +155,7 @@ def test_a_list_that_is_missing_empty_or_changed_is_waited_for_and_read_anew(
         await running.stop()
         return running.events
 
-    first, second = asyncio.run(story())
+    first, second = run_guarded(story())
     assert (subscribers(first), subscribers(second)) == ([BOB], [JANE])
     assert "people.csv" in caplog.text
     assert "example.com" not in caplog.text
@@ -178,7 +179,7 @@ def test_250_subscribers_are_3_requests_a_look(hubspot: Simulator, watcher: Any,
         await running.stop()
         return running.events
 
-    (event,) = asyncio.run(story())
+    (event,) = run_guarded(story())
     assert subscribers(event) == [everybody[207], everybody[7]]
     sizes = [len(request.json()["inputs"]) for request in hubspot.requests if request.endpoint == READ]
     looks = len(sizes) // 3
@@ -219,7 +220,7 @@ def test_three_watchers_of_a_list_are_one_poll(hubspot: Simulator, watcher: Any,
         await manager.stop_all()
         return [one.events for one in running], round(looked * 0.05 * 0.9 / took, 3)
 
-    told, pollers = asyncio.run(story())
+    told, pollers = run_guarded(story())
     assert [[subscribers(event) for event in events] for events in told] == [[[JANE]]] * 3
     assert pollers <= 1.1
 
@@ -254,7 +255,7 @@ def test_without_the_batch_scopes_it_asks_one_by_one(
         await running.stop()
         return running.events
 
-    (event,) = asyncio.run(story())
+    (event,) = run_guarded(story())
     assert subscribers(event) == [JANE]
 
 
@@ -273,7 +274,7 @@ def test_what_hubspot_does_not_tell_of_stays_as_it_was_seen(hubspot: Simulator, 
         await running.stop()
         return running.events
 
-    assert [subscribers(event) for event in asyncio.run(story())] == [[JANE], [BOB]]
+    assert [subscribers(event) for event in run_guarded(story())] == [[JANE], [BOB]]
 
 
 def test_failures_are_waited_for_and_then_raised(
@@ -287,7 +288,7 @@ def test_failures_are_waited_for_and_then_raised(
         await Running(watcher(max_consecutive_failures=2)).task
 
     with pytest.raises(AuthenticationError):
-        asyncio.run(story())
+        run_guarded(story())
     assert "failure 2 in a row, 2 are tolerated" in caplog.text
     assert JANE not in caplog.text
 
@@ -301,7 +302,7 @@ def test_defects_are_not_waited_for(
         await Running(watcher()).task
 
     with pytest.raises(TypeError):
-        asyncio.run(story())
+        run_guarded(story())
     assert "in a row" not in caplog.text
 
 
@@ -318,7 +319,7 @@ def test_a_folder_is_for_one_set_of_arguments(hubspot: Simulator, watcher: Any) 
         await Running(watcher(subscription_id=7)).task
 
     with pytest.raises(FeedError, match="Every watcher needs an output of its own"):
-        asyncio.run(story())
+        run_guarded(story())
 
 
 def test_a_lost_folder_begins_anew_with_the_next_number(
@@ -343,7 +344,7 @@ def test_a_lost_folder_begins_anew_with_the_next_number(
         assert len(json.dumps(store.state)) < 200
         return again.events
 
-    (event,) = asyncio.run(story())
+    (event,) = run_guarded(story())
     assert (event["number"], subscribers(event)) == (2, [BOB])
 
 
@@ -360,7 +361,7 @@ def test_the_brand_is_the_connections(
         await asked(hubspot, READ, 1)
         await running.stop()
 
-    asyncio.run(story())
+    run_guarded(story())
     assert {
         "businessUnitId=7" in request.query for request in hubspot.requests if request.endpoint == READ
     } == {True}
@@ -379,7 +380,7 @@ def test_no_address_is_kept_but_in_lists(
         await running.until(1)
         await running.stop()
 
-    asyncio.run(story())
+    run_guarded(story())
     kept = {path.name: path.read_text() for path in (tmp_path / "lists").iterdir()}
     assert set(kept) == {"mark.0", "mark.1", "seen.0", "seen.1", "changes-00000001.jsonl"}
     assert [name for name, text in kept.items() if "example.com" in text] == ["changes-00000001.jsonl"]

@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.triggers import watching
 from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
+from tests.triggers.loop_guard import run_guarded
 from tests.triggers.running import Running, Store, answers, asked, subscribers
 
 JANE, BOB, EVE = "jane@example.com", "bob@example.com", "eve@example.com"
@@ -62,7 +63,7 @@ def test_who_opts_out_from_now_on_is_told_of(hubspot: Simulator, watcher: Any) -
         await running.stop()
         return running.events
 
-    first, second = asyncio.run(story())
+    first, second = run_guarded(story())
     assert (first["number"], first["count"], subscribers(first)) == (1, 2, [BOB, JANE])
     assert (second["number"], second["count"], subscribers(second)) == (2, 1, [EVE])
     assert set(first) == {"list", "number", "count", "watermark"}
@@ -81,7 +82,7 @@ def test_or_since_a_time(hubspot: Simulator, watcher: Any) -> None:
         await running.stop()
         return running.events
 
-    (only,) = asyncio.run(story())
+    (only,) = run_guarded(story())
     assert subscribers(only) == [BOB]
 
 
@@ -104,7 +105,7 @@ def test_a_restart_goes_on_where_it_was(hubspot: Simulator, watcher: Any) -> Non
         await again.stop()
         return again.events
 
-    (only,) = asyncio.run(story())
+    (only,) = run_guarded(story())
     assert (only["number"], subscribers(only)) == (2, [BOB, EVE])
 
 
@@ -123,7 +124,7 @@ def test_what_was_told_and_perhaps_did_not_arrive_is_told_again(
         await again.stop()
         return running.events, again.events
 
-    before, after = asyncio.run(story())
+    before, after = run_guarded(story())
     assert before == after
 
 
@@ -145,7 +146,7 @@ def test_the_mark_is_in_the_state_of_the_asset_too(hubspot: Simulator, watcher: 
         await again.stop()
         return store.state, running.events, again.events
 
-    state, _, (event,) = asyncio.run(story())
+    state, _, (event,) = run_guarded(story())
     assert (state["next"], state["told"], state["format"]) == (2, 2, 1)
     assert len(json.dumps(state)) < 200
     assert event["number"] == 2
@@ -163,7 +164,7 @@ def test_with_several_assets_the_folder_is_enough(hubspot: Simulator, watcher: A
         await running.stop()
         return running.events
 
-    assert len(asyncio.run(story())) == 1
+    assert len(run_guarded(story())) == 1
 
 
 def test_three_watchers_of_a_portal_are_one_poll(hubspot: Simulator, watcher: Any, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_three_watchers_of_a_portal_are_one_poll(hubspot: Simulator, watcher: An
         await manager.stop_all()
         return [one.events for one in running], round(polled * 0.05 * 0.9 / took, 3)
 
-    told, pollers = asyncio.run(story())
+    told, pollers = run_guarded(story())
     assert [[subscribers(event) for event in events] for events in told] == [[[JANE]]] * 4
     assert len({event["list"] for events in told for event in events}) == 4
     assert pollers <= 1.1
@@ -232,7 +233,7 @@ def test_failures_that_pass_are_waited_for(
         await running.stop()
         return running.events
 
-    assert len(asyncio.run(story())) == 1
+    assert len(run_guarded(story())) == 1
     assert "failure 3 in a row, 10 are tolerated" in caplog.text
     assert JANE not in caplog.text
 
@@ -246,7 +247,7 @@ def test_after_too_many_it_fails(hubspot: Simulator, watcher: Any) -> None:
         await Running(watcher(max_consecutive_failures=2)).task
 
     with pytest.raises(MissingScopesError, match=r"crm\.objects\.contacts\.read"):
-        asyncio.run(story())
+        run_guarded(story())
     assert count(hubspot) == 3
 
 
@@ -270,7 +271,7 @@ def test_a_connection_that_is_not_there_is_looked_up_again(
         await running.stop()
         return running.events
 
-    assert len(asyncio.run(story())) == 1
+    assert len(run_guarded(story())) == 1
     assert "made_later" in caplog.text
 
 
@@ -290,7 +291,7 @@ def test_the_limit_of_searches_is_kept(
         await running.stop()
         return running.events
 
-    (event,) = asyncio.run(story())
+    (event,) = run_guarded(story())
     assert event["count"] == 1500
     assert hubspot.stats["limits"]["search"]["violations"] == 0
     assert hubspot.stats["limits"]["search"]["highest_in_second"] <= 5
