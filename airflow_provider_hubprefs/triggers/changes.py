@@ -161,6 +161,7 @@ class _List:
 def _load() -> None:
     """Load what a look needs: in a thread, as it takes its time."""
     import airflow_provider_hubprefs.bulk.changes
+    import airflow_provider_hubprefs.hooks.connection
     import airflow_provider_hubprefs.hooks.hubprefs
     import airflow_provider_hubprefs.hubspot.polling  # noqa: F401
 

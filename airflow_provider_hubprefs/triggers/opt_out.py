@@ -131,6 +131,7 @@ class _Portal:
     async def look(self) -> Found:
         """Look once."""
         overlap = int(self._trigger.overlap * 1000)
+        await asyncio.to_thread(_load)
         try:
             client = self._client = self._client or await self._open()
             from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call, send_all_async
@@ -162,6 +163,12 @@ class _Portal:
         return await HubPrefsHook(
             trigger.hubprefs_conn_id, trigger.api_version, settings=patience
         ).aget_client()
+
+
+def _load() -> None:
+    """Load what a look needs: in a thread, as it takes its time."""
+    import airflow_provider_hubprefs.hooks.hubprefs
+    import airflow_provider_hubprefs.hubspot.crm  # noqa: F401
 
 
 def _milliseconds(since: str) -> int:
