@@ -268,6 +268,15 @@ class HubPrefsHook(BaseHook):
         except MissingScopesError:
             return None
 
+    def seal(self, subscriber: str) -> str:
+        """Encrypt an address with the connection's credentials, for arguments of triggers.
+
+        Whoever may use the connection can open it, and nobody else: not whoever reads Airflow's database or logs.
+        """
+        from airflow_provider_hubprefs.hubspot.privacy import seal
+
+        return seal(subscriber, key=self.client.auth.identity())
+
     # -- in an event loop -----------------------------------------------------------------------------------
 
     async def aget_client(self) -> AsyncClient:

@@ -148,7 +148,7 @@ Asked = dict[str, list[_Asked]]
 
 @asynccontextmanager
 async def waiting(
-    subscriber: str,
+    subscriber: str | Callable[[AsyncClient], str],
     *,
     question: Question,
     connection: Hashable,
@@ -157,7 +157,7 @@ async def waiting(
 ) -> AsyncIterator[Wait]:
     """Wait in company: all of this event loop that ask the same on the same connection share a poller.
 
-    :param subscriber: normalised.
+    :param subscriber: normalised; or who says it to whoever has the connection.
     :param question: what to ask.
     :param connection: what tells one connection from another: its name, and what overrides it.
     :param connect: makes the client; asked again from time to time. The poller closes what it brings.
@@ -170,7 +170,7 @@ async def waiting(
         poller = pollers[key] = Poller(question, connect, max_budget_share=max_budget_share)
     poller.members += 1
     try:
-        yield Wait(poller, subscriber)
+        yield Wait(poller, subscriber if isinstance(subscriber, str) else subscriber(await poller.client()))
     finally:
         poller.members -= 1
         if not poller.members:
@@ -229,6 +229,13 @@ class Poller:
         heapq.heappush(self._queue, asked)
         if self._timer is None or asked.due < self._timer.when():
             self._arm()
+
+    async def client(self) -> AsyncClient:
+        """What it asks with, of the connection as it is now.
+
+        :raises Exception: there is no such connection, or it cannot work.
+        """
+        return await self._connection.client()
 
     async def aclose(self) -> None:
         """End: what is under way is for nobody any more."""

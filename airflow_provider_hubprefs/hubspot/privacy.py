@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 _AT = re.compile(r"%(?:25)*40", re.IGNORECASE)
 """A percent-encoded "@", also one encoded twice."""
@@ -64,6 +69,35 @@ def fingerprint(value: str, *, key: str | bytes) -> str:
         raise ValueError("fingerprint: expected a key, got an empty one; without a key anyone can go back")
     digest = hashlib.blake2b(value.encode(errors="surrogatepass"), key=secret[:64], digest_size=16)
     return digest.hexdigest()
+
+
+def seal(text: str, *, key: str) -> str:
+    """Encrypt a text, to be kept where others read: who has the key gets it back by :func:`unseal`.
+
+    :param key: a secret, such as the token both sides have.
+    :return: ASCII; another one every time.
+    """
+    return _fernet(key).encrypt(text.encode()).decode()
+
+
+def unseal(sealed: str, *, key: str) -> str:
+    """Decrypt what :func:`seal` made.
+
+    :raises ValueError: it was sealed with another key, or changed since.
+    """
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - 20 ms, and rarely needed
+
+    try:
+        return _fernet(key).decrypt(sealed.encode()).decode()
+    except InvalidToken:
+        raise ValueError("sealed with another key, or changed since") from None
+
+
+def _fernet(key: str) -> Fernet:
+    from cryptography.fernet import Fernet  # noqa: PLC0415 - 20 ms, and rarely needed
+
+    digest = hashlib.blake2b(key.encode(), digest_size=32, person=b"hubprefs seal").digest()
+    return Fernet(base64.urlsafe_b64encode(digest))
 
 
 class MaskedPaths(logging.Filter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf, mask_secret
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
@@ -101,7 +101,6 @@ class _OneSubscriberOperator(BaseOperator):
 
         trigger = self._trigger(hook, subscriber)
         if self.deferrable:
-            mask_secret(subscriber)  # at DEBUG, Airflow logs what a task defers with
             self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
         return self.execute_complete(context, asyncio.run(trigger.outcome()))
 
@@ -110,7 +109,7 @@ class _OneSubscriberOperator(BaseOperator):
 
         now, limit, number = time.time(), self.execution_timeout, self.subscription_id
         return HubPrefsOperationTrigger(
-            subscriber=subscriber,
+            sealed=hook.seal(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
             hubprefs_conn_id=self.hubprefs_conn_id,

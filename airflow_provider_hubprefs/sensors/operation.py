@@ -14,7 +14,6 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
     PokeReturnValue,
     conf,
-    mask_secret,
 )
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
@@ -43,8 +42,8 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     Returns ``{"subscriber": <masked>, "operation": "COMPLETE" | "CANCELED", "opted_out": ..., "subscription_id":
     ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``, deferred or not.
 
-    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but with
-        ``deferrable`` among the trigger's arguments, which Airflow 3 does not encrypt.
+    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but
+        sealed with the connection's credentials where the task is deferred.
     :param subscription_id: ask for the status for this subscription rather than for the opt-out. (templated)
     :param business_unit_id: brand; by default the connection's. (templated)
     :param expect: also wait until the preference itself is seen: ``"opted_out"``, or with a
@@ -203,9 +202,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     def _defer(self, wait: Wait, failures: int) -> None:
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        mask_secret(wait.subscriber)  # at DEBUG, Airflow logs what a task defers with
         trigger = HubPrefsOperationTrigger(
-            **asdict(wait),
+            **{**asdict(wait), "subscriber": ""},
+            sealed=self._hook.seal(wait.subscriber),
             hubprefs_conn_id=self.hubprefs_conn_id,
             api_version=self.api_version,
             poke_interval=self.poke_interval,

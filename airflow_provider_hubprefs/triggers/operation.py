@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.bulk.waiting import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
 from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE, waiting
-from airflow_provider_hubprefs.hubspot.privacy import mask
+from airflow_provider_hubprefs.hubspot.privacy import mask, unseal
 from airflow_provider_hubprefs.triggers import events
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     Rows of a release before are made anew from what it stored: every argument has a default, and none is ever
     taken away.
 
-    :param subscriber: normalised. Airflow 3 keeps it in its database, unencrypted, while the task waits.
+    :param subscriber: normalised; left out where there is ``sealed``, which tasks give instead.
     :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.waiting.Wait`, also for the next three.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
@@ -63,6 +63,9 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param deadline: epoch seconds; then it asks once more and gives up. None: never.
     :param execution_deadline: epoch seconds; then it gives up at once. None: never.
     :param max_budget_share: so much of the account's budget for all waits of a process together, at most.
+    :param sealed: the subscriber, encrypted with the connection's credentials, see
+        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`: Airflow 3 keeps a trigger's arguments in
+        its database and at DEBUG logs them, in clear.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         deadline: float | None = None,
         execution_deadline: float | None = None,
         max_budget_share: float = BUDGET_SHARE,
+        sealed: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wait = Wait(
@@ -102,6 +106,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         self.deadline = deadline
         self.execution_deadline = execution_deadline
         self.max_budget_share = max_budget_share
+        self.sealed = sealed
         self._told = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -110,6 +115,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
             "airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
             {
                 **asdict(self.wait),
+                "subscriber": "" if self.sealed else self.wait.subscriber,
                 "hubprefs_conn_id": self.hubprefs_conn_id,
                 "api_version": self.api_version,
                 "poke_interval": self.poke_interval,
@@ -120,6 +126,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "execution_deadline": self.execution_deadline,
                 "max_budget_share": self.max_budget_share,
+                "sealed": self.sealed,
             },
         )
 
@@ -166,7 +173,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
             return await hook.aget_client()
 
         async with waiting(
-            self.wait.subscriber,
+            self._subscriber,
             question=self.wait.question,
             connection=(self.hubprefs_conn_id, self.api_version, retry_total),
             connect=connect,
@@ -181,6 +188,19 @@ class HubPrefsOperationTrigger(BaseTrigger):
                     return events.over(events.TIMEOUT)
                 pause = self._pause(polls)
                 polls += 1
+
+    def _subscriber(self, client: AsyncClient) -> str:
+        """Whom to ask about; the seal is the connection's, whose credentials this process has to look up."""
+        if self.sealed:
+            try:
+                subscriber = unseal(self.sealed, key=client.auth.identity())
+            except ValueError:
+                raise HubSpotError(
+                    f"the credentials of connection {self.hubprefs_conn_id!r} are others than when the task began to "
+                    "wait, and it was sealed with those whom it waits for: run the task again"
+                ) from None
+            self.wait = replace(self.wait, subscriber=subscriber)
+        return self.wait.subscriber
 
     async def _poll(self, place: Place, pause: float) -> dict[str, Any] | None:
         """Ask once, after a pause; what it came to, or None while it is not over."""

@@ -17,6 +17,8 @@ from airflow_provider_hubprefs.hubspot.privacy import (
     mask,
     mask_paths_logged_by,
     scrub,
+    seal,
+    unseal,
 )
 
 ATEXT = string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~."
@@ -170,6 +172,20 @@ def test_a_fingerprint_needs_a_key() -> None:
 @given(st.text(st.characters()), st.text(min_size=1))
 def test_anything_has_a_fingerprint(value: str, key: str) -> None:
     assert len(fingerprint(value, key=key)) == 32
+
+
+@given(st.text(), st.text(min_size=1))
+def test_who_has_the_key_opens_the_seal(text: str, key: str) -> None:
+    assert unseal(seal(text, key=key), key=key) == text
+
+
+def test_nobody_else_opens_a_seal_and_none_is_like_another() -> None:
+    sealed = seal("jane@example.com", key="secret")
+    assert sealed != seal("jane@example.com", key="secret")
+    assert "jane" not in sealed
+    for other, key in ((sealed, "other"), (sealed[:-4] + "AAA=", "secret"), ("", "secret"), ("é", "secret")):
+        with pytest.raises(ValueError, match="sealed with another key"):
+            unseal(other, key=key)
 
 
 def test_records_of_an_http_library_are_masked_whatever_their_arguments(

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot import polling
 from airflow_provider_hubprefs.triggers import operation
 from airflow_provider_hubprefs.triggers.events import result_of
@@ -70,6 +71,38 @@ class TestWhatItStores:
         shown = f"{trigger!r} {trigger} {trigger.wait!r}"
         assert "j***@e***.com" in shown
         assert "jane" not in shown
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestItsSeal:
+    def test_only_the_connection_opens_it(self, hubspot: Simulator) -> None:
+        sealed = HubPrefsHook().seal(JANE)
+        stored = json.dumps(HubPrefsOperationTrigger(sealed=sealed).serialize())
+        assert "jane" not in stored
+        event = wait(subscriber="", sealed=sealed)
+        assert event["status"] == "success"
+        assert event["result"]["subscriber"] == "j***@e***.com"
+        assert [request.path for request in hubspot.requests if "jane%40example.com" in request.path]
+
+    def test_what_is_stored_stays_sealed_when_it_has_been_opened(self) -> None:
+        trigger = HubPrefsOperationTrigger(sealed=HubPrefsHook().seal(JANE))
+        before = trigger.serialize()
+        run_guarded(trigger.outcome())
+        assert trigger.wait.subscriber == JANE
+        assert trigger.serialize() == before
+
+    def test_other_credentials_end_the_wait_and_a_retry_may_help(
+        self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sealed = HubPrefsHook().seal(JANE)
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.tokens["read_only"]}
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        event = wait(subscriber="", sealed=sealed)
+        with pytest.raises(
+            HubPrefsException, match="credentials of connection 'hubprefs_default' are others"
+        ):
+            result_of(event)
+        assert polls(hubspot) == 0
 
 
 @pytest.mark.usefixtures("hubprefs_default")
