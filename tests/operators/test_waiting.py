@@ -9,6 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException
+from airflow_provider_hubprefs.hubspot.privacy import unseal
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
@@ -120,8 +121,10 @@ class TestOneTry:
             opt_out(context, deferrable=True, timeout=90)
         trigger, patience = deferred.value.trigger, deferred.value.timeout
         assert methods(hubspot) == ["POST"]
-        assert trigger.serialize()[1]["subscriber"] == JANE
-        assert trigger.serialize()[1]["deadline"] == pytest.approx(time.time() + 90, abs=30)
+        stored = trigger.serialize()[1]
+        assert "jane" not in str(stored)
+        assert unseal(stored["sealed"], key=hubspot.token) == JANE
+        assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
         assert 90 < patience.total_seconds() <= 90 + 120
 
     def test_what_is_remembered_names_nobody_and_goes_with_the_end(

@@ -87,8 +87,10 @@ def test_every_wait_ends_alike_in_both_modes(
     deferred_waits: list[str] = []
 
     async def outcome(self: HubPrefsOperationTrigger) -> Any:
+        assert self.wait.subscriber == ""  # sealed
+        event = await whole(self)
         deferred_waits.append(self.wait.subscriber.partition("@")[0])
-        return await whole(self)
+        return event
 
     whole = HubPrefsOperationTrigger.outcome
     monkeypatch.setattr(HubPrefsOperationTrigger, "outcome", outcome)
