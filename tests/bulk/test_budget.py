@@ -147,7 +147,7 @@ def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
     assert first["complete"] is False
     assert "of its 100 requests of the day left, and 5 of them are reserved" in first["incomplete_because"]
     assert first["read"] == first["changed"] == writes(hubspot) * 10
-    assert 90 <= used(hubspot) <= 96  # whether more came back meanwhile took a look
+    assert 90 <= used(hubspot) <= 98  # whether more came back meanwhile took a look or two
     hubspot.advance(A_DAY)
     second = run(client_for(), source, tmp_path, **where)
     assert (second["complete"], second["incomplete_because"], second["tries"]) == (True, None, 2)
@@ -167,7 +167,7 @@ def test_wait_goes_on_when_the_accounts_day_is_over(
     portal(100)
 
     def a_day_later() -> None:
-        while used(hubspot) < 97:
+        while used(hubspot) < 99:  # by looking, while it waits
             time.sleep(0.001)
         hubspot.advance(A_DAY)
 

@@ -181,10 +181,10 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path) -> None:
         tracemalloc.stop()
         return peak
 
-    take(4_000, opted_out=False)
-    small = take(4_000, opted_out=True)
-    large = take(32_000, opted_out=False)
-    assert large < small + 1_000_000
+    take(32_000, opted_out=False)
+    small = take(32_000, opted_out=True)
+    large = take(64_000, opted_out=False)
+    assert large < small + 500_000
 
 
 def wide(*statuses: dict[str, Any]) -> Operation[Any]:
