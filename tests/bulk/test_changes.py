@@ -80,7 +80,7 @@ class kills:  # noqa: N801 - reads as what it does
         monkeypatch.setattr(Path, "open", open_)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(10))
 def test_every_change_is_told_once_whatever_is_killed_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
