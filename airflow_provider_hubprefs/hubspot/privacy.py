@@ -85,7 +85,7 @@ def unseal(sealed: str, *, key: str) -> str:
 
     :raises ValueError: it was sealed with another key, or changed since.
     """
-    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - 20 ms, and rarely needed
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415 - only waits that are deferred need it
 
     try:
         return _fernet(key).decrypt(sealed.encode()).decode()
@@ -94,7 +94,7 @@ def unseal(sealed: str, *, key: str) -> str:
 
 
 def _fernet(key: str) -> Fernet:
-    from cryptography.fernet import Fernet  # noqa: PLC0415 - 20 ms, and rarely needed
+    from cryptography.fernet import Fernet  # noqa: PLC0415 - only waits that are deferred need it
 
     digest = hashlib.blake2b(key.encode(), digest_size=32, person=b"hubprefs seal").digest()
     return Fernet(base64.urlsafe_b64encode(digest))

@@ -136,7 +136,7 @@ class Sender(ABC):
     async def _send(self, call: Call[T]) -> T:
         """Send a call and return its result; failures that pass are waited for and retried.
 
-        Nearly all calls succeed at once, and do without tenacity: it would take a tenth of their CPU time.
+        Nearly all calls succeed at once, and do without tenacity, which inspects its callbacks anew for every call.
         """
 
         def before_sleep(state: RetryCallState) -> None:
