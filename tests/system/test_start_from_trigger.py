@@ -1,0 +1,83 @@
+"""Waits that begin in a real triggerer, which is killed in between: no worker asks the first question."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_hubprefs.simulator import Simulator
+from tests.system.airflow_parts import airflow
+from tests.system.processes import none_is_left, wait_for
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.xdist_group("system"),
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not hasattr(BaseTrigger, "render_template_fields"),
+        reason="the triggerer renders templates from Airflow 3.3 on",
+    ),
+]
+
+DAG_ID = "hubprefs_begun_waits"
+WHO = {"subscriber": "jane@example.com", "nobody": "nobody@example.com"}
+BEGUN_THERE = ("of_conf", "of_result", "too_late")
+
+
+def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with Simulator() as hubspot:
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
+        env = {"AIRFLOW_CONN_HUBPREFS_DEFAULT": json.dumps(connection)}
+        dag = Path(__file__).parent / "dags" / f"{DAG_ID}.py"
+        with airflow(home, dags=[dag], env=env, triggerer=True) as running:
+            running.login()
+            run_id = running.trigger(DAG_ID, **WHO)
+
+            def waiting() -> bool:
+                states = running.states(DAG_ID, run_id)
+                return [states.get(name) for name in ("of_conf", "of_result", "mapped")] == ["deferred"] * 3
+
+            wait_for("three that wait", waiting, timeout=150)
+            asked = len(hubspot.requests)
+            wait_for("their questions", lambda: len(hubspot.requests) > asked + 3, timeout=120)
+            running.kill("triggerer")
+            hubspot.opt_out(WHO["subscriber"], "numbat@example.com")
+            running.start("triggerer")
+            running.wait(DAG_ID, run_id, timeout=150)
+            states = running.states(DAG_ID, run_id)
+    assert states == {
+        **dict.fromkeys(("who", "of_conf", "of_result", "mapped"), "success"),
+        "too_late": "failed",
+    }
+    with sqlite3.connect(home / "airflow.db") as db:
+        tries = db.execute(
+            "select distinct try_number from task_instance where dag_id = ?", (DAG_ID,)
+        ).fetchall()
+        results = db.execute(
+            "select value from xcom where task_id != 'who' and key = 'return_value'"
+        ).fetchall()
+    assert tries == [(1,)]
+    assert len(results) == 3
+    assert all('"opted_out": true' in str(value).replace("\\", "") for (value,) in results)
+
+    logs = {name: task_log(home, name) for name in (*BEGUN_THERE, "mapped")}
+    deferring = "Pausing task as DEFERRED"
+    assert {name: deferring in text for name, text in logs.items()} == {
+        **dict.fromkeys(BEGUN_THERE, False),
+        "mapped": True,
+    }
+    assert "AirflowTaskTimeout" in logs["too_late"]
+    assert "numbat" not in logs["of_result"]  # Airflow itself logs the conf at DEBUG, where the others are
+    assert none_is_left(str(home))
+
+
+def task_log(home: Path, task_id: str) -> str:
+    """All of a task's log, also what its trigger says."""
+    folders = (home / "logs" / f"dag_id={DAG_ID}").glob(f"run_id=*/task_id={task_id}")
+    return "".join(path.read_text() for folder in folders for path in sorted(folder.rglob("*.log")))
