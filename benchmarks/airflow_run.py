@@ -79,7 +79,7 @@ def main() -> None:
 def hubspot(folder: Path, *, limit: int | None, latency_ms: float) -> Iterator[dict[str, Any]]:
     """Run a local HubSpot, with a token of its own: this machine's other budgets have nothing to do with it."""
     # Without a limit, almost: with a much shorter interval the pacer would take each pause for a rest of the account's.
-    limits = {"burst": limit} if limit else {"burst": 250, "interval_ms": 100}
+    limits = {"burst": limit} if limit else {"burst": 10_000, "interval_ms": 1000}
     portal = folder / "portal.json"
     portal.write_text(json.dumps({"limits": {**limits, "daily": 1_000_000_000}}))
     options = {

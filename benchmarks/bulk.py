@@ -35,7 +35,7 @@ Run = Callable[[], Counter[str]]
 
 
 def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
-    """Stream, de-duplicate, four requests under way, every answer turned into outcomes, a mark every second."""
+    """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
     from airflow_provider_hubprefs.bulk.run import carry_out
     from airflow_provider_hubprefs.bulk.source import read_rows
@@ -177,11 +177,12 @@ def answers(url: str, token: str, interpreter: str) -> None:
 
 
 def reading_of_hubprefs() -> Callable[[bytes], Any]:
-    """From the bytes to the statuses of a subscriber."""
+    """From the bytes to what a run looks at of every subscriber."""
+    from airflow_provider_hubprefs.bulk.writes import SOMEBODY, UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.calls import Calls
     from airflow_provider_hubprefs.hubspot.models import Reply
 
-    call = Calls().batch_unsubscribe_all(["jane@example.com"])
+    call = UnsubscribeAll(Calls()).write.batch([SOMEBODY])
     return lambda body: call.conclude(Reply(200, {}, body))
 
 
@@ -210,7 +211,7 @@ def reading_of_sdk() -> Callable[[bytes], Any]:
 def hubspot(*, stub: bool) -> Iterator[dict[str, Any]]:
     """Run a local HubSpot without a rate limit, or what only answers like one."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as portal:
-        json.dump({"limits": {"burst": 250, "interval_ms": 1, "daily": 1_000_000_000}}, portal)
+        json.dump({"limits": {"burst": 10_000, "interval_ms": 1000, "daily": 1_000_000_000}}, portal)
         portal.flush()
         simulator = ["-m", "airflow_provider_hubprefs.simulator", "--record", "10", "--portal", portal.name]
         command = [sys.executable, *([str(HERE / "stub.py")] if stub else simulator)]

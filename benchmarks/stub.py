@@ -76,8 +76,8 @@ class Stub(asyncio.Protocol):
         )  # fmt: skip
         kind = b"Content-Type: application/json;charset=utf-8"
         limits = (
-            b"X-HubSpot-RateLimit-Max: 250\r\nX-HubSpot-RateLimit-Remaining: 249\r\n"
-            b"X-HubSpot-RateLimit-Interval-Milliseconds: 10"
+            b"X-HubSpot-RateLimit-Max: 10000\r\nX-HubSpot-RateLimit-Remaining: 9999\r\n"
+            b"X-HubSpot-RateLimit-Interval-Milliseconds: 1000"
         )
         return b"HTTP/1.1 200 OK\r\n%b\r\n%b\r\nContent-Length: %d\r\n\r\n%b" % (
             kind,

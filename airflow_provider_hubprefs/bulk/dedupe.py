@@ -1,21 +1,23 @@
 """Which subscribers a source has named before, in memory that does not grow with it.
 
-Measured with 1,000,000 rows, 952,372 of them distinct, asked for one by one: 8 MB and 6 to 7 us of CPU a row, where
-a set of str takes 107 MB. With 10,000,000 rows it takes the same 8 MB, and 9.5 us. Nearly all of the memory is
-SQLite's page cache: with 2 MB of it an address costs about a sixth more time, with 16 MB less.
-The digests (26 bytes an address) are in a temporary file that SQLite creates with mode 0600 and unlinks as soon as
-it is open, so that it is gone however the process ends; a source of some thousand rows never touches the disk.
+The digests of the first 500,000 are kept in memory, packed (13 MB; a set of str would take 53), those of later
+ones in SQLite with a page cache of 8 MB: a source of 10,000,000 rows takes as much memory as one of 1,000,000.
+SQLite for all of them would be flat, too, and two to three times the CPU: every one goes to a random page.
 
-A digest has 128 bits: among 100 million addresses, two share one with a probability of 1.5e-23. With 64 bits it
-would be 1 in 3,700, and every such pair an opt-out that is silently not made. The salt is a new random one for
-every object, so what is in the file tells nothing about an address, and nobody can prepare a pair. (A key would do
-the same, and have a block more to hash for every address.)
+SQLite's file is temporary: it creates it with mode 0600 and unlinks it as soon as it is open, so that it is gone
+however the process ends. Most sources never need one.
+
+A digest has 96 bits: among 100 million addresses, two share one with a probability of 6e-14. With 64 bits it would be
+1 in 3,700, and every such pair an opt-out that is silently not made. The salt is a new random one for every object, so
+what is in the file tells nothing about an address, and nobody can prepare a pair. (A key would do the same, and
+have a block more to hash for every address.)
 """
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Self
 
@@ -23,21 +25,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+IN_MEMORY = 500_000
+_DIGEST = 12
+_NUMBER = 5
+_ENTRY = _DIGEST + _NUMBER
+"""Bytes of a digest and, after it, of the number of the row that named it first."""
+
 
 class Seen:
-    """Subscribers seen, each with the row that named it first. A context manager; not for several threads at once."""
+    """Subscribers seen, each with the row that named it first. A context manager; not for several threads at once.
 
-    def __init__(self) -> None:
-        # "" is SQLite's private temporary database. A run's threads may take turns at reading one source.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    :param in_memory: so many; the others are in a temporary file.
+    """
+
+    def __init__(self, *, in_memory: int = IN_MEMORY) -> None:
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
-        self._cursor = self._database.cursor()
-        for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
-            self._cursor.execute(f"PRAGMA {setting}")
-        self._cursor.execute(
-            "CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
-        )
-        self._cursor.execute("BEGIN")  # one transaction, never committed: nothing of it is to last
+        self._room = in_memory
+        self._buckets = [b""] * 65536
+        self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -50,29 +55,68 @@ class Seen:
     def repeated(self, named: Sequence[tuple[str, int]]) -> dict[int, int]:
         """Remember subscribers; return the rows that repeat one, each with the number of the row that named it first.
 
-        Asked for many at once: what is new, as nearly all are, costs no question of its own.
-
-        :param named: subscribers in their normalised form, and the numbers of their rows, ascending.
+        :param named: at most 10,000 subscribers in their normalised form, and the numbers of their rows, ascending.
         :raises sqlite3.Error: the temporary file cannot be written (disk full).
         """
-        salt = self._salt
-        rows = [
-            (blake2b(subscriber.encode(), digest_size=16, salt=salt).digest(), number)
-            for subscriber, number in named
-        ]
-        before = self._database.total_changes
-        self._cursor.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
-        if self._database.total_changes - before == len(rows):
-            return {}
-        firsts = ((number, self._first(digest)) for digest, number in rows)
-        return {number: first for number, first in firsts if first != number}
+        salt, buckets = self._salt, self._buckets
+        repeats: dict[int, int] = {}
+        later: list[bytes | int] = []
+        for subscriber, number in named:
+            digest = blake2b(subscriber.encode(), digest_size=_DIGEST, salt=salt).digest()
+            at = int.from_bytes(digest[:2], "little")
+            bucket = buckets[at]
+            if digest in bucket and (first := _number_in(bucket, digest)) is not None:
+                repeats[number] = first
+            elif self._room:
+                buckets[at] = bucket + digest + number.to_bytes(_NUMBER, "little")
+                self._room -= 1
+            else:
+                later += digest, number
+        return {**repeats, **self._repeated_later(later)} if later else repeats
 
-    def _first(self, digest: bytes) -> int:
-        found: tuple[int] = self._cursor.execute(
-            "SELECT number FROM seen WHERE digest = ?", (digest,)
-        ).fetchone()
-        return found[0]
+    def _repeated_later(self, cells: Sequence[bytes | int]) -> dict[int, int]:
+        if self._database is None:
+            self._database = _open()
+        # One statement: between two of them, threads that send would take turns with this one.
+        rows = len(cells) // 2
+        done = self._database.execute(_insertion(rows), cells)
+        if done.rowcount == rows:
+            return {}
+        find = "SELECT number FROM seen WHERE digest = ?"
+        repeats: dict[int, int] = {}
+        for digest, number in zip(cells[::2], cells[1::2], strict=True):
+            (first,) = self._database.execute(find, (digest,)).fetchone()
+            if first != number:
+                repeats[int(number)] = first
+        return repeats
 
     def close(self) -> None:
         """Forget everything, and give the temporary file's space back."""
-        self._database.close()
+        self._buckets = []
+        if self._database is not None:
+            self._database.close()
+
+
+def _number_in(bucket: bytes, digest: bytes) -> int | None:
+    """Number that stands behind a digest; None where the bytes of two entries only look like it."""
+    at = bucket.find(digest)
+    while at % _ENTRY:
+        at = bucket.find(digest, at + 1)
+        if at < 0:
+            return None
+    return int.from_bytes(bucket[at + _DIGEST : at + _ENTRY], "little")
+
+
+def _open() -> sqlite3.Connection:
+    # "" is SQLite's private temporary database. A run's threads may take turns at reading one source.
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
+        database.execute(f"PRAGMA {setting}")
+    database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
+    database.execute("BEGIN")  # one transaction, never committed: nothing of it is to last
+    return database
+
+
+@cache
+def _insertion(rows: int) -> str:
+    return f"INSERT OR IGNORE INTO seen VALUES {', '.join(['(?, ?)'] * rows)}"  # noqa: S608 - question marks

@@ -180,18 +180,20 @@ class Report:
         counts, reasons = was.counts.copy(), was.reasons.copy()
         confirmed, pending = was.last_confirmed_row, was.last_pending_row
         letters: list[str] = []
+        counts.update([outcome.outcome for outcome in outcomes])
+        applied = [outcome.row.number for outcome in outcomes if outcome.outcome in APPLIED]
+        if applied:
+            confirmed = max(confirmed or 0, *applied)
         for outcome in outcomes:
-            number, category = outcome.row.number, outcome.category or ""
-            counts[outcome.outcome] += 1
-            if outcome.outcome in APPLIED:
-                confirmed = max(confirmed or 0, number)
+            if outcome.outcome not in NOT_APPLIED:
+                continue
+            category = outcome.category or ""
             if category.startswith(UNDER_WAY):
-                pending = max(pending or 0, number)
-            if outcome.outcome in NOT_APPLIED:
-                # A category is a word of HubSpot's, and the reasons end in an XCom: not trusted to hold no address.
-                reasons[f"{outcome.outcome}: {scrub(category or 'no reason given')}"] += 1
-                if self._dead_letters is not None:
-                    letters.append(_letter(outcome))
+                pending = max(pending or 0, outcome.row.number)
+            # A category is a word of HubSpot's, and the reasons end in an XCom: not trusted to hold no address.
+            reasons[f"{outcome.outcome}: {scrub(category or 'no reason given')}"] += 1
+            if self._dead_letters is not None:
+                letters.append(_letter(outcome))
         size = was.held_size + sum(map(len, letters))
         held = (*was.held, *letters)
         self.tally = Tally(was.read + rows, counts, reasons, confirmed, pending, was.parts, held, size)

@@ -6,7 +6,6 @@ import ssl
 import threading
 import time
 from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -65,11 +64,11 @@ class Client(Sender):
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._nap = sleep or self.rest
-        self._session = _session(self.url, connections)
-        # Proxies and certificates, as the environment has them.
-        self._surroundings = self._session.merge_environment_settings(
-            self.url, proxies={}, stream=True, verify=None, cert=None
+        # One policy of retries, and it is not urllib3's.
+        self._adapter = HTTPAdapter(
+            pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=False
         )
+        self._surroundings = _surroundings(self.url)
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -82,7 +81,7 @@ class Client(Sender):
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        self._session.close()
+        self._adapter.close()
 
     def stop(self) -> None:
         """Let requests under way end, and begin no other: whoever waits, or asks from now on, gets StoppedError.
@@ -113,9 +112,8 @@ class Client(Sender):
         what = name_of(call)
         timeout = (self.settings.connect_timeout, self.settings.read_timeout)
         try:
-            with self._session.send(
-                self._prepared(call, token), timeout=timeout, allow_redirects=False, **self._surroundings
-            ) as response:
+            request = self._prepared(call, token)
+            with self._adapter.send(request, timeout=timeout, **self._surroundings) as response:
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, names, self._body(response, what))
         except (OSError, urllib3.exceptions.HTTPError) as error:
@@ -125,8 +123,8 @@ class Client(Sender):
     def _prepared(self, call: Call[Any], token: str | None) -> requests.PreparedRequest:
         """Make the request as it goes out.
 
-        ``Session.request`` would parse the address and read the environment, cookies and ``~/.netrc`` again for
-        every one of them: a third of what a request costs, and none of it is wanted here.
+        A session would parse the address and read the environment, cookies and ``~/.netrc`` again for every one of
+        them, and look for redirects in the answers: a third of what a request costs, and none of it is wanted here.
         """
         request = requests.PreparedRequest()
         request.method, request.url, request.body = call.endpoint.method, self.url + call.path, call.body
@@ -186,26 +184,11 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the client for tasks waited for an event loop")  # pragma: no cover - a mistake here
 
 
-class _Session(requests.Session):
-    """A session that sees no redirects.
-
-    With ``allow_redirects=False`` alone, requests would still read the whole body of one, without a limit.
-    """
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Nowhere."""
-        return None
-
-
-def _session(url: str, connections: int) -> requests.Session:
-    """Make a pooled session without retries of its own: there is one policy, and it is not urllib3's."""
-    session = _Session()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one call never colours the next
-    session.trust_env = not is_loopback(url)  # a proxy of the environment is for the world outside
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=False)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+def _surroundings(url: str) -> dict[str, Any]:
+    """Proxies and certificates, as the environment has them: what an adapter is told with every request."""
+    with requests.Session() as session:
+        session.trust_env = not is_loopback(url)  # a proxy of the environment is for the world outside
+        return dict(session.merge_environment_settings(url, proxies={}, stream=True, verify=None, cert=None))
 
 
 def connection_error(error: Exception, what: str, url: str) -> HubSpotError:

@@ -252,6 +252,10 @@ def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) 
     return re.sub(r"\{\w+\}", lambda _: encoded, path)
 
 
+_PLAIN = re.compile(r"[!-~]+@[!-?A-~]+", re.ASCII)
+"""Nearly every address; the others are looked at more closely."""
+
+
 def check_subscriber(subscriber: object) -> str:
     """Refuse what cannot be an address at all; HubSpot judges the rest.
 
@@ -260,6 +264,8 @@ def check_subscriber(subscriber: object) -> str:
     """
     if not isinstance(subscriber, str):
         raise ValidationError(f"subscriber: expected text, got {type(subscriber).__name__}")
+    if _PLAIN.fullmatch(subscriber):
+        return subscriber
     local, at, domain = subscriber.rpartition("@")
     sendable = subscriber.isascii() or not any("\ud800" <= one <= "\udfff" for one in subscriber)
     if not (at and local and domain and sendable) or subscriber != subscriber.strip():

@@ -637,7 +637,7 @@ def test_ctrl_c_while_waiting_for_the_answer_loses_no_slot(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(requests.Session, "send", interrupt)
+        patched.setattr(requests.adapters.HTTPAdapter, "send", interrupt)
         with pytest.raises(KeyboardInterrupt):
             client.send(ask(client))
 
