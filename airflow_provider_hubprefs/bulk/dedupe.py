@@ -1,8 +1,8 @@
 """Which subscribers a source has named before, in memory that does not grow with it.
 
-The digests of the first 500,000 are kept in memory, packed (13 MB; a set of str would take 53), those of later
-ones in SQLite with a page cache of 8 MB: a source of 10,000,000 rows takes as much memory as one of 1,000,000.
-SQLite for all of them would be flat, too, and two to three times the CPU: every one goes to a random page.
+The digests of the first 1,000,000 are kept in memory, packed: 23 MB, where a set of str takes 107. Those of later ones
+are in SQLite with a page cache of 2 MB, so that a source of 10,000,000 rows takes hardly more memory. SQLite for all of
+them would take less, and two to three times the CPU: every one goes to a random page.
 
 SQLite's file is temporary: it creates it with mode 0600 and unlinks it as soon as it is open, so that it is gone
 however the process ends. Most sources never need one.
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-IN_MEMORY = 500_000
+IN_MEMORY = 1_000_000
+_BUCKET = 2
 _DIGEST = 12
 _NUMBER = 5
-_ENTRY = _DIGEST + _NUMBER
-"""Bytes of a digest and, after it, of the number of the row that named it first."""
+_ENTRY = _DIGEST - _BUCKET + _NUMBER
+"""Bytes in a bucket: of a digest, whose first two say which bucket, and of the number of the row of its first."""
 
 
 class Seen:
@@ -41,7 +42,7 @@ class Seen:
     def __init__(self, *, in_memory: int = IN_MEMORY) -> None:
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
         self._room = in_memory
-        self._buckets = [b""] * 65536
+        self._buckets = [b""] * 256**_BUCKET
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -63,12 +64,12 @@ class Seen:
         later: list[bytes | int] = []
         for subscriber, number in named:
             digest = blake2b(subscriber.encode(), digest_size=_DIGEST, salt=salt).digest()
-            at = int.from_bytes(digest[:2], "little")
+            at, rest = int.from_bytes(digest[:_BUCKET], "little"), digest[_BUCKET:]
             bucket = buckets[at]
-            if digest in bucket and (first := _number_in(bucket, digest)) is not None:
+            if rest in bucket and (first := _number_in(bucket, rest)) is not None:
                 repeats[number] = first
             elif self._room:
-                buckets[at] = bucket + digest + number.to_bytes(_NUMBER, "little")
+                buckets[at] = bucket + rest + number.to_bytes(_NUMBER, "little")
                 self._room -= 1
             else:
                 later += digest, number
@@ -97,20 +98,20 @@ class Seen:
             self._database.close()
 
 
-def _number_in(bucket: bytes, digest: bytes) -> int | None:
+def _number_in(bucket: bytes, rest: bytes) -> int | None:
     """Number that stands behind a digest; None where the bytes of two entries only look like it."""
-    at = bucket.find(digest)
+    at = bucket.find(rest)
     while at % _ENTRY:
-        at = bucket.find(digest, at + 1)
+        at = bucket.find(rest, at + 1)
         if at < 0:
             return None
-    return int.from_bytes(bucket[at + _DIGEST : at + _ENTRY], "little")
+    return int.from_bytes(bucket[at + len(rest) : at + _ENTRY], "little")
 
 
 def _open() -> sqlite3.Connection:
     # "" is SQLite's private temporary database. A run's threads may take turns at reading one source.
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
+    for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -2000"):
         database.execute(f"PRAGMA {setting}")
     database.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
     database.execute("BEGIN")  # one transaction, never committed: nothing of it is to last
