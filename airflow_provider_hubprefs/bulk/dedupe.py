@@ -1,13 +1,13 @@
 """Which subscribers a source has named before, in memory that does not grow with it.
 
-The digests of the first 1,000,000 are kept in memory, packed: 23 MB, where a set of str takes 107. Those of later ones
+The digests of the first 1,000,000 are kept in memory, packed: 19 MB, where a set of str takes 107. Those of later ones
 are in SQLite with a page cache of 2 MB, so that a source of 10,000,000 rows takes hardly more memory. SQLite for all of
 them would take less, and two to three times the CPU: every one goes to a random page.
 
 SQLite's file is temporary: it creates it with mode 0600 and unlinks it as soon as it is open, so that it is gone
 however the process ends. Most sources never need one.
 
-A digest has 96 bits: among 100 million addresses, two share one with a probability of 6e-14. With 64 bits it would be
+A digest has 88 bits: among 100 million addresses, two share one with a probability of 2e-11. With 64 bits it would be
 1 in 3,700, and every such pair an opt-out that is silently not made. The salt is a new random one for every object, so
 what is in the file tells nothing about an address, and nobody can prepare a pair. (A key would do the same, and
 have a block more to hash for every address.)
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 IN_MEMORY = 1_000_000
-_BUCKET = 2
-_DIGEST = 12
-_NUMBER = 5
-_ENTRY = _DIGEST - _BUCKET + _NUMBER
-"""Bytes in a bucket: of a digest, whose first two say which bucket, and of the number of the row of its first."""
+_BUCKETS = 16384
+_DIGEST = 11
+_KEPT = _DIGEST - 1
+_ENTRY = _KEPT + 4
+"""Bytes in a bucket: of a digest, but for the first, as that chose the bucket; and of a row's number."""
 
 
 class Seen:
@@ -42,7 +42,7 @@ class Seen:
     def __init__(self, *, in_memory: int = IN_MEMORY) -> None:
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
         self._room = in_memory
-        self._buckets = [b""] * 256**_BUCKET
+        self._buckets = [b""] * _BUCKETS
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -64,12 +64,12 @@ class Seen:
         later: list[bytes | int] = []
         for subscriber, number in named:
             digest = blake2b(subscriber.encode(), digest_size=_DIGEST, salt=salt).digest()
-            at, rest = int.from_bytes(digest[:_BUCKET], "little"), digest[_BUCKET:]
+            at, rest = int.from_bytes(digest[:2], "little") % _BUCKETS, digest[1:]
             bucket = buckets[at]
             if rest in bucket and (first := _number_in(bucket, rest)) is not None:
                 repeats[number] = first
-            elif self._room:
-                buckets[at] = bucket + rest + number.to_bytes(_NUMBER, "little")
+            elif self._room and number < 2**32:
+                buckets[at] = bucket + rest + number.to_bytes(4, "little")
                 self._room -= 1
             else:
                 later += digest, number
@@ -105,7 +105,7 @@ def _number_in(bucket: bytes, rest: bytes) -> int | None:
         at = bucket.find(rest, at + 1)
         if at < 0:
             return None
-    return int.from_bytes(bucket[at + len(rest) : at + _ENTRY], "little")
+    return int.from_bytes(bucket[at + _KEPT : at + _ENTRY], "little")
 
 
 def _open() -> sqlite3.Connection:

@@ -1,4 +1,7 @@
-"""Waits that begin in a real triggerer, which is killed in between: no worker asks the first question."""
+"""Waits that begin in a real triggerer, which is killed in between: no worker asks the first question.
+
+Beside them tasks that write, and wait in a worker and in the triggerer: they write once.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,14 @@ pytestmark = [
 DAG_ID = "hubprefs_begun_waits"
 WHO = {"subscriber": "jane@example.com", "nobody": "nobody@example.com"}
 BEGUN_THERE = ("of_conf", "of_result", "too_late")
+WAITING = ("of_conf", "of_result", "mapped", "written_and_deferred")
+WRITTEN = ("written_and_deferred", "written_and_poked")
 
 
 def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    with Simulator() as hubspot:
+    with Simulator(portal={"operations": {"seconds": 20}}) as hubspot:
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
         env = {"AIRFLOW_CONN_HUBPREFS_DEFAULT": json.dumps(connection)}
         dag = Path(__file__).parent / "dags" / f"{DAG_ID}.py"
@@ -41,9 +46,9 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
 
             def waiting() -> bool:
                 states = running.states(DAG_ID, run_id)
-                return [states.get(name) for name in ("of_conf", "of_result", "mapped")] == ["deferred"] * 3
+                return [states.get(name) for name in WAITING] == ["deferred"] * 4
 
-            wait_for("three that wait", waiting, timeout=150)
+            wait_for("four that wait", waiting, timeout=150)
             asked = len(hubspot.requests)
             wait_for("their questions", lambda: len(hubspot.requests) > asked + 3, timeout=120)
             running.kill("triggerer")
@@ -51,8 +56,9 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
             running.start("triggerer")
             running.wait(DAG_ID, run_id, timeout=150)
             states = running.states(DAG_ID, run_id)
+        written = [request.endpoint for request in hubspot.requests].count("unsubscribe_all")
     assert states == {
-        **dict.fromkeys(("who", "of_conf", "of_result", "mapped"), "success"),
+        **dict.fromkeys(("who", *WAITING, *WRITTEN), "success"),
         "too_late": "failed",
     }
     with sqlite3.connect(home / "airflow.db") as db:
@@ -63,14 +69,17 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
             "select value from xcom where task_id != 'who' and key = 'return_value'"
         ).fetchall()
     assert tries == [(1,)]
-    assert len(results) == 3
-    assert all('"opted_out": true' in str(value).replace("\\", "") for (value,) in results)
+    told = [str(value).replace("\\", "") for (value,) in results]
+    assert sum('"opted_out": true' in result for result in told) == 3
+    assert sum('"outcome": "changed"' in result for result in told) == 2
 
-    logs = {name: task_log(home, name) for name in (*BEGUN_THERE, "mapped")}
+    assert written == 2
+
+    logs = {name: task_log(home, name) for name in (*BEGUN_THERE, "mapped", *WRITTEN)}
     deferring = "Pausing task as DEFERRED"
     assert {name: deferring in text for name, text in logs.items()} == {
-        **dict.fromkeys(BEGUN_THERE, False),
-        "mapped": True,
+        **dict.fromkeys((*BEGUN_THERE, "written_and_poked"), False),
+        **dict.fromkeys(("mapped", "written_and_deferred"), True),
     }
     assert "AirflowTaskTimeout" in logs["too_late"]
     assert "numbat" not in logs["of_result"]  # Airflow itself logs the conf at DEBUG, where the others are

@@ -1,4 +1,7 @@
-"""Waits that begin in the triggerer: for whom is known from the run's conf, an earlier task, or a mapped parameter."""
+"""Waits that begin in the triggerer, and waits of tasks that write.
+
+For whom the former wait is known from the run's conf, an earlier task, or a mapped parameter.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG
 from airflow.sdk import task
 
+from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 ARGUMENTS: dict[str, Any] = {
@@ -41,3 +45,12 @@ with DAG(
     HubPrefsOperationSensor.partial(
         task_id="mapped", subscriber="{{ dag_run.conf['subscriber'] }}", **ARGUMENTS
     ).expand(params=[{"row": 1}])
+    for deferrable in (False, True):
+        HubPrefsUnsubscribeAllOperator(
+            task_id="written_and_deferred" if deferrable else "written_and_poked",
+            subscriber=f"{'wombat' if deferrable else 'quokka'}@example.com",
+            wait_for_completion=True,
+            deferrable=deferrable,
+            poke_interval=1,
+            timeout=300,
+        )
