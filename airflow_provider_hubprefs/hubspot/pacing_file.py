@@ -45,7 +45,7 @@ _UNKNOWN = -1
 _LONGEST_LOCKED = 2.0
 """Seconds after which whoever has the lock is taken for stopped: it is had for some microseconds."""
 
-_YIELDS, _NAP = 20, 0.00005
+_YIELDS, _NAP = 3, 0.00005
 """How often to let others go on while the lock is taken, before sleeping for so many seconds between."""
 
 _log = logging.getLogger(__name__)

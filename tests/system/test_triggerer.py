@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("triggerer"), pytest.mark.timeout(1200)]
 
-WAITS = int(os.environ.get("HUBPREFS_TEST_WAITS", "30"))
-"""Each costs two tasks, of about a second of a processor each: 200 take too long for every run of the tests."""
+WAITS = int(os.environ.get("HUBPREFS_TEST_WAITS", "200"))
 PATIENCE = 120 + 4 * WAITS
 BATCH_READ = "batch_read_unsubscribe_all"
 MANY, DISTURBED, BRANCHING = "hubprefs_many_waits", "hubprefs_disturbed_waits", "hubprefs_wait_and_branch"
