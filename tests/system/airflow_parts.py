@@ -86,8 +86,12 @@ class Airflow:
         """Switch a DAG on as soon as it is there, and run it; returns the run's id."""
         self.unpause(dag_id)
         body = {"conf": conf, "logical_date": None}
-        reply = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-        assert reply.is_success, reply.text
+        # SQLite may be locked for a while by all that writes at the same time.
+        reply = wait_for(
+            f"a run of {dag_id}",
+            lambda: self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body),
+            timeout=60,
+        )
         return str(reply.json()["dag_run_id"])
 
     def unpause(self, dag_id: str) -> None:
@@ -122,8 +126,9 @@ class Airflow:
 
     def states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """States of a run's tasks."""
-        reply = self._client.get(
-            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 100}
+        where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        reply = wait_for(
+            f"the states of {dag_id}", lambda: self.ask("GET", where, params={"limit": 100}), timeout=60
         )
         return {one["task_id"]: one["state"] for one in reply.json()["task_instances"]}
 
