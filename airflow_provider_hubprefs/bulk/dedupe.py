@@ -2,7 +2,7 @@
 
 The digests of the first 1,000,000 are kept in memory, packed: 19 MB, where a set of str takes 107. Those of later ones
 are in SQLite with a page cache of 2 MB, so that a source of 10,000,000 rows takes hardly more memory. SQLite for all of
-them would take less, and two to three times the CPU: every one goes to a random page.
+them would take less, and about twice the CPU: every one goes to a random page.
 
 SQLite's file is temporary: it creates it with mode 0600 and unlinks it as soon as it is open, so that it is gone
 however the process ends. Most sources never need one.

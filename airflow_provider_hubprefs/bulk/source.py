@@ -271,7 +271,7 @@ def _without_contradictions(
 def _no_room(row: Row) -> SourceError:
     return SourceError(
         f"Row {row.number}: the temporary file for finding duplicates cannot be written (about "
-        "26 bytes a subscriber). Make room, or let TMPDIR name a directory that has some."
+        "22 bytes a subscriber beyond a million). Make room, or let TMPDIR name a directory that has some."
     )
 
 
