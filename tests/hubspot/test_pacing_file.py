@@ -67,6 +67,7 @@ class Workers:
                 [sys.executable, "-c", WORKER, argument],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
             )
             for _ in range(count)
@@ -79,7 +80,12 @@ class Workers:
             each.stdin.flush()
 
     def results(self) -> list[dict[str, int]]:
-        return [json.loads(each.communicate(timeout=120)[0]) for each in self.running]
+        found = []
+        for each in self.running:
+            told, error = each.communicate(timeout=120)
+            assert (each.returncode, bool(told)) == (0, True), f"ended with {each.returncode}: {error}"
+            found.append(json.loads(told))
+        return found
 
 
 @pytest.fixture
