@@ -38,7 +38,7 @@ def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
     """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
     from airflow_provider_hubprefs.bulk.run import carry_out
-    from airflow_provider_hubprefs.bulk.source import read_rows
+    from airflow_provider_hubprefs.bulk.source import reader_of
     from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.auth import StaticToken
     from airflow_provider_hubprefs.hubspot.client import Client
@@ -48,7 +48,7 @@ def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
         write = UnsubscribeAll(client.calls, verbose=verbose)
         identity = identity_of(client, path, arguments=write.arguments())
         checkpoint = Checkpoint(ObjectPlace(path.parent / "mark"), identity or {})
-        summary = carry_out(client, write, read_rows(path), batch_size=BATCH, checkpoint=checkpoint)
+        summary = carry_out(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
 
     return run

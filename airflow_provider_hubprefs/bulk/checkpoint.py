@@ -152,15 +152,17 @@ class Checkpoint:
         self._run = secrets.token_hex(16)
         self._journal = Journal(self._run, folder=self._journals)
 
-    def resume(self, report: Report, *, restart: bool = False) -> None:
+    def resume(self, report: Report, *, restart: bool = False, same_try: bool = False) -> bool:
         """Put a report where an earlier try left it; a first try finds nothing and begins.
 
         :param restart: begin again where the checkpoint is of another run.
+        :param same_try: this one goes on after a wait.
+        :return: whether there was something to go on from.
         :raises ChangedError: it is of another run, and ``restart`` is not set; the text names what changed.
         """
         found = self._place.load()
         if found is None or found.get("format") != _FORMAT:
-            return
+            return False
         was = found.get("identity", {})
         changed = [name for name, now in self.identity.items() if was.get(name) != now]
         if changed and not restart:
@@ -174,9 +176,10 @@ class Checkpoint:
         if changed:
             self.done()
             self._begin()
-            return
+            return False
         state, held = self._journal.read(self._saved) or (found["report"], [])
-        report.restore(state, held)
+        report.restore(state, held, same_try=same_try)
+        return True
 
     def reached(self, report: Report, *, last: bool = False) -> None:
         """Keep the mark; where that was done a moment ago, in this machine's journal only.

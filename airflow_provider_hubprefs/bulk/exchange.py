@@ -111,9 +111,20 @@ class Exchange:
             actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
-    def answers(self, pair: Pair, rows: Sequence[Row]) -> list[Answer]:
-        """What HubSpot answers about these subscribers; nobody is asked for twice, and who is refused is in none."""
-        return self.ask(pair, [about[0] for about in _by_subscriber(rows).values()])[0]
+    def about(self, pair: Pair, rows: Sequence[Row]) -> list[tuple[Answer, list[Row]]]:
+        """What HubSpot answers about these subscribers, and the rows that an answer is about.
+
+        Nobody is asked for twice; who is refused is in none. Which operation an answer for many means by CANCELED it
+        does not say: then it is one call each.
+        """
+        by_subscriber = _by_subscriber(rows)
+        answers: list[Answer] = []
+        for answer in self.ask(pair, [about[0] for about in by_subscriber.values()])[0]:
+            vague = answer.operation.canceled and len(answer.rows) > 1
+            answers += self._ask_singly(pair, answer.rows)[0] if vague else [answer]
+        return [
+            (one, [row for first in one.rows for row in by_subscriber[first.subscriber]]) for one in answers
+        ]
 
     def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         answers: list[Answer] = []

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.spans import Span, replaced
 from airflow_provider_hubprefs.bulk.spending import Spending
 from airflow_provider_hubprefs.hubspot.latency import milliseconds_of, percentile
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.shards import Part
@@ -39,6 +40,9 @@ _PART = 1 << 20
 UNDER_WAY = "OPERATION_"
 """Beginning of the category of rows whose operation was not over: OPERATION_PENDING and its like."""
 
+OPEN: Literal["open"] = "open"
+"""No outcome yet: the operation is under way, and waited for. Until its end summaries say *unconfirmed*."""
+
 
 class ConservationError(Exception):
     """Rows read and outcomes do not add up: a defect of this package, never of the source."""
@@ -53,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """
 
     row: Row
-    outcome: OutcomeName
+    outcome: OutcomeName | Literal["open"]
     category: str | None = None
     message: str | None = None
     correlation_id: str | None = None
@@ -66,7 +70,7 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param reasons: how many rows were not applied for which reason.
     :param last_confirmed_row: the last one that is known to be applied.
     :param last_pending_row: the last one whose operation HubSpot was still at work on: one to wait for.
-    :param complete: whether all rows of the source were read.
+    :param complete: whether all rows of the source were read, and what was under way was waited for.
     :param incomplete_because: why not, where it was not.
     :param operations: how many answers of HubSpot's had which operation status.
     :param started_at: of the first try; ISO 8601, UTC.
@@ -146,6 +150,21 @@ class Tally:
     """Of the dead letters; what is not in them yet is held."""
     held: tuple[str, ...] = ()
     held_size: int = 0
+    open: tuple[Span, ...] = ()
+    """Rows that were read and have no outcome yet."""
+
+    @property
+    def sent(self) -> int:
+        """How many of the rows could be sent."""
+        return self.read - self.counts["duplicate"] - self.counts["invalid"]
+
+    @property
+    def reasons_of_open(self) -> Counter[str]:
+        """How many rows are under way, by category."""
+        found: Counter[str] = Counter()
+        for one in self.open:
+            found[one.category] += one.end - one.first
+        return found
 
 
 class Report:
@@ -161,6 +180,8 @@ class Report:
         self.operations: Counter[str] = Counter()
         """How many answers of HubSpot's had which operation status."""
         self.spending = spending or Spending()
+        self.all_sent = False
+        """Whether all rows of the source were read; some may be under way."""
         self.complete = False
         self.incomplete_because: str | None = None
         self.budget_before: Budget | None = None
@@ -176,6 +197,33 @@ class Report:
 
         :param rows: how many were read; counted apart, so that :meth:`check` means something.
         """
+        was = self.tally
+        now = self._counted(outcomes)
+        if now.counts.pop(OPEN, 0):
+            sent = sorted(
+                (outcome for outcome in outcomes if outcome.row.problem is None),
+                key=lambda outcome: outcome.row.number,
+            )
+            still = _still_open(zip(range(was.sent, was.sent + len(sent)), sent, strict=True))
+            now = replace(now, open=replaced(was.open, was.sent, was.sent + len(sent), still))
+        self._keep(replace(now, read=was.read + rows))
+        self.spending.passed(rows)
+
+    def settle(self, places: Mapping[int, int], outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of rows that were under way.
+
+        :param places: by the row's number; of all that are under way from the first of them to the last.
+        """
+        now = self._counted(outcomes)
+        now.counts.pop(OPEN, 0)
+        still = _still_open(
+            sorted(((places[each.row.number], each) for each in outcomes), key=lambda pair: pair[0])
+        )
+        spans = replaced(self.tally.open, min(places.values()), max(places.values()) + 1, still)
+        self._keep(replace(now, open=spans))
+
+    def _counted(self, outcomes: Sequence[Outcome]) -> Tally:
+        """The tally with so many outcomes more."""
         was = self.tally
         counts, reasons = was.counts.copy(), was.reasons.copy()
         confirmed, pending = was.last_confirmed_row, was.last_pending_row
@@ -196,9 +244,11 @@ class Report:
                 letters.append(_letter(outcome))
         size = was.held_size + sum(map(len, letters))
         held = (*was.held, *letters)
-        self.tally = Tally(was.read + rows, counts, reasons, confirmed, pending, was.parts, held, size)
-        self.spending.passed(rows)
-        if size >= _PART:
+        return Tally(was.read, counts, reasons, confirmed, pending, was.parts, held, size, was.open)
+
+    def _keep(self, tally: Tally) -> None:
+        self.tally = tally
+        if tally.held_size >= _PART:
             self.flush()
 
     @property
@@ -207,16 +257,16 @@ class Report:
         return self.tally.read
 
     @property
-    def applied(self) -> int:
-        """How many rows' preferences are as wanted."""
-        return sum(self.tally.counts[name] for name in APPLIED)
+    def accepted(self) -> bool:
+        """Whether some rows' preferences are as wanted, or HubSpot is at work on them."""
+        return bool(self.tally.open) or any(self.tally.counts[name] for name in APPLIED)
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome.
 
         :raises ConservationError: it has not.
         """
-        told = self.tally.counts.total()
+        told = self.tally.counts.total() + self.tally.reasons_of_open.total()
         if told != self.rows_read:
             raise ConservationError(
                 f"{self.rows_read} rows were read and {told} outcomes counted ({dict(self.tally.counts)}): "
@@ -264,11 +314,15 @@ class Report:
         )
 
     def _summary(self) -> dict[str, Any]:
-        tally, answered = self.tally, self.spending.answered
+        tally, answered, waiting = self.tally, self.spending.answered, self.tally.reasons_of_open
+        counts = tally.counts + Counter(unconfirmed=waiting.total())
+        reasons = tally.reasons + Counter(
+            {f"unconfirmed: {category}": rows for category, rows in waiting.items()}
+        )
         return {
             "read": tally.read,
-            **{name: tally.counts[name] for name in OUTCOMES},
-            "reasons": dict(tally.reasons.most_common()),
+            **{name: counts[name] for name in OUTCOMES},
+            "reasons": dict(reasons.most_common()),
             "last_confirmed_row": tally.last_confirmed_row,
             "last_pending_row": tally.last_pending_row,
             "complete": self.complete,
@@ -293,16 +347,20 @@ class Report:
             "last_confirmed_row": tally.last_confirmed_row,
             "last_pending_row": tally.last_pending_row,
             "parts": tally.parts,
+            "open": [list(one) for one in tally.open],
+            "all_sent": self.all_sent,
+            "length": self.part.length if self.part else None,
             "tries": self.tries,
             "operations": dict(self.operations),
             "started_at": self._started_at,
             "spending": self.spending.state(),
         }
 
-    def restore(self, state: dict[str, Any], held: Sequence[str] = ()) -> None:
-        """Go on where :meth:`state` was taken; one more try.
+    def restore(self, state: dict[str, Any], held: Sequence[str] = (), *, same_try: bool = False) -> None:
+        """Go on where :meth:`state` was taken, in one more try.
 
         :param held: dead letters that were not in a part then.
+        :param same_try: in the same one.
         """
         self.tally = Tally(
             state["read"],
@@ -313,13 +371,21 @@ class Report:
             state["parts"],
             tuple(held),
             sum(map(len, held)),
+            tuple(Span(*one) for one in state.get("open", ())),
         )
-        self.tries = state["tries"] + 1
+        self.all_sent = state.get("all_sent", False)
+        if self.part is not None:
+            self.part.length = state.get("length")
+        self.tries = state["tries"] + (not same_try)
         self.operations.update(state["operations"])
         self._started_at = state["started_at"]
         self.spending.restore(state["spending"])
         if self._dead_letters is not None:
             self._dead_letters.forget_after(self.tally.parts)
+
+
+def _still_open(placed: Iterable[tuple[int, Outcome]]) -> list[tuple[int, str]]:
+    return [(place, scrub(each.category or "")) for place, each in placed if each.outcome == OPEN]
 
 
 def _letter(outcome: Outcome) -> str:

@@ -15,16 +15,17 @@ from airflow_provider_hubprefs.bulk.progress import Progress
 from airflow_provider_hubprefs.bulk.report import Report, Summary
 from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
 from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.bulk.under_way import wait_out
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
     from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
-    from airflow_provider_hubprefs.bulk.under_way import Patience
+    from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
 
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 def carry_out(
     client: Client,
     write: Write,
-    rows: Iterable[Row],
+    read: Callable[[], Iterable[Row]],
     *,
     extent: Extent | None = None,
     part: Part | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
-    patience: Patience | None = None,
+    waiting: Waiting | None = None,
     daily_reserve: float = RESERVE,
     on_insufficient_budget: OnInsufficient = "fail",
     dead_letters: Path | None = None,
@@ -53,11 +54,12 @@ def carry_out(
     Both files are written before the first request, so that a place that cannot be written is found out then,
     and also when the run ends early. Ctrl-C, and a SIGTERM nobody else handles, end it after the requests under way.
 
-    :param rows: all of the source, also where an earlier try had come some way.
+    :param read: reads all of the source, also where an earlier try had come some way. Where it is waited for what
+        takes HubSpot its time, it is called again, and has to give the same rows.
     :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
     :param part: of a file, where these are the rows of one.
     :param verify: read every subscriber back that HubSpot says is as wanted.
-    :param patience: how to wait for operations that are under way; None: not at all.
+    :param waiting: how to wait for operations that are under way when all rows are sent; None: not at all.
     :param daily_reserve: share of the account's daily limit that is left for others.
     :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
         ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
@@ -93,18 +95,21 @@ def carry_out(
         batch_size=batch_size,
         concurrency=concurrency,
         verify=verify,
-        patience=patience,
+        waits=waiting is not None,
         allowance=budget,
     )
+    resumed = False
     if checkpoint is not None:
         report.source = checkpoint.identity.get("source")
-        checkpoint.resume(report, restart=restart)
-    if letters is not None and report.tries == 1:
+        same_try = waiting is not None and waiting.same_try
+        resumed = checkpoint.resume(report, restart=restart, same_try=same_try)
+    if letters is not None and not resumed:
         letters.begin()
     report.budget_before = client.pacer.budget
     where = {"dead_letters": dead_letters, "report": report_to}
     _write(report, where)
 
+    keep = False
     with _ended_by_sigterm(), Progress(report, extent, bar=progress_bar) as progress:
 
         def taken() -> None:
@@ -112,10 +117,22 @@ def carry_out(
             if checkpoint is not None:
                 checkpoint.reached(report)
 
+        def mark() -> None:
+            if checkpoint is not None:
+                checkpoint.reached(report, last=True)
+
         try:
             write.check()
-            budget.judge()
-            report.complete = runner.run(rows, taken=taken)
+            if not report.all_sent:
+                budget.judge()
+                report.all_sent = runner.run(read(), taken=taken)
+            if report.tally.open:
+                waited = wait_out(runner, report, read, waiting, taken=taken, mark=mark)
+                if waited and report.all_sent and report.tally.open:
+                    mark()
+                    runner.give_up(read())
+                    keep = waiting is not None and waiting.retried
+            report.complete = report.all_sent and not report.tally.open
         except DailyLimitError:
             if on_insufficient_budget != "partial":
                 raise
@@ -123,20 +140,28 @@ def carry_out(
             report.incomplete_because = type(error).__name__
             raise
         finally:
-            summary = _end(report, checkpoint, client, where)
+            summary = _end(report, checkpoint, client, where, keep=keep)
     return summary
 
 
 def _end(
-    report: Report, checkpoint: Checkpoint | None, client: Client, where: dict[str, Path | None]
+    report: Report,
+    checkpoint: Checkpoint | None,
+    client: Client,
+    where: dict[str, Path | None],
+    *,
+    keep: bool,
 ) -> dict[str, Any]:
-    """Keep the mark, or forget it; write both files."""
+    """Keep the mark, or forget it; write both files.
+
+    :param keep: the mark is what a later try is to go on from, though this one is complete.
+    """
     if checkpoint is not None and not report.complete:
         checkpoint.reached(report, last=True)
     report.assemble()
     report.budget_after = client.pacer.budget
     summary = _write(report, where)
-    if checkpoint is None or report.complete:
+    if checkpoint is None or (report.complete and not keep):
         if checkpoint is not None:
             checkpoint.done()
         report.forget_parts()  # last: a retry that found a mark would look for them

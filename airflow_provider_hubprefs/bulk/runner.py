@@ -11,9 +11,11 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from airflow_provider_hubprefs.bulk.report import APPLIED, UNDER_WAY, Outcome, Report
+from airflow_provider_hubprefs.bulk.report import APPLIED, OPEN, UNDER_WAY, Outcome, Report
+from airflow_provider_hubprefs.bulk.spans import rows_at
+from airflow_provider_hubprefs.bulk.under_way import outcomes_of
 from airflow_provider_hubprefs.bulk.writes import SOMEBODY
 from airflow_provider_hubprefs.hubspot.errors import (
     DailyLimitError,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
     from airflow_provider_hubprefs.bulk.source import Row
-    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.models import BatchError
 
@@ -48,8 +49,27 @@ _TELLING = 10
 """So many rows refused alike, with none accepted before, are no coincidence: something they share is wrong."""
 
 
-UnderWay: TypeAlias = "tuple[int, list[Row], Future[list[Outcome]]]"
-"""A batch: how many rows came before it, its rows, and what will become of them."""
+_WATCHED = 10
+"""So many rows under way, one of each of the batches sent last, stand for all of them while they are waited for."""
+
+
+class _Batch(NamedTuple):
+    """Rows that go together.
+
+    :param start: how many rows came before, where these are sent for the first time.
+    :param waiting: place and category by the row's number, where these are under way, see :mod:`.spans`.
+    """
+
+    rows: list[Row]
+    start: int = 0
+    waiting: dict[int, tuple[int, str]] | None = None
+
+
+class _Begun(NamedTuple):
+    """A batch, and what will become of its rows."""
+
+    batch: _Batch
+    outcomes: Future[list[Outcome]]
 
 
 class Allowance(Protocol):
@@ -90,7 +110,8 @@ class Runner:
     :param batch_size: subscribers per request.
     :param concurrency: requests under way at once.
     :param verify: read every subscriber back that HubSpot says is as wanted.
-    :param patience: how to wait for operations that are under way; None: not at all.
+    :param waits: whether rows whose operation is under way stay open, to be asked about again, see
+        :mod:`.under_way`; otherwise they are looked at at once, and what does not show then is unconfirmed.
     :param allowance: whether the account can afford another batch; asked before each.
     """
 
@@ -103,7 +124,7 @@ class Runner:
         batch_size: int = BATCH_SIZE,
         concurrency: int = CONCURRENCY,
         verify: bool = False,
-        patience: Patience | None = None,
+        waits: bool = False,
         allowance: Allowance | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
@@ -116,8 +137,10 @@ class Runner:
         self._quick = False
         self._exchange = exchange
         self._verify = verify
-        self._patience = patience
+        self._waits = waits
         self._allowance = allowance or Unlimited()
+        self.latest: deque[Row] = deque(maxlen=_WATCHED)
+        """Rows under way, one of each of the batches whose outcomes came last."""
 
     def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
         """Send all rows; afterwards every one has its outcome in the report.
@@ -132,25 +155,62 @@ class Runner:
         """
         self._write.check()
         self._write.write.batch([SOMEBODY])  # a version without batches says so before any request
-        under_way: deque[UnderWay] = deque()
-        start = self._report.rows_read
+        complete = self._carry(self._new(rows), self._settle, taken)
+        self._report.check()
+        return complete
+
+    def ask_again(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
+        """Ask about all rows under way what became of them.
+
+        :param rows: all of the source.
+        :param taken: see :meth:`run`.
+        :return: whether that was all of them, and not what the account could afford.
+        :raises HubSpotError: see :meth:`run`.
+        """
+        self.latest.clear()
+        complete = self._carry(self._open(rows), self._look_again, taken)
+        self._report.check()
+        return complete
+
+    def give_up(self, rows: Iterable[Row]) -> None:
+        """Take what is under way for unconfirmed.
+
+        :param rows: all of the source.
+        """
+        text = "HubSpot took it, and was not done with it when the run waited no longer"
+        for batch in self._open(rows):
+            category = {number: category for number, (_, category) in (batch.waiting or {}).items()}
+            self._take(batch, [Outcome(row, "unconfirmed", category[row.number], text) for row in batch.rows])
+        self._report.check()
+
+    def _carry(
+        self,
+        batches: Iterable[_Batch],
+        work: Callable[[_Batch], list[Outcome]],
+        taken: Callable[[], None],
+    ) -> bool:
+        """Do the same with all batches, many at once, and take their outcomes in order."""
+        under_way: deque[_Begun] = deque()
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="hubprefs") as threads:
+
+            def begin(batch: _Batch) -> _Begun:
+                return _Begun(batch, threads.submit(work, batch))
+
             try:
-                for batch in self._batches(islice(rows, start, None)):
+                for batch in batches:
                     if not self._allowance.has(len(under_way)):
                         while under_way:
-                            self._take_first(under_way, threads)
+                            self._take_first(under_way, begin)
                             taken()
                         if not (self._allowance.has(0) or self._allowance.more()):
-                            return self._checked(complete=False)
+                            return False
                     self._exchange.client.rest(0)  # stopped? Rows that are not sent would not find out
-                    under_way.append((start, batch, threads.submit(self._settle, batch)))
-                    start += len(batch)
+                    under_way.append(begin(batch))
                     while len(under_way) >= self._at_once():
-                        self._take_first(under_way, threads)
+                        self._take_first(under_way, begin)
                         taken()
                 while under_way:
-                    self._take_first(under_way, threads)
+                    self._take_first(under_way, begin)
                     taken()
             except BaseException as error:
                 if not isinstance(error, Exception):  # Ctrl-C and its like: nobody waits for a retry now
@@ -158,7 +218,7 @@ class Runner:
                 threads.shutdown(wait=True, cancel_futures=True)
                 self._take_finished(under_way)
                 raise
-        return self._checked(complete=True)
+        return True
 
     def _at_once(self) -> int:
         """How many batches may be under way.
@@ -166,33 +226,58 @@ class Runner:
         One at a time until HubSpot has accepted something: what is wrong with all of them is found out by the first.
         And never more than a kill may cost.
         """
-        return 1 if self._quick or not self._report.applied else self._concurrency
+        return 1 if self._quick or not self._report.accepted else self._concurrency
 
-    def _checked(self, *, complete: bool) -> bool:
-        self._report.check()
-        return complete
-
-    def _take_first(self, under_way: deque[UnderWay], threads: ThreadPoolExecutor) -> None:
+    def _take_first(self, under_way: deque[_Begun], begin: Callable[[_Batch], _Begun]) -> None:
         """Wait for the first batch; where the day's requests are used up, for those of the next if that is wanted."""
-        start, batch, future = under_way[0]
+        batch, future = under_way[0]
         try:
             outcomes = future.result()
         except DailyLimitError as error:
             if not self._allowance.more(error):
                 raise
-            under_way[0] = (start, batch, threads.submit(self._settle, batch))
+            under_way[0] = begin(batch)
             return
-        self._report.take(len(batch), outcomes)
+        self._take(batch, outcomes)
         under_way.popleft()
 
-    def _take_finished(self, under_way: deque[UnderWay]) -> None:
-        """Take what was under way when the run was stopped, as far as it is without a gap."""
-        for start, batch, future in under_way:
-            if start < self._report.rows_read:
+    def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
+        if batch.waiting is None:
+            self._report.take(len(batch.rows), outcomes)
+        else:
+            self._report.settle({number: place for number, (place, _) in batch.waiting.items()}, outcomes)
+        if self._waits:
+            self.latest += [outcome.row for outcome in outcomes if outcome.outcome == OPEN][-1:]
+
+    def _take_finished(self, under_way: deque[_Begun]) -> None:
+        """Take what was sent when the run was stopped, as far as it is without a gap."""
+        for batch, future in under_way:
+            if batch.waiting is not None:
+                return  # asking again does no harm
+            if batch.start < self._report.rows_read:
                 continue
             if future.cancelled() or not future.done() or future.exception() is not None:
                 return
-            self._report.take(len(batch), future.result())
+            self._take(batch, future.result())
+
+    def _new(self, rows: Iterable[Row]) -> Iterator[_Batch]:
+        """Batches of the rows that the report does not have."""
+        start = self._report.rows_read
+        for some in self._batches(islice(rows, start, None)):
+            yield _Batch(some, start)
+            start += len(some)
+
+    def _open(self, rows: Iterable[Row]) -> Iterator[_Batch]:
+        """Batches of the rows that are under way when this begins."""
+        waiting: dict[int, tuple[int, str]] = {}
+
+        def noted() -> Iterator[Row]:
+            for place, category, row in rows_at(self._report.tally.open, rows):
+                waiting[row.number] = place, category
+                yield row
+
+        for some in self._batches(noted()):
+            yield _Batch(some, waiting={row.number: waiting.pop(row.number) for row in some})
 
     def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """Rows in order, as many of them as make a request; those that are not sent go along."""
@@ -207,10 +292,10 @@ class Runner:
         if batch:
             yield batch
 
-    def _settle(self, batch: list[Row]) -> list[Outcome]:
+    def _settle(self, batch: _Batch) -> list[Outcome]:
         """Write one batch and find out what became of every row of it."""
         begin = time.monotonic()
-        outcomes = self._settled(batch)
+        outcomes = self._settled(batch.rows)
         self._quick = time.monotonic() - begin < _QUICK
         return outcomes
 
@@ -292,9 +377,24 @@ class Runner:
                 open_rows = [row for row in open_rows if row.subscriber != subscriber]
         if not open_rows:
             return outcomes
-        if self._patience is not None and not operation.complete:
-            return outcomes + self._patience.wait(self._exchange, self._write, open_rows, operation.status)
+        if self._waits and not operation.complete:
+            return outcomes + [Outcome(row, OPEN, f"{UNDER_WAY}{operation.status}") for row in open_rows]
         return outcomes + self._read_back(open_rows, unnamed, operation.status)
+
+    def _look_again(self, batch: _Batch) -> list[Outcome]:
+        """Find out what became of rows that were under way; of whom HubSpot does not tell is so still."""
+        try:
+            answers = self._exchange.about(self._write.read, batch.rows)
+        except MissingScopesError as error:
+            return [Outcome(row, "unconfirmed", error.category, str(error)) for row in batch.rows]
+        outcomes = [
+            outcome for answer, about in answers for outcome in outcomes_of(answer, self._write, about)
+        ]
+        told = {outcome.row.number for outcome in outcomes}
+        known = batch.waiting or {}
+        return outcomes + [
+            Outcome(row, OPEN, known[row.number][1]) for row in batch.rows if row.number not in told
+        ]
 
     def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
         """Decide the rows an answer left open by what HubSpot shows of them now."""
@@ -318,7 +418,7 @@ class Runner:
 
         :raises HubSpotError: what HubSpot said.
         """
-        if self._report.applied or len(refused) < _TELLING or len(refused) < len(rows):
+        if self._report.accepted or len(refused) < _TELLING or len(refused) < len(rows):
             return
         first = refused[0][1]
         if len({(error.status, error.category) for _, error in refused}) == 1:

@@ -52,6 +52,7 @@ __all__ = [
     "Wanted",
     "fingerprint_of",
     "read_rows",
+    "reader_of",
     "subscriber_at",
 ]
 
@@ -145,6 +146,25 @@ def read_rows(
             "be read only once. Give a list or a file."
         )
     return _without_contradictions(first, rows, on_conflict, source)
+
+
+def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
+    """Reads a source as often as it is called, each time from its beginning.
+
+    :param reading: see :func:`read_rows`.
+    :return: raises SourceError where the source is another one than the first time.
+    """
+    known: str | None = None
+
+    def read() -> Iterator[Row]:
+        nonlocal known
+        now = state_of(source) if _is_file(source) else ""
+        if known not in {None, now}:
+            raise _changed(source)
+        known = now
+        return read_rows(source, **reading)
+
+    return read
 
 
 def subscriber_at(

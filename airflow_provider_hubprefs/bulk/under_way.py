@@ -1,87 +1,106 @@
-"""Rows whose operation HubSpot took and is not done with: asked about until it is."""
+"""Rows whose operation HubSpot took and is not done with: waited for when all the others are through.
+
+A run sends everything before it waits: what HubSpot takes its time for holds up nothing else, and whoever waits
+needs no worker for it. The rows under way are kept by their places in the source, with the mark: a later try asks
+about them rather than send them again.
+"""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_hubprefs.bulk.report import UNDER_WAY, Outcome
-from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
+from airflow_provider_hubprefs.bulk.report import OPEN, UNDER_WAY, Outcome
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
+    from airflow_provider_hubprefs.bulk.exchange import Answer
+    from airflow_provider_hubprefs.bulk.report import Report
+    from airflow_provider_hubprefs.bulk.runner import Runner
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Write
 
 CANCELED = "CANCELED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How a run waits for operations that are under way.
+class Waiting(Protocol):
+    """How a run waits, and for how long."""
 
-    A batch is waited for in its own thread, before its rows have their outcome: no more rows are held than are under
-    way anyway, and a kill repeats no more than those.
+    same_try: bool
+    """Whether this goes on after a wait, and is no new try."""
 
-    :param interval: seconds between two questions.
-    :param timeout: seconds, of each batch.
-    :raises ValidationError: no numbers of more than 0.
-    """
+    retried: bool
+    """Whether a later try is to wait on for what this one waited for in vain."""
 
-    interval: float
-    timeout: float
+    def is_over(self) -> bool:
+        """Whether it has taken too long."""
 
-    def __post_init__(self) -> None:
-        for name, value in (("poke_interval", self.interval), ("timeout", self.timeout)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValidationError(f"{name}: expected seconds, more than 0, got {value!r}")
+    def wait(self, rows: Sequence[Row]) -> None:
+        """Wait until the operations of some rows are over, or for as long as it may take.
 
-    def wait(self, exchange: Exchange, write: Write, rows: Sequence[Row], status: str) -> list[Outcome]:
-        """Ask until all rows' operations are over, or for as long as it may take.
-
-        :param status: of the operation, when it was last heard of.
-        :return: an outcome of each row.
-        :raises StoppedError: the client was told to stop.
+        :param rows: of the batches that were sent last, one of each.
+        :raises BaseException: to stop here; whoever goes on finds the rows under way in the mark.
         """
-        outcomes: list[Outcome] = []
-        end = time.monotonic() + self.timeout
-        while True:
-            last = time.monotonic() >= end
-            try:
-                answers = exchange.answers(write.read, rows)
-            except MissingScopesError as error:
-                return outcomes + [Outcome(row, "unconfirmed", error.category, str(error)) for row in rows]
-            for answer in answers:
-                outcomes += _over(answer, write, rows)
-            over = {outcome.row.number for outcome in outcomes}
-            rows = [row for row in rows if row.number not in over]
-            if last or not rows:
-                break
-            exchange.client.rest(self.interval)
-        text = f"HubSpot took it, and was not done with it within the timeout of {self.timeout} s"
-        return outcomes + [Outcome(row, "unconfirmed", f"{UNDER_WAY}{status}", text) for row in rows]
 
 
-def _over(answer: Answer, write: Write, rows: Sequence[Row]) -> list[Outcome]:
-    """Outcomes of the rows whose operation an answer shows to be over."""
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no time to wait.
+
+    :raises ValidationError: no number of more than 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValidationError(f"{name}: expected seconds, more than 0, got {value!r}")
+
+
+def wait_out(
+    runner: Runner,
+    report: Report,
+    read: Callable[[], Iterable[Row]],
+    waiting: Waiting | None,
+    *,
+    taken: Callable[[], None],
+    mark: Callable[[], None],
+) -> bool:
+    """Wait until no row is under way any more, or it has taken too long.
+
+    :param read: reads the source from its beginning.
+    :param waiting: None: ask once about what an earlier try sent.
+    :param taken: see :meth:`~.runner.Runner.run`.
+    :param mark: called before each wait: it may be a long one, and somebody else may have to go on.
+    :return: whether everything was asked that there was to ask, and not what the account could afford.
+    """
+    known = bool(runner.latest)  # what was sent a moment ago need not be asked about at once
+    while report.tally.open:
+        if not known and not runner.ask_again(read(), taken=taken):
+            return False
+        if not report.tally.open or waiting is None or waiting.is_over():
+            break
+        mark()
+        waiting.wait(runner.latest)
+        known = False
+    return True
+
+
+def outcomes_of(answer: Answer, write: Write, rows: Sequence[Row]) -> list[Outcome]:
+    """What an answer to a reading says of rows that were under way; they may be so still.
+
+    :param rows: all that are about a subscriber whom the call was about.
+    """
     operation, found = answer.operation, answer.found()
-    asked = {row.subscriber for row in answer.rows}
-    canceled = asked if operation.canceled else set()
-    for error in operation.errors:
-        if error.category == CANCELED:
-            canceled = canceled | (asked & {name.lower() for name in error.names()})
+    canceled = {
+        name.lower() for error in operation.errors if error.category == CANCELED for name in error.names()
+    }
     outcomes = []
     for row in rows:
-        if row.subscriber not in asked:
-            continue
-        if row.subscriber in canceled:
-            outcomes.append(Outcome(row, "rejected", CANCELED, "HubSpot canceled the operation"))
+        if operation.canceled or row.subscriber in canceled:
+            outcome = Outcome(row, "rejected", CANCELED, "HubSpot canceled the operation")
         elif write.is_so(found.get(row.subscriber, ()), row):
-            outcomes.append(Outcome(row, "changed"))
+            outcome = Outcome(row, "changed")
         elif operation.complete:
             text = "HubSpot was done with it, and reading it back did not show it"
-            outcomes.append(Outcome(row, "unconfirmed", "NOT_SEEN", text))
+            outcome = Outcome(row, "unconfirmed", "NOT_SEEN", text)
+        else:
+            outcome = Outcome(row, OPEN, f"{UNDER_WAY}{operation.status}")
+        outcomes.append(outcome)
     return outcomes

@@ -85,6 +85,9 @@ class Write(Protocol):
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: another run's differ."""
 
+    def subscription_of(self, row: Row) -> int | None:
+        """Of which subscription the status is written; None where it is the opt-out of everything."""
+
     def look_first(self, row: Row) -> bool:
         """Whether the actual status is read before anything is written."""
 
@@ -134,6 +137,10 @@ class UnsubscribeAll:
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {"write": self.write.name, "business_unit_id": self._brand}
+
+    def subscription_of(self, row: Row) -> int | None:
+        """None: of all."""
+        return None
 
     def look_first(self, row: Row) -> bool:
         """Never: an opt-out can do no harm."""
@@ -245,6 +252,10 @@ class SetStatus:
             **msgspec.structs.asdict(self._same),
             "allow_resubscribe": self._allow_resubscribe,
         }
+
+    def subscription_of(self, row: Row) -> int | None:
+        """See :class:`Write`."""
+        return self._change(row).subscription_id
 
     def look_first(self, row: Row) -> bool:
         """Whoever may have unsubscribed and would be subscribed."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
     from airflow_provider_hubprefs.bulk.shards import Part
-    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.operators.waiting import BatchWait
 
 
 class HubPrefsBatchOperator(BaseOperator):
@@ -44,10 +45,13 @@ class HubPrefsBatchOperator(BaseOperator):
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param verify: read every subscriber back that HubSpot says is as wanted; who is not is *unconfirmed*. One
         more request a batch.
-    :param wait_for_completion: where HubSpot took a batch and is not done with it, wait for the end, in the worker and
-        in that batch's place: four batches at once. A retry sends again what was waited for.
-    :param poke_interval: seconds between two questions about a batch.
-    :param timeout: seconds to wait for each batch; rows whose operation is not over by then are *unconfirmed*.
+    :param wait_for_completion: where HubSpot took a batch and is not done with it, wait for the end, when all the
+        others are sent. A retry waits on rather than send again, where it can go on at all (see ``resume``).
+    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
+        default_deferrable``. Without a place for the mark (see ``resume``) it waits in the worker, and says so.
+    :param poke_interval: seconds between two questions, at most. They are about a few of the rows; when these are over,
+        the others are asked about, too.
+    :param timeout: seconds to wait, in each try; rows whose operation is not over by then are *unconfirmed*.
     :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.
@@ -94,8 +98,9 @@ class HubPrefsBatchOperator(BaseOperator):
         batch_size: int = 100,
         verify: bool = False,
         wait_for_completion: bool = False,
-        poke_interval: float = 10.0,
-        timeout: float = 600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: float = 60.0,
+        timeout: float = 7 * 86_400.0,
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
         on_insufficient_budget: Literal["fail", "wait", "partial"] = "fail",
@@ -118,6 +123,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self.batch_size = batch_size
         self.verify = verify
         self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
         self.poke_interval = poke_interval
         self.timeout = timeout
         self.max_budget_share = max_budget_share
@@ -135,11 +141,23 @@ class HubPrefsBatchOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows, and say what became of them."""
+        return self._carry_on(context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Go on when the wait is over; the mark says all the rest."""
+        from airflow_provider_hubprefs.triggers import events
+
+        event = event or {}
+        if event.get("status") == events.EXECUTION_TIMEOUT:
+            raise AirflowTaskTimeout
+        return self._carry_on(context, event)
+
+    def _carry_on(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         with airflow_errors():
             self._check_arguments()
             given = path_at(self.source) if self.source else reveal(self, "subscribers", context)
             self._running = self._hook()
-            summary = self._run(self._running, given, context)
+            summary = self._run(self._running, given, context, event)
         self.log.info("%s", summary)
         if not summary["complete"]:
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
@@ -168,6 +186,7 @@ class HubPrefsBatchOperator(BaseOperator):
         }
 
     def _check_arguments(self) -> None:
+        from airflow_provider_hubprefs.bulk.under_way import check_seconds
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
         if (self.subscribers is None) == (self.source is None):
@@ -181,24 +200,34 @@ class HubPrefsBatchOperator(BaseOperator):
                 "Run it without shards, or split the file by status and run each with status=..."
             )
         check_on_rejected(self.on_rejected)
+        if self.wait_for_completion:
+            check_seconds("poke_interval", self.poke_interval)
+            check_seconds("timeout", self.timeout)
         if self.on_changed_source not in {"fail", "restart"}:
             raise ValidationError(
                 f"on_changed_source: expected 'fail' or 'restart', got {self.on_changed_source!r}"
             )
 
-    def _run(self, hook: HubPrefsHook, given: Any, context: Context) -> dict[str, Any]:
+    def _run(
+        self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.extent import Extent
         from airflow_provider_hubprefs.bulk.run import carry_out
-        from airflow_provider_hubprefs.bulk.source import read_rows
+        from airflow_provider_hubprefs.bulk.source import reader_of
 
+        if self.wait_for_completion and isinstance(given, Iterator):
+            given = list(given)  # it is read again
         part = self._part(given)
         write = self._what_to_write(hook)
         options = self._reading()
         extent = Extent(part or given)
+        checkpoint = self._checkpoint(hook, given, options, write, context)
+        if checkpoint is not None and event is None and not self.resume:
+            checkpoint.done()
         return carry_out(
             hook.client,
             write,
-            read_rows(extent.source, **options, check=write.check_row),
+            reader_of(extent.source, **options, check=write.check_row),
             extent=extent,
             part=part,
             progress_bar=False,
@@ -206,19 +235,27 @@ class HubPrefsBatchOperator(BaseOperator):
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
-            patience=self._patience(),
+            waiting=self._waiting(hook, write, event, marked=checkpoint is not None),
             dead_letters=self._file(self.dead_letters),
             report_to=self._file(self.report),
-            checkpoint=self._checkpoint(hook, given, options, write, context) if self.resume else None,
+            checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
         )
 
-    def _patience(self) -> Patience | None:
-        from airflow_provider_hubprefs.bulk.under_way import Patience
+    def _waiting(
+        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any] | None, *, marked: bool
+    ) -> BatchWait | None:
+        from airflow_provider_hubprefs.operators.waiting import BatchWait
 
         if not self.wait_for_completion:
             return None
-        return Patience(interval=self.poke_interval, timeout=self.timeout)
+        if self.deferrable and not marked:
+            self.log.warning(
+                "What HubSpot takes its time for is waited for in the worker: to go on after a wait in the triggerer, "
+                "the run needs a place for its mark, which is Airflow's task state store (3.3) or beside a report, and "
+                "a source that can be read again"
+            )
+        return BatchWait(self, hook, write, event=event, in_triggerer=self.deferrable and marked)
 
     def _part(self, given: Any) -> Part | None:
         from airflow_provider_hubprefs.bulk.shards import Part, shard_of
@@ -242,6 +279,8 @@ class HubPrefsBatchOperator(BaseOperator):
         """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
         from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
 
+        if not (self.resume or (self.wait_for_completion and self.deferrable)):
+            return None
         place: Place
         if (store := context.get("task_state_store")) is not None:
             place = _TaskState(store)

@@ -174,8 +174,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     @property
     def patience(self) -> timedelta | None:
         """How long Airflow should wait for the event; None: for ever."""
-        ends = [end for end in (self.deadline, self.execution_deadline) if end is not None]
-        return timedelta(seconds=_left(min(ends)) or 0.0) + GRACE if ends else None
+        return patience_of(self.deadline, self.execution_deadline)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, and end."""
@@ -195,7 +194,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
 
     async def _bounded(self) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(_left(self.execution_deadline)) as execution:
+            async with asyncio.timeout(seconds_left(self.execution_deadline)) as execution:
                 return await self._until_over()
         except TimeoutError:
             if not execution.expired():
@@ -252,7 +251,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         ) as place:
             pause, polls = 0.0, 0
             while True:
-                last = _left(self.deadline) == 0
+                last = seconds_left(self.deadline) == 0
                 if (event := await self._poll(place, pause)) is not None:
                     return event
                 if last:
@@ -300,7 +299,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         if self.max_wait is not None:
             pause = min(pause, max(self.max_wait, _LEAST_INTERVAL))
         pause *= random.uniform(1 - _JITTER, 1)  # noqa: S311 - jitter, no secret
-        left = _left(self.deadline)
+        left = seconds_left(self.deadline)
         return pause if left is None else min(pause, left)
 
     def _tell(self, text: str, *, warn: bool) -> None:
@@ -310,5 +309,12 @@ class HubPrefsOperationTrigger(BaseTrigger):
             (self.log.warning if warn else self.log.info)("%s", text)
 
 
-def _left(deadline: float | None) -> float | None:
+def patience_of(*deadlines: float | None) -> timedelta | None:
+    """How long Airflow should wait for an event that comes at the first of some deadlines; None: for ever."""
+    ends = [end for end in deadlines if end is not None]
+    return timedelta(seconds=seconds_left(min(ends)) or 0.0) + GRACE if ends else None
+
+
+def seconds_left(deadline: float | None) -> float | None:
+    """Seconds until a deadline, at least 0; None where there is none."""
     return None if deadline is None else max(0.0, deadline - time.time())

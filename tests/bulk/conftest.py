@@ -22,7 +22,6 @@ from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.bulk.under_way import Patience
     from airflow_provider_hubprefs.simulator import Simulator
 
 MakeWrite = Callable[[Calls], Write]
@@ -87,7 +86,6 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         batch_size: int = 100,
         concurrency: int = 4,
         verify: bool = False,
-        patience: Patience | None = None,
         **reading: Any,
     ) -> Done:
         client = client_for(token=token, version=version)
@@ -102,7 +100,6 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
             batch_size=batch_size,
             concurrency=concurrency,
             verify=verify,
-            patience=patience,
         )
         error: Exception | None = None
         try:

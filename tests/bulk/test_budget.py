@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.shards import Part, split
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError, ValidationError
@@ -55,7 +55,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     return carry_out(
         client,
         write,
-        read_rows(extent.source),
+        reader_of(extent.source),
         extent=extent,
         batch_size=options.pop("batch_size", 10),
         concurrency=4,

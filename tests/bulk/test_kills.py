@@ -26,7 +26,7 @@ import os, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
@@ -38,7 +38,7 @@ def work():
     write = UnsubscribeAll(client.calls)
     identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
     carry_out(
-        client, write, read_rows(folder / "people.csv"), batch_size=10, concurrency=4,
+        client, write, reader_of(folder / "people.csv"), batch_size=10, concurrency=4,
         dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
         checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals"),
     )

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_hubprefs.bulk.report import SCHEMA, Details, Report, Summary
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.spending import Spending
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
@@ -30,7 +30,7 @@ def test_a_report_is_as_its_schema_says(
         "rejected@hubspot-rejects.example",
     ]
     summary = carry_out(
-        client, UnsubscribeAll(client.calls), read_rows(people), batch_size=10, report_to=path
+        client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path
     )
     report = msgspec.convert(json.loads(path.read_text()), Details)
     assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
@@ -26,7 +26,7 @@ from pathlib import Path
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
@@ -37,7 +37,7 @@ write = UnsubscribeAll(client.calls)
 identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
 extent = Extent(folder / "people.csv")
 carry_out(
-    client, write, read_rows(extent.source), extent=extent, batch_size=10, on_insufficient_budget="wait",
+    client, write, reader_of(extent.source), extent=extent, batch_size=10, on_insufficient_budget="wait",
     dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
     checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals"),
 )
@@ -100,7 +100,7 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_first_request(
     client = client_for()
     place: dict[str, Any] = {what: tmp_path / "missing" / "file"}
     with pytest.raises(OSError, match="missing"):
-        carry_out(client, UnsubscribeAll(client.calls), read_rows(["a@example.com"]), **place)
+        carry_out(client, UnsubscribeAll(client.calls), reader_of(["a@example.com"]), **place)
     assert hubspot.requests == []
 
 
@@ -116,4 +116,4 @@ def test_a_stop_is_heard_also_where_no_row_is_sent(client_for: Callable[..., Cli
     from airflow_provider_hubprefs.hubspot.errors import StoppedError
 
     with pytest.raises(StoppedError):
-        carry_out(client, UnsubscribeAll(client.calls), read_rows(endless()), batch_size=10)
+        carry_out(client, UnsubscribeAll(client.calls), reader_of(endless()), batch_size=10)

@@ -1,29 +1,108 @@
-"""Operations that take HubSpot its time are waited for, in the batch's place."""
+"""Operations that take HubSpot its time are waited for when everything is sent, and nothing is sent twice for it."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
+from airflow_provider_hubprefs.bulk.report import NOT_APPLIED, OUTCOMES
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import Columns, read_rows
-from airflow_provider_hubprefs.bulk.under_way import Patience
+from airflow_provider_hubprefs.bulk.source import Columns, Row, SourceError, reader_of
+from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
+from airflow_provider_hubprefs.bulk.under_way import check_seconds
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.errors import StoppedError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
-
-from .conftest import Done
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.client import Client
 
-Run = Callable[..., Done]
-PATIENT = Patience(interval=0.1, timeout=60)
-BRIEF = Patience(interval=0.1, timeout=0.3)
+PENDING: dict[str, Any] = {"status": "PENDING", "results": []}
+
+
+class Waiting:
+    """Waits in its place, and asks nobody."""
+
+    def __init__(
+        self, client: Client, *, interval: float = 0.1, timeout: float = 60, retried: bool = False
+    ) -> None:
+        self.same_try, self.retried = False, retried
+        self.waits: list[list[int]] = []
+        self._client, self._interval = client, interval
+        self._end = time.monotonic() + timeout
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end
+
+    def wait(self, rows: Any) -> None:
+        self.waits.append([row.number for row in rows])
+        self._client.rest(self._interval)
+
+
+class Leaving(Waiting):
+    """Leaves, for somebody else to go on."""
+
+    def wait(self, rows: Any) -> None:
+        super().wait(rows)
+        raise KeyboardInterrupt
+
+
+class Trial:
+    """Runs over one source, one after the other, with a mark."""
+
+    def __init__(self, folder: Path, client_for: Callable[..., Client]) -> None:
+        self._folder, self._client_for = folder, client_for
+        self.mark = ObjectPlace(folder / "mark")
+        self.waiting: Waiting | None = None
+
+    def __call__(
+        self,
+        source: Any,
+        *,
+        write: Callable[..., Any] = UnsubscribeAll,
+        token: str = "all",
+        kind: type[Waiting] | None = Waiting,
+        columns: Columns | None = None,
+        batch_size: int = 10,
+        **waiting: Any,
+    ) -> dict[str, Any]:
+        client = self._client_for(token=token)
+        self.waiting = kind(client, **waiting) if kind else None
+        return carry_out(
+            client,
+            write(client.calls),
+            reader_of(source, **({"columns": columns} if columns else {})),
+            batch_size=batch_size,
+            concurrency=4,
+            waiting=self.waiting,
+            dead_letters=self._folder / "letters",
+            report_to=self._folder / "report",
+            checkpoint=Checkpoint(self.mark, {"source": "same"}, journals=self._folder / "journals"),
+        )
+
+    def of(self, outcome: str) -> dict[str, str]:
+        """Subscriber -> category."""
+        letters = map(json.loads, (self._folder / "letters").read_text().splitlines())
+        return {one["subscriber"]: one["category"] for one in letters if one["outcome"] == outcome}
+
+    def reported(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._folder / "report").read_text())
+        return found
+
+
+@pytest.fixture
+def run(tmp_path: Path, client_for: Callable[..., Client]) -> Trial:
+    return Trial(tmp_path, client_for)
 
 
 def people(number: int) -> list[str]:
@@ -36,84 +115,257 @@ def writes(hubspot: Simulator) -> int:
     )
 
 
-def test_rows_have_their_outcome_when_the_operation_is_over(hubspot: Simulator, run: Run) -> None:
+def outcomes(summary: dict[str, Any]) -> dict[str, int]:
+    return {name: summary[name] for name in OUTCOMES if summary[name]}
+
+
+def test_rows_have_their_outcome_when_the_operation_is_over(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 0.7}})
-    done = run(people(25), batch_size=10, patience=PATIENT)
-    assert done.outcomes == {"changed": 25}
-    assert done.summary["last_pending_row"] is None
+    summary = run([*people(25), "nobody", *people(2)])
+    assert outcomes(summary) == {"changed": 25, "invalid": 1, "duplicate": 2}
+    assert (summary["last_pending_row"], summary["complete"]) == (None, True)
     assert writes(hubspot) == 3
-    assert done.summary["operations"]["PENDING"] >= 3
+    assert summary["operations"]["PENDING"] >= 3
+    assert run.waiting
+    assert run.waiting.waits[0] == [10, 20, 25]  # one of each batch stands for it
+    assert run.mark.load() is None
 
 
-def test_several_rows_of_one_subscriber_are_one_question(hubspot: Simulator, run: Run) -> None:
+def test_everything_is_sent_before_anything_is_waited_for(hubspot: Simulator, run: Trial) -> None:
+    hubspot.load({"operations": {"seconds": 0.7}})
+    run(people(60), batch_size=5)
+    sent = [request.path.endswith("/read") for request in hubspot.requests]
+    assert sent[:12] == [False] * 12
+    assert all(sent[12:])
+    assert run.waiting
+    assert len(run.waiting.waits[0]) == 10  # of many batches not all are watched
+
+
+def test_several_rows_of_one_subscriber_are_one_question(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 0.7}})
     rows = [
         {"email": "jane@example.com", "subscription": str(number)} for number in hubspot.subscription_ids[:2]
     ]
-    done = run(
+    summary = run(
         rows,
-        lambda calls: SetStatus(calls, status="UNSUBSCRIBED"),
+        write=lambda calls: SetStatus(calls, status="UNSUBSCRIBED"),
         columns=Columns(email="email", subscription="subscription"),
-        patience=PATIENT,
     )
-    assert done.outcomes == {"changed": 2}
+    assert outcomes(summary) == {"changed": 2}
     reads = [request for request in hubspot.requests if request.path.endswith("/read")]
     assert reads
     assert all(request.json() == {"inputs": ["jane@example.com"]} for request in reads)
 
 
 @pytest.mark.parametrize("token", ["all", "starter"])
-def test_what_is_canceled_meanwhile_is_rejected(hubspot: Simulator, run: Run, token: str) -> None:
+def test_what_is_canceled_meanwhile_is_rejected(hubspot: Simulator, run: Trial, token: str) -> None:
     hubspot.load({"operations": {"seconds": 0.7, "outcomes": {"person-1@*": "CANCELED"}}})
-    done = run(people(3), patience=PATIENT, token=token)
-    assert done.outcomes == {"changed": 2, "rejected": 1}
-    assert done.of("rejected") == {"person-1@example.com": "CANCELED"}
+    assert outcomes(run(people(3), token=token)) == {"changed": 2, "rejected": 1}
+    assert run.of("rejected") == {"person-1@example.com": "CANCELED"}
 
 
-def test_what_is_not_over_in_time_is_unconfirmed_and_the_others_are_not(hubspot: Simulator, run: Run) -> None:
+def test_which_operation_was_canceled_is_asked_where_an_answer_does_not_say(
+    hubspot: Simulator, run: Trial
+) -> None:
+    hubspot.load({"operations": {"seconds": 0.3, "outcomes": {"person-1@*": "CANCELED"}}})
+    canceled: dict[str, Any] = {"status": "CANCELED", "results": []}
+    hubspot.fault("answer", json=canceled, match={"endpoint": "batch_read_unsubscribe_all"}, times=None)
+    assert outcomes(run(people(3), interval=0.5)) == {"changed": 2, "rejected": 1}
+    assert run.of("rejected") == {"person-1@example.com": "CANCELED"}
+
+
+def test_what_is_not_over_in_time_is_unconfirmed_and_the_others_are_not(
+    hubspot: Simulator, run: Trial
+) -> None:
     hubspot.load({"operations": {"seconds": 3600}})
     hubspot.opt_out("person-0@example.com")
-    done = run(people(3), patience=BRIEF)
-    assert done.outcomes == {"changed": 1, "unconfirmed": 2}
-    assert set(done.of("unconfirmed").values()) == {"OPERATION_PENDING"}
-    assert done.summary["last_pending_row"] == 3
+    summary = run(people(3), timeout=0.3)
+    assert outcomes(summary) == {"changed": 1, "unconfirmed": 2}
+    assert summary["reasons"] == {"unconfirmed: OPERATION_PENDING": 2}
+    assert set(run.of("unconfirmed").values()) == {"OPERATION_PENDING"}
+    assert (summary["last_pending_row"], summary["complete"]) == (3, True)
     assert writes(hubspot) == 1
+    assert run.mark.load() is None
 
 
-def test_what_is_over_without_the_preference_is_unconfirmed_at_once(hubspot: Simulator, run: Run) -> None:
-    pending: dict[str, Any] = {"status": "PENDING", "results": []}
-    hubspot.fault("answer", json=pending, match={"endpoint": "batch_unsubscribe_all"})
-    done = run(people(3), patience=Patience(interval=3600, timeout=3600))
-    assert set(done.of("unconfirmed").values()) == {"NOT_SEEN"}
+def test_what_is_over_without_the_preference_is_unconfirmed_at_once(hubspot: Simulator, run: Trial) -> None:
+    hubspot.fault("answer", json=PENDING, match={"endpoint": "batch_unsubscribe_all"})
+    run(people(3), timeout=3600)
+    assert set(run.of("unconfirmed").values()) == {"NOT_SEEN"}
     assert len(hubspot.requests) == 2
 
 
-def test_a_status_nobody_knows_is_waited_on(hubspot: Simulator, run: Run) -> None:
+def test_a_status_nobody_knows_is_waited_on(hubspot: Simulator, run: Trial) -> None:
     strange: dict[str, Any] = {"status": "HIBERNATING", "results": []}
     hubspot.fault("answer", json=strange, match={"endpoint": "batch_unsubscribe_all"})
     hubspot.fault("answer", json=strange, match={"endpoint": "batch_read_unsubscribe_all"}, times=2)
-    assert set(run(people(2), patience=PATIENT).of("unconfirmed").values()) == {"NOT_SEEN"}
+    run(people(2))
+    assert set(run.of("unconfirmed").values()) == {"NOT_SEEN"}
     assert len(hubspot.requests) == 4
 
 
-def test_a_run_that_is_stopped_waits_no_longer(hubspot: Simulator, client_for: Callable[..., Client]) -> None:
-    hubspot.load({"operations": {"seconds": 3600}})
+def test_without_the_scope_to_read_it_stays_unconfirmed(hubspot: Simulator, run: Trial) -> None:
+    hubspot.fault("answer", json=PENDING, match={"endpoint": "batch_unsubscribe_all"})
+    for endpoint in ("batch_read_unsubscribe_all", "get_unsubscribe_all"):
+        body = {"category": "MISSING_SCOPES", "message": "This app hasn't been granted all required scopes"}
+        hubspot.fault("answer", status=403, json=body, match={"endpoint": endpoint}, times=None)
+    assert outcomes(run(people(2))) == {"unconfirmed": 2}
+    assert set(run.of("unconfirmed").values()) == {"MISSING_SCOPES"}
+
+
+def test_a_run_that_is_stopped_waits_no_longer_and_a_retry_waits_on(
+    hubspot: Simulator, run: Trial, client_for: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hubspot.load({"operations": {"seconds": 1.5}})
     client = client_for()
+    monkeypatch.setattr(run, "_client_for", lambda **_: client)
 
     def stop() -> None:
-        while len(hubspot.requests) < 2:
+        while run.waiting is None or not run.waiting.waits:
             time.sleep(0.01)
         client.stop()
 
     stopping = threading.Thread(target=stop)
     stopping.start()
-    endless = Patience(interval=3600, timeout=3600)
     with pytest.raises(StoppedError):
-        carry_out(client, UnsubscribeAll(client.calls), read_rows(people(2)), patience=endless)
+        run([*people(3), "nobody"], interval=3600)
     stopping.join()
+    assert outcomes(run.reported()) == {"unconfirmed": 3, "invalid": 1}  # as far as is known
+    monkeypatch.setattr(run, "_client_for", client_for)
+    summary = run([*people(3), "nobody"])
+    assert outcomes(summary) == {"changed": 3, "invalid": 1}
+    assert (summary["tries"], writes(hubspot)) == (2, 1)
 
 
-@pytest.mark.parametrize("given", [{"interval": 0}, {"timeout": -1}, {"interval": "soon"}, {"timeout": True}])
-def test_what_is_no_time_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"expected seconds, more than 0"):
-        Patience(**{"interval": 1, "timeout": 1, **given})
+def test_whoever_goes_on_asks_first_and_sends_nothing_again(hubspot: Simulator, run: Trial) -> None:
+    """However often: what is over in between has its outcome, what is not is waited for again."""
+    hubspot.load({"operations": {"seconds": [1000, 9000]}})
+    source = ["nobody", *people(30), "person-3@example.com", "rejected@hubspot-rejects.example"]
+    over: list[int] = []
+    while sum(over) < 15:
+        with pytest.raises(KeyboardInterrupt):
+            run(source, kind=Leaving)
+        assert run.waiting
+        assert run.waiting.waits[0]
+        report = run.reported()
+        assert report["read"] == 33 == sum(report[name] for name in OUTCOMES)
+        assert (report["changed"], report["complete"]) == (sum(over), False)
+        assert run.of("unconfirmed") == {}
+        hubspot.advance(1000)
+        over.append(sum(map(hubspot.is_opted_out, people(30))) - sum(over))
+    assert sum(each > 0 for each in over) > 1
+    summary = run(source, timeout=0.1)
+    done = set(filter(hubspot.is_opted_out, people(30)))
+    assert outcomes(summary) == {
+        "changed": len(done),
+        "unconfirmed": 30 - len(done),
+        "rejected": 1,
+        "invalid": 1,
+        "duplicate": 1,
+    }
+    assert set(run.of("unconfirmed")) == {*people(30)} - done
+    assert sum(len(run.of(name)) for name in NOT_APPLIED) == 30 - len(done) + 2
+    assert (writes(hubspot), summary["tries"]) == (4, len(over) + 1)
+
+
+def test_a_later_try_waits_on_for_what_was_given_up_where_that_is_wanted(
+    hubspot: Simulator, run: Trial
+) -> None:
+    hubspot.load({"operations": {"seconds": 1.2}})
+    source = [*people(12), "nobody"]
+    first = run(source, timeout=0.2, retried=True)
+    assert outcomes(first) == {"unconfirmed": 12, "invalid": 1}
+    assert len(run.of("unconfirmed")) == 12
+    time.sleep(1.2)
+    second = run(source, timeout=0.2, retried=True)
+    assert outcomes(second) == {"changed": 12, "invalid": 1}
+    assert run.of("unconfirmed") == {}
+    assert (second["tries"], writes(hubspot)) == (2, 2)
+    assert run.mark.load() is None
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_without_waiting_a_later_try_asks_once(hubspot: Simulator, run: Trial, over: bool) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    with pytest.raises(KeyboardInterrupt):
+        run(people(3), kind=Leaving)
+    hubspot.advance(3600 if over else 0)
+    summary = run(people(3), kind=None)
+    assert outcomes(summary) == {"changed" if over else "unconfirmed": 3}
+    assert (summary["complete"], len(hubspot.requests)) == (True, 2)
+    assert run.mark.load() is None
+
+
+def test_what_cannot_be_asked_is_asked_by_a_later_try(hubspot: Simulator, run: Trial) -> None:
+    hubspot.load({"operations": {"seconds": 0.2}})
+    match = {"endpoint": "batch_read_unsubscribe_all"}
+    hubspot.fault("status", status=503, match=match, times=None)
+    with pytest.raises(ServerError):
+        run(people(3), interval=0.3)
+    hubspot.clear_faults()
+    assert outcomes(run(people(3))) == {"changed": 3}
+    assert writes(hubspot) == 1
+
+
+def test_a_file_that_changed_meanwhile_is_not_taken_for_the_one_that_was_sent(
+    hubspot: Simulator, run: Trial, tmp_path: Path
+) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    path = tmp_path / "people.csv"
+    path.write_text("email\na@example.com\n")
+
+    class Changing(Waiting):
+        def wait(self, rows: Any) -> None:
+            super().wait(rows)
+            path.write_text("email\nb@example.com\nc@example.com\n")
+
+    with pytest.raises(SourceError, match="changed while it was read"):
+        run(path, kind=Changing)
+    assert all("b@" not in str(request.json()) for request in hubspot.requests)
+
+
+@pytest.mark.parametrize("value", [0, -1, "soon", True, None])
+def test_what_is_no_time_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError, match=r"poke_interval: expected seconds, more than 0"):
+        check_seconds("poke_interval", value)
+
+
+# Places -----------------------------------------------------------------------------------------------
+
+CATEGORIES = st.sampled_from([None, "A", "B"])
+
+
+def spans_of(open_at: dict[int, str]) -> tuple[Span, ...]:
+    return replaced((), 0, 0, sorted(open_at.items()))
+
+
+@given(
+    st.lists(CATEGORIES, max_size=30),
+    st.lists(CATEGORIES, max_size=12),
+    st.integers(min_value=0, max_value=30),
+)
+def test_what_is_said_anew_of_some_places_leaves_the_others_as_they_are(
+    before: list[str | None], anew: list[str | None], first: int
+) -> None:
+    known = {place: category for place, category in enumerate(before) if category}
+    said = {place: category for place, category in enumerate(anew, first) if category}
+    end = first + len(anew)
+    spans = replaced(spans_of(known), first, end, sorted(said.items()))
+    others = {place: category for place, category in known.items() if not first <= place < end}
+    assert spans == spans_of({**others, **said})
+    told = {place: one.category for one in spans for place in range(one.first, one.end)}
+    assert told == {**others, **said}
+    assert all(a.end < b.first or a.category != b.category for a, b in itertools.pairwise(spans))
+
+
+@given(st.lists(st.tuples(CATEGORIES, st.booleans()), max_size=30))
+def test_rows_are_found_again_by_their_places(rows: list[tuple[str | None, bool]]) -> None:
+    source = [
+        Row(number, f"p{number}@example.com", None if sent else "duplicate")
+        for number, (_, sent) in enumerate(rows, 1)
+    ]
+    sendable = [(row, category) for row, (category, sent) in zip(source, rows, strict=True) if sent]
+    spans = spans_of({place: category for place, (_, category) in enumerate(sendable) if category})
+    assert list(rows_at(spans, source)) == [
+        (place, category, row) for place, (row, category) in enumerate(sendable) if category
+    ]

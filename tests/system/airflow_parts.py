@@ -86,12 +86,7 @@ class Airflow:
         """Switch a DAG on as soon as it is there, and run it; returns the run's id."""
         self.unpause(dag_id)
         body = {"conf": conf, "logical_date": None}
-        # SQLite may be locked for a while by all that writes at the same time.
-        reply = wait_for(
-            f"a run of {dag_id}",
-            lambda: self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body),
-            timeout=60,
-        )
+        reply = self._insist("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         return str(reply.json()["dag_run_id"])
 
     def unpause(self, dag_id: str) -> None:
@@ -106,13 +101,11 @@ class Airflow:
         """Store a connection to a local HubSpot in Airflow's database."""
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
         body = {"connection_id": conn_id, **connection, "extra": json.dumps(extra)}
-        reply = self._client.post("/api/v2/connections", json=body)
-        assert reply.is_success, reply.text
+        self._insist("POST", "/api/v2/connections", json=body)
 
     def disconnect(self, conn_id: str) -> None:
         """Remove a connection."""
-        reply = self._client.delete(f"/api/v2/connections/{conn_id}")
-        assert reply.is_success, reply.text
+        self._insist("DELETE", f"/api/v2/connections/{conn_id}")
 
     def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
         """Wait until a run has ended, and return its state."""
@@ -127,22 +120,26 @@ class Airflow:
     def states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """States of a run's tasks."""
         where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        reply = wait_for(
-            f"the states of {dag_id}", lambda: self.ask("GET", where, params={"limit": 100}), timeout=60
-        )
+        reply = self._insist("GET", where, params={"limit": 100})
         return {one["task_id"]: one["state"] for one in reply.json()["task_instances"]}
 
     def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None where it is no single task, or returned nothing."""
         where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        reply = self._client.get(where)
-        value = reply.json().get("value")
+        reply = self.ask("GET", where)
+        value = reply.json().get("value") if reply else None
         return json.loads(value) if isinstance(value, str) else value
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
         """All a task has logged, as it is in the file."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
+
+    def _insist(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask until there is an answer: SQLite may be locked by all that writes at the same time."""
+        what = f"an answer to {method} {path}"
+        reply: httpx.Response = wait_for(what, lambda: self.ask(method, path, **more), timeout=90)
+        return reply
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response | None:
         """Ask the REST API; None while it does not answer, or refuses."""
@@ -175,7 +172,7 @@ def _settings(home: Path, *, url: str, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",

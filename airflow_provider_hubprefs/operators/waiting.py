@@ -1,0 +1,101 @@
+"""How a run of many waits for what HubSpot takes its time for: in the triggerer, or in the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_hubprefs.triggers import events
+from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchOperator
+
+_LOOK_EVERY = 0.5
+"""Seconds; so soon a wait in the worker notices that it is to stop."""
+
+_log = logging.getLogger(__name__)
+
+
+class BatchWait:
+    """The wait of one try of a task, see :class:`~airflow_provider_hubprefs.bulk.under_way.Waiting`.
+
+    :param operator: that waits.
+    :param hook: its connection.
+    :param write: what was sent.
+    :param event: what ended the wait before, where the task goes on after one.
+    :param in_triggerer: whether the task is to be deferred.
+    """
+
+    def __init__(
+        self,
+        operator: HubPrefsBatchOperator,
+        hook: HubPrefsHook,
+        write: Write,
+        *,
+        event: Mapping[str, Any] | None = None,
+        in_triggerer: bool,
+    ) -> None:
+        self.same_try = event is not None
+        self.retried = operator.on_rejected == "fail"
+        self._operator = operator
+        self._hook = hook
+        self._write = write
+        self._in_triggerer = in_triggerer
+        event = event or {}
+        self._late = event.get("status") == events.TIMEOUT
+        self._deadline: float | None = event.get("deadline")
+        self._execution_deadline: float | None = event.get("execution_deadline")
+
+    def is_over(self) -> bool:
+        """See :class:`~airflow_provider_hubprefs.bulk.under_way.Waiting`."""
+        return self._late or (self._deadline is not None and time.time() >= self._deadline)
+
+    def wait(self, rows: Sequence[Row]) -> None:
+        """See :class:`~airflow_provider_hubprefs.bulk.under_way.Waiting`.
+
+        :raises TaskDeferred: in the triggerer, then.
+        :raises AirflowTaskTimeout: the task's ``execution_timeout`` is over.
+        :raises StoppedError: the task is being killed.
+        """
+        trigger = self._trigger(rows)
+        _log.info("HubSpot is at work on what was sent; waiting for it, by asking about %d rows", len(rows))
+        if self._in_triggerer:
+            self._operator.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+        event = asyncio.run(self._outcome(trigger))
+        if event["status"] == events.EXECUTION_TIMEOUT:
+            raise AirflowTaskTimeout
+        self._late = event["status"] == events.TIMEOUT
+
+    async def _outcome(self, trigger: HubPrefsBatchTrigger) -> dict[str, Any]:
+        waiting = asyncio.ensure_future(trigger.outcome())
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=_LOOK_EVERY)
+            self._hook.client.rest(0)
+        return waiting.result()
+
+    def _trigger(self, rows: Sequence[Row]) -> HubPrefsBatchTrigger:
+        operator, now = self._operator, time.time()
+        if self._deadline is None:
+            self._deadline = now + operator.timeout
+            if (limit := operator.execution_timeout) is not None:
+                self._execution_deadline = now + limit.total_seconds()
+        return HubPrefsBatchTrigger(
+            sealed=" ".join(self._hook.seal(row.subscriber) for row in rows),
+            subscription_id=self._write.subscription_of(rows[0]),
+            business_unit_id=self._hook.business_unit_id,
+            hubprefs_conn_id=operator.hubprefs_conn_id,
+            api_version=operator.api_version,
+            poke_interval=operator.poke_interval,
+            deadline=self._deadline,
+            execution_deadline=self._execution_deadline,
+        )
