@@ -215,15 +215,15 @@ class HubPrefsBatchOperator(BaseOperator):
         from airflow_provider_hubprefs.bulk.run import carry_out
         from airflow_provider_hubprefs.bulk.source import reader_of
 
-        if self.wait_for_completion and isinstance(given, Iterator):
-            given = list(given)  # it is read again
         part = self._part(given)
         write = self._what_to_write(hook)
         options = self._reading()
-        extent = Extent(part or given)
         checkpoint = self._checkpoint(hook, given, options, write, context)
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.done()
+        if self.wait_for_completion and isinstance(given, Iterator):
+            given = list(given)  # it is read again
+        extent = Extent(part or given)
         return carry_out(
             hook.client,
             write,
@@ -247,15 +247,7 @@ class HubPrefsBatchOperator(BaseOperator):
     ) -> BatchWait | None:
         from airflow_provider_hubprefs.operators.waiting import BatchWait
 
-        if not self.wait_for_completion:
-            return None
-        if self.deferrable and not marked:
-            self.log.warning(
-                "What HubSpot takes its time for is waited for in the worker: to go on after a wait in the triggerer, "
-                "the run needs a place for its mark, which is Airflow's task state store (3.3) or beside a report, and "
-                "a source that can be read again"
-            )
-        return BatchWait(self, hook, write, event=event, in_triggerer=self.deferrable and marked)
+        return BatchWait(self, hook, write, event=event, marked=marked) if self.wait_for_completion else None
 
     def _part(self, given: Any) -> Part | None:
         from airflow_provider_hubprefs.bulk.shards import Part, shard_of

@@ -33,7 +33,7 @@ class BatchWait:
     :param hook: its connection.
     :param write: what was sent.
     :param event: what ended the wait before, where the task goes on after one.
-    :param in_triggerer: whether the task is to be deferred.
+    :param marked: whether the run has a mark, from which a task that was deferred can go on.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class BatchWait:
         write: Write,
         *,
         event: Mapping[str, Any] | None = None,
-        in_triggerer: bool,
+        marked: bool,
     ) -> None:
         self.same_try = event is not None
         self.retried = operator.on_rejected == "fail"
         self._operator = operator
         self._hook = hook
         self._write = write
-        self._in_triggerer = in_triggerer
+        self._marked = marked
         event = event or {}
         self._late = event.get("status") == events.TIMEOUT
         self._deadline: float | None = event.get("deadline")
@@ -69,8 +69,15 @@ class BatchWait:
         """
         trigger = self._trigger(rows)
         _log.info("HubSpot is at work on what was sent; waiting for it, by asking about %d rows", len(rows))
-        if self._in_triggerer:
-            self._operator.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+        if self._operator.deferrable:
+            if self._marked:
+                self._operator.defer(
+                    trigger=trigger, method_name="execute_complete", timeout=trigger.patience
+                )
+            _log.warning(
+                "It is waited for in the worker: to go on after a wait in the triggerer, a run needs a source that can "
+                "be read again, and a place for its mark, which is Airflow's task state store (3.3) or beside a report"
+            )
         event = asyncio.run(self._outcome(trigger))
         if event["status"] == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout

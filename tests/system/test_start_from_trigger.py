@@ -1,6 +1,6 @@
 """Waits that begin in a real triggerer, which is killed in between: no worker asks the first question.
 
-Beside them tasks that write, and wait in a worker and in the triggerer: they write once.
+Beside them tasks that write, to one subscriber and to many, and wait in a worker and in the triggerer: they write once.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ pytestmark = [
 DAG_ID = "hubprefs_begun_waits"
 WHO = {"subscriber": "jane@example.com", "nobody": "nobody@example.com"}
 BEGUN_THERE = ("of_conf", "of_result", "too_late")
-WAITING = ("of_conf", "of_result", "mapped", "written_and_deferred")
-WRITTEN = ("written_and_deferred", "written_and_poked")
+WAITING = ("of_conf", "of_result", "mapped", "written_and_deferred", "sent_and_deferred")
+WRITTEN = ("written_and_deferred", "written_and_poked", "sent_and_deferred", "sent_and_poked")
 
 
 def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
 
             def waiting() -> bool:
                 states = running.states(DAG_ID, run_id)
-                return [states.get(name) for name in WAITING] == ["deferred"] * 4
+                return {states.get(name) for name in WAITING} == {"deferred"}
 
-            wait_for("four that wait", waiting, timeout=150)
+            wait_for("all that wait", waiting, timeout=150)
             asked = len(hubspot.requests)
             wait_for("their questions", lambda: len(hubspot.requests) > asked + 3, timeout=120)
             running.kill("triggerer")
@@ -56,7 +56,8 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
             running.start("triggerer")
             running.wait(DAG_ID, run_id, timeout=150)
             states = running.states(DAG_ID, run_id)
-        written = [request.endpoint for request in hubspot.requests].count("unsubscribe_all")
+        endpoints = [request.endpoint for request in hubspot.requests]
+        written, sent = endpoints.count("unsubscribe_all"), endpoints.count("batch_unsubscribe_all")
     assert states == {
         **dict.fromkeys(("who", *WAITING, *WRITTEN), "success"),
         "too_late": "failed",
@@ -73,13 +74,14 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
     assert sum('"opted_out": true' in result for result in told) == 3
     assert sum('"outcome": "changed"' in result for result in told) == 2
 
-    assert written == 2
+    assert sum('"changed": 250' in result for result in told) == 2
+    assert (written, sent) == (2, 6)
 
     logs = {name: task_log(home, name) for name in (*BEGUN_THERE, "mapped", *WRITTEN)}
     deferring = "Pausing task as DEFERRED"
     assert {name: deferring in text for name, text in logs.items()} == {
-        **dict.fromkeys((*BEGUN_THERE, "written_and_poked"), False),
-        **dict.fromkeys(("mapped", "written_and_deferred"), True),
+        **dict.fromkeys((*BEGUN_THERE, "written_and_poked", "sent_and_poked"), False),
+        **dict.fromkeys(("mapped", "written_and_deferred", "sent_and_deferred"), True),
     }
     assert "AirflowTaskTimeout" in logs["too_late"]
     assert "numbat" not in logs["of_result"]  # Airflow itself logs the conf at DEBUG, where the others are

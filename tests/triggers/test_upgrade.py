@@ -18,6 +18,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.get_provider_info import get_provider_info
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 from .loop_guard import run_guarded
 
@@ -111,6 +112,23 @@ def test_a_wait_that_a_release_began_ends(path: Path, arguments: int | None, hub
     event = first_event(made_of({**stored, "kwargs": kwargs}))
     assert event["status"] == "success"
     assert event["result"]["opted_out"] is True
+    assert {request.method for request in hubspot.requests} == {"GET"}
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+@pytest.mark.parametrize(
+    "path", [path for path in GOLDEN if "batch-" in path.name], ids=lambda path: path.stem
+)
+@pytest.mark.parametrize("arguments", [None, 1], ids=["all", "fewer"])
+def test_a_wait_for_many_that_a_release_began_ends(
+    path: Path, arguments: int | None, hubspot: Simulator
+) -> None:
+    stored = json.loads(path.read_text())
+    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "sealed": HubPrefsHook().seal(JANE)}
+    late = arguments is None  # its deadline is long over
+    event = first_event(made_of({**stored, "kwargs": {"poke_interval": 0.1, **kwargs}}))
+    assert (event["status"], event["result"]) == ("success", {"asked_about": 1})
+    assert (event["deadline"] is not None) == late
     assert {request.method for request in hubspot.requests} == {"GET"}
 
 

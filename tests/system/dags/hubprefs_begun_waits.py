@@ -1,4 +1,4 @@
-"""Waits that begin in the triggerer, and waits of tasks that write.
+"""Waits that begin in the triggerer, and waits of tasks that write, to one subscriber and to many.
 
 For whom the former wait is known from the run's conf, an earlier task, or a mapped parameter.
 """
@@ -11,6 +11,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG
 from airflow.sdk import task
 
+from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
@@ -46,11 +47,20 @@ with DAG(
         task_id="mapped", subscriber="{{ dag_run.conf['subscriber'] }}", **ARGUMENTS
     ).expand(params=[{"row": 1}])
     for deferrable in (False, True):
+        how = "deferred" if deferrable else "poked"
+        waiting: dict[str, Any] = {
+            "wait_for_completion": True,
+            "deferrable": deferrable,
+            "poke_interval": 1,
+            "timeout": 300,
+        }
         HubPrefsUnsubscribeAllOperator(
-            task_id="written_and_deferred" if deferrable else "written_and_poked",
+            task_id=f"written_and_{how}",
             subscriber=f"{'wombat' if deferrable else 'quokka'}@example.com",
-            wait_for_completion=True,
-            deferrable=deferrable,
-            poke_interval=1,
-            timeout=300,
+            **waiting,
+        )
+        HubPrefsBatchUnsubscribeOperator(
+            task_id=f"sent_and_{how}",
+            subscribers=[f"{how}-{number}@example.com" for number in range(250)],
+            **waiting,
         )
