@@ -84,6 +84,7 @@ def test_waits_that_begin_in_the_triggerer(tmp_path: Path) -> None:
         **dict.fromkeys(("mapped", "written_and_deferred", "sent_and_deferred"), True),
     }
     assert "AirflowTaskTimeout" in logs["too_late"]
+    assert "@example.com" not in logs["sent_and_deferred"] + logs["sent_and_poked"]
     assert "numbat" not in logs["of_result"]  # Airflow itself logs the conf at DEBUG, where the others are
     assert none_is_left(str(home))
 
