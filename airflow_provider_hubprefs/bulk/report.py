@@ -75,7 +75,7 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param operations: how many answers of HubSpot's had which operation status.
     :param started_at: of the first try; ISO 8601, UTC.
     :param duration_seconds: of all tries, without the time between them.
-    :param requests: sent, retries included.
+    :param requests: sent, retries included; but for the polls of a wait, which are others' as well.
     :param throttled: 429s met.
     :param waited_for_budget_seconds: all threads together, for a slot.
     :param waited_for_daily_budget_seconds: until the account had requests again.
@@ -253,7 +253,7 @@ class Report:
 
     @property
     def rows_read(self) -> int:
-        """Rows that have their outcome."""
+        """Rows that have their outcome, or are under way."""
         return self.tally.read
 
     @property
@@ -262,7 +262,7 @@ class Report:
         return bool(self.tally.open) or any(self.tally.counts[name] for name in APPLIED)
 
     def check(self) -> None:
-        """Check that every row read has exactly one outcome.
+        """Check that every row read has exactly one outcome, or is under way.
 
         :raises ConservationError: it has not.
         """

@@ -48,7 +48,6 @@ _ROWS_PER_BATCH = 20
 _TELLING = 10
 """So many rows refused alike, with none accepted before, are no coincidence: something they share is wrong."""
 
-
 _WATCHED = 10
 """So many rows under way, one of each of the batches sent last, stand for all of them while they are waited for."""
 
@@ -143,7 +142,7 @@ class Runner:
         """Rows under way, one of each of the batches whose outcomes came last."""
 
     def run(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
-        """Send all rows; afterwards every one has its outcome in the report.
+        """Send all rows; afterwards every one has its outcome in the report, or is under way.
 
         :param rows: see :func:`~.source.read_rows`; read as it goes, never held. Rows that the report has already,
             from an earlier try, are passed over.
@@ -160,7 +159,7 @@ class Runner:
         return complete
 
     def ask_again(self, rows: Iterable[Row], *, taken: Callable[[], None] = lambda: None) -> bool:
-        """Ask about all rows under way what became of them.
+        """Ask about all rows under way what became of them; who is so still is in :attr:`latest`.
 
         :param rows: all of the source.
         :param taken: see :meth:`run`.
