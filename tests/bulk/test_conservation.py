@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
+from airflow_provider_hubprefs.bulk.report import OUTCOMES
 from airflow_provider_hubprefs.bulk.source import Columns, read_rows
 from airflow_provider_hubprefs.bulk.writes import SetStatus
 from airflow_provider_hubprefs.hubspot.calls import Calls
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.hubspot.models import Definition
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Done
+from .test_under_way import Trial, Waiting
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.hubspot.client import Client
 
 ROWS = st.one_of(
     st.integers(0, 30).map(lambda number: f"person-{number}@example.com"),
@@ -78,6 +85,79 @@ def test_every_row_ends_in_exactly_one_outcome_and_hubspot_agrees(  # noqa: PLR0
     for subscriber in done.of("rejected"):
         assert not hubspot.is_opted_out(subscriber)
         assert subscriber.startswith(("rejected-", "missing-"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=PASSING, derandomize=True)
+@given(
+    source=st.lists(ROWS, min_size=1, max_size=60),
+    canceled=st.sets(st.integers(0, 30), max_size=6),
+    waits=st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=8),
+    faults=st.lists(st.tuples(st.integers(1, 12), FAULTS), max_size=2),
+    scopes=st.sampled_from(["all", "all", "starter"]),
+    batch_size=st.integers(1, 25),
+)
+def test_what_takes_hubspot_its_time_ends_in_one_true_outcome_however_often_it_is_left(  # noqa: PLR0917
+    hubspot: Simulator,
+    client_for: Callable[..., Client],
+    tmp_path_factory: pytest.TempPathFactory,
+    source: list[str],
+    canceled: set[int],
+    waits: list[tuple[int, bool]],
+    faults: list[tuple[int, dict[str, Any]]],
+    scopes: str,
+    batch_size: int,
+) -> None:
+    outcomes = {f"person-{number}@*": "CANCELED" for number in canceled}
+    hubspot.clear_faults()
+    hubspot.load({"operations": {"seconds": [0, 20], "outcomes": outcomes}})
+    for nth, fault in faults:
+        hubspot.fault(**fault, match={"nth": nth})
+    left = list(waits)
+
+    class Planned(Waiting):
+        def is_over(self) -> bool:
+            return not left
+
+        def wait(self, rows: Any) -> None:
+            assert rows
+            seconds, leaves = left.pop()
+            hubspot.advance(seconds)
+            if leaves:
+                raise KeyboardInterrupt
+
+    already = len(hubspot.requests)
+    run = Trial(tmp_path_factory.mktemp("run"), client_for)
+    summary: dict[str, Any] | None = None
+    while summary is None:
+        try:
+            summary = run(source, kind=Planned, token=scopes, batch_size=batch_size)
+        except KeyboardInterrupt:
+            report = run.reported()
+            assert report["read"] == len(source) == sum(report[name] for name in OUTCOMES)
+            assert not report["complete"]
+        except ValidationError as error:
+            assert "refused all" in str(error)  # nobody in the first batch whom HubSpot takes
+            return
+    assert summary["complete"]
+    assert summary["read"] == len(source) == sum(summary[name] for name in OUTCOMES)
+    assert run.mark.load() is None
+    rejected, unconfirmed = run.of("rejected"), run.of("unconfirmed")
+    sendable = [row.subscriber for row in read_rows(source) if row.problem is None]
+    for subscriber in sendable:
+        if subscriber not in {*rejected, *unconfirmed}:
+            assert hubspot.is_opted_out(subscriber)
+    for subscriber, category in rejected.items():
+        assert not hubspot.is_opted_out(subscriber)
+        assert subscriber.startswith("rejected-") or category == "CANCELED"
+    refused = any(subscriber.startswith("rejected-") for subscriber in sendable)
+    if not (faults or refused or scopes != "all"):
+        sent = [
+            subscriber
+            for request in hubspot.requests[already:]
+            if request.endpoint == "batch_unsubscribe_all"
+            for subscriber in request.json()["inputs"]
+        ]
+        assert sorted(sent) == sorted(sendable)
 
 
 CELLS = st.tuples(
