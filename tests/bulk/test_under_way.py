@@ -143,6 +143,38 @@ def test_everything_is_sent_before_anything_is_waited_for(hubspot: Simulator, ru
     assert len(run.waiting.waits[0]) == 10  # of many batches not all are watched
 
 
+def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
+    hubspot: Simulator, run: Trial
+) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    read: list[int] = []
+
+    class Source(list[str]):
+        def __iter__(self) -> Any:
+            read.append(len(self))
+            return super().__iter__()
+
+    class Killed(Waiting):
+        def wait(self, rows: Any) -> None:
+            state = run.mark.load()
+            assert state
+            assert state["report"]["open"] == [[0, 25, "OPERATION_PENDING"]]
+            raise KeyboardInterrupt
+
+    source = Source(people(25))
+    for readings in (1, 2, 3):  # to send; then only to ask, each time
+        with pytest.raises(KeyboardInterrupt):
+            run(source, kind=Killed)
+        assert len(read) == readings
+
+
+def test_what_is_under_way_was_accepted(hubspot: Simulator, run: Trial) -> None:
+    """Whom HubSpot refuses afterwards it refuses for their own sake."""
+    hubspot.load({"operations": {"seconds": 0.3}, "batch_errors": "whole"})
+    refused = [f"rejected-{number}@hubspot-rejects.example" for number in range(10)]
+    assert outcomes(run([*people(10), *refused])) == {"changed": 10, "rejected": 10}
+
+
 def test_several_rows_of_one_subscriber_are_one_question(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 0.7}})
     rows = [
@@ -331,17 +363,16 @@ def test_a_shard_knows_its_length_also_where_it_was_read_before_the_wait(
 ) -> None:
     hubspot.load({"operations": {"seconds": 3600}})
     path = tmp_path / "people.csv"
-    path.write_text("\n".join(["email", *people(40), "nobody", "nobody", ""]))
-    lengths = []
-    for shard in split(path, 2):
-        with pytest.raises(KeyboardInterrupt):
-            run(Part(path, shard), kind=Leaving)
-        hubspot.advance(3600)
-        summary = run(Part(path, shard))
-        assert summary["complete"]
-        lengths.append(summary["shard"]["length"])
-    assert sum(lengths) == 43
-    assert min(lengths) > 0
+    ends = ["rejected@hubspot-rejects.example", *["nobody"] * 250, ""]  # behind all that is under way
+    path.write_text("\n".join(["email", *people(40), *ends]))
+    shard, _ = split(path, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run(Part(path, shard), kind=Leaving)
+    hubspot.advance(3600)
+    waited = run(Part(path, shard))
+    assert waited["complete"]
+    assert waited["shard"] == run(Part(path, shard))["shard"]
+    assert waited["shard"]["length"] > 100
 
 
 @pytest.mark.parametrize("value", [0, -1, "soon", True, None])
