@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_hubprefs.triggers import events
-from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchOperator
+    from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
 
 _LOOK_EVERY = 0.5
 """Seconds; so soon a wait in the worker notices that it is to stop."""
@@ -45,6 +43,8 @@ class BatchWait:
         event: Mapping[str, Any] | None = None,
         marked: bool,
     ) -> None:
+        from airflow_provider_hubprefs.triggers import events
+
         self.same_try = event is not None
         self.retried = operator.on_rejected == "fail"
         self._operator = operator
@@ -67,6 +67,8 @@ class BatchWait:
         :raises AirflowTaskTimeout: the task's ``execution_timeout`` is over.
         :raises StoppedError: the task is being killed.
         """
+        from airflow_provider_hubprefs.triggers import events
+
         trigger = self._trigger(rows)
         _log.info("HubSpot is at work on what was sent; waiting for it, by asking about %d rows", len(rows))
         if self._operator.deferrable:
@@ -91,6 +93,8 @@ class BatchWait:
         return waiting.result()
 
     def _trigger(self, rows: Sequence[Row]) -> HubPrefsBatchTrigger:
+        from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
+
         operator, now = self._operator, time.time()
         if self._deadline is None:
             self._deadline = now + operator.timeout
