@@ -42,6 +42,7 @@ class Pyrate:
 
     budget = Budget()
     blocks = True
+    quick = False
 
     def __init__(self, store: str, limit: int = LIMIT, interval: float = INTERVAL) -> None:
         from pyrate_limiter import Limiter, Rate, SQLiteBucket

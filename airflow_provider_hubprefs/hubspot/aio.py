@@ -10,9 +10,10 @@ import ssl
 import zlib
 from contextlib import suppress
 from functools import lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import httpx
@@ -20,6 +21,7 @@ import httpx
 from airflow_provider_hubprefs.hubspot.endpoints import is_loopback
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MalformedAnswerError
 from airflow_provider_hubprefs.hubspot.models import Reply
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.sending import (
     USER_AGENT,
@@ -42,6 +44,9 @@ _PIECE = 64 * 1024
 _LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
 """What httpx would load with its first request, in the loop: 111 ms. A release without them loses nothing."""
 _GZIP = 16 + zlib.MAX_WBITS
+
+_url = lru_cache(maxsize=100)(httpx.URL)
+"""Who waits asks the same again and again, and httpx takes longer to read a URL than to write the request."""
 
 
 class AsyncClient(Sender):
@@ -70,8 +75,10 @@ class AsyncClient(Sender):
         self._nap = sleep
         self._connections = connections
         self._opening = asyncio.Lock()
-        self._opened: httpx.AsyncClient | None = None
-        mask_paths_logged_by("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy")))
+        limit = self.settings.read_timeout
+        self._timeout = httpx.Timeout(limit, connect=self.settings.connect_timeout, pool=None).as_dict()
+        self._opened: httpx.AsyncHTTPTransport | None = None
+        mask_paths_logged_by(*(f"httpcore.{part}" for part in ("connection", "http11", "proxy")))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -100,11 +107,21 @@ class AsyncClient(Sender):
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         """Ask, in a thread where that takes its time.
 
+        Of a budget that is quick, only where others are asking: a thread costs ten times what the answer does.
+
         A thread cannot be cancelled: whoever is cancelled meanwhile waits for its answer, or a slot would be
         promised after the place in the queue was given back.
         """
         if not self.pacer.blocks:
             return question(*arguments)
+        if self.pacer.quick and arguments and isinstance(ticket := arguments[0], Ticket):
+            ticket.patient = False
+            try:
+                return question(*arguments)
+            except BusyError:
+                pass
+            finally:
+                ticket.patient = True
         asked = asyncio.ensure_future(asyncio.to_thread(question, *arguments))
         try:
             return await asyncio.shield(asked)
@@ -114,7 +131,7 @@ class AsyncClient(Sender):
                     await asyncio.wait([asked])
             raise
 
-    async def _http(self) -> httpx.AsyncClient:
+    async def _http(self) -> httpx.AsyncHTTPTransport:
         """The connections; certificates are read by the first request, in a thread."""
         async with self._opening:
             if self._opened is None:
@@ -123,16 +140,24 @@ class AsyncClient(Sender):
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
         what = name_of(call)
-        headers = request_headers(call)
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **request_headers(call)}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         try:
             http = await self._http()
-            async with http.stream(
-                call.endpoint.method, self.url + call.path, content=call.body, headers=headers
-            ) as response:
+            request = httpx.Request(
+                call.endpoint.method,
+                _url(self.url + call.path),
+                content=call.body,
+                headers=headers,
+                extensions={"timeout": self._timeout},
+            )
+            response = await http.handle_async_request(request)
+            try:
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, names, await self._body(response, what))
+            finally:
+                await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
             failed = connection_error(error, what, self.url)
         raise failed  # out here it has no context: the original's text names the URL, and with it the address
@@ -160,30 +185,30 @@ def _unpacked(piece: bytes, unpacker: zlib._Decompress) -> Iterator[bytes]:
         piece = unpacker.unconsumed_tail
 
 
-def _open(client: AsyncClient) -> httpx.AsyncClient:
+def _open(client: AsyncClient) -> httpx.AsyncHTTPTransport:
     """Make the pool. It reads certificates and loads libraries, so it is made in a thread.
 
-    httpx follows no redirects unless told to, but it reads where one leads to: that is taken off before.
+    What httpx has on top of it, cookies, redirects and authentication, nobody here wants, and it costs a tenth of
+    a poll.
     """
-    settings = client.settings
     for module in _LOADED_LATE:
         with suppress(ImportError):
             importlib.import_module(module)
-
-    async def forget_location(response: httpx.Response) -> None:
-        response.headers.pop("location", None)
-
-    connections = client._connections
-    return httpx.AsyncClient(
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # one call never colours the next
-        timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
-        trust_env=not is_loopback(client.url),  # a proxy of the environment is for the world outside
+    return httpx.AsyncHTTPTransport(
         verify=_trust() if client.url.startswith("https:") else False,
-        follow_redirects=False,
-        event_hooks={"response": [forget_location]},
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=client._connections),
+        proxy=_proxy_to(client.url),
     )
+
+
+def _proxy_to(url: str) -> str | None:
+    """The proxy that the environment names for a host; it is for the world outside."""
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _trust() -> ssl.SSLContext:

@@ -69,6 +69,7 @@ class Ticket:
     :param sent: when the request was sent; None while it was not.
     :param giver: which of two pacers promised the slot, where there are two.
     :param own: the place in the consumer's own queue, where it has only a share of the budget.
+    :param patient: whether asking may wait until others have asked.
     """
 
     slot: int | None = None
@@ -76,6 +77,7 @@ class Ticket:
     sent: float | None = None
     giver: Pacer | None = None
     own: Ticket | None = None
+    patient: bool = True
 
 
 class Pacer(Protocol):
@@ -87,8 +89,15 @@ class Pacer(Protocol):
 
     blocks: bool
 
+    @property
+    def quick(self) -> bool:
+        """Whether it blocks only while others ask: a ticket without patience has its answer, or BusyError, at once."""
+
     def wait(self, ticket: Ticket) -> float:
-        """Seconds until the ticket's request may be sent; 0 means now. Ask again after waiting."""
+        """Seconds until the ticket's request may be sent; 0 means now. Ask again after waiting.
+
+        :raises BusyError: the ticket is not patient, and others are asking; this is also so of :meth:`done`.
+        """
 
     def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
         """The answer arrived, or none will: the slot is free again one interval from now."""
@@ -99,6 +108,10 @@ class Pacer(Protocol):
     @property
     def budget(self) -> Budget:
         """What HubSpot said last."""
+
+
+class BusyError(Exception):
+    """Somebody else has the budget for a moment. Asking again, with patience, goes on as if it was the first time."""
 
 
 class StoreError(Exception):
@@ -115,6 +128,7 @@ class SlotPacer:
     """
 
     blocks = True
+    quick = False
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -135,7 +149,7 @@ class SlotPacer:
             if self._turn > now:
                 return self._turn - now
             number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
-            promised, at = self._take(number)
+            promised, at = self._take(number, patient=ticket.patient)
             if not promised:
                 self._turn = min(at, now + ASK_AGAIN)
                 return max(at - now, ASK_AGAIN / 10)
@@ -155,13 +169,14 @@ class SlotPacer:
 
     def settle(self, ticket: Ticket, said: Budget) -> None:
         """:meth:`done`, with headers that were read already."""
-        number, ticket.slot = ticket.slot, None
+        number = ticket.slot
         if number == self._whose_turn:
             self._turn = NEVER
         if number is not None and number >> SERIAL_BITS == self._owner:
-            self._give(number, ticket.sent, said)
+            self._give(number, ticket.sent, said, patient=ticket.patient)
         elif said.burst is not None:  # without a slot, or with one of the process that this one is a fork of
-            self._give(-1, None, said)
+            self._give(-1, None, said, patient=ticket.patient)
+        ticket.slot = None
 
     def pause(self, seconds: float | None = None) -> None:
         """See :class:`Pacer`."""
@@ -178,11 +193,11 @@ class SlotPacer:
         """Limit, interval and number of processes, as they were known last."""
         raise NotImplementedError
 
-    def _take(self, number: int) -> tuple[bool, float]:
+    def _take(self, number: int, *, patient: bool = True) -> tuple[bool, float]:
         """Ask for a slot: whether there is one, and when it may be used or one should ask again."""
         raise NotImplementedError
 
-    def _give(self, number: int, sent: float | None, said: Budget) -> None:
+    def _give(self, number: int, sent: float | None, said: Budget, *, patient: bool = True) -> None:
         """Give a slot back; -1 for none."""
         raise NotImplementedError
 
@@ -221,7 +236,7 @@ class ProcessPacer(SlotPacer):
         while self._slots.held:  # a fork's: nobody here will give them back
             self._slots.free_one(0, self._clock())
 
-    def _change(self, step: Callable[[Slots], T]) -> T:
+    def _change(self, step: Callable[[Slots], T], *, patient: bool = True) -> T:
         """Do something to the slots while nobody else does."""
         with self._lock:
             return step(self._slots)
@@ -249,16 +264,16 @@ class ProcessPacer(SlotPacer):
 
         self._change(follow)
 
-    def _take(self, number: int) -> tuple[bool, float]:
+    def _take(self, number: int, *, patient: bool = True) -> tuple[bool, float]:
         def take(slots: Slots) -> tuple[bool, float]:
             now = self._clock()
             at = slots.take(now, number)
             return at is not None, max(slots.not_before, now + ASK_AGAIN) if at is None else at
 
-        return self._change(take)
+        return self._change(take, patient=patient)
 
-    def _give(self, number: int, sent: float | None, said: Budget) -> None:
-        self._change(lambda slots: slots.give(self._clock(), number, sent, said))
+    def _give(self, number: int, sent: float | None, said: Budget, *, patient: bool = True) -> None:
+        self._change(lambda slots: slots.give(self._clock(), number, sent, said), patient=patient)
 
     def _hold(self, seconds: float | None) -> float:
         return self._change(lambda slots: slots.pause(self._clock(), seconds))
@@ -285,6 +300,11 @@ class SteadyPacer:
     def begin(self) -> None:
         """Make what one process must not have of another; a fork calls it again."""
         self._lock = threading.Lock()
+
+    @property
+    def quick(self) -> bool:
+        """See :class:`Pacer`; a store that is tried again may take its time."""
+        return self._store.quick and not self._failing
 
     @property
     def budget(self) -> Budget:
@@ -379,6 +399,11 @@ class SharePacer:
         self._share = share
         self._part = ProcessPacer(limit=self._of(pacer.budget.burst or FIRST_LIMIT))
 
+    @property
+    def quick(self) -> bool:
+        """See :class:`Pacer`."""
+        return self._pacer.quick
+
     def _of(self, limit: int) -> int:
         return math.ceil(round(limit * self._share, 6))  # 0.07 x 100 is a hair more than 7 to a float
 
@@ -419,6 +444,11 @@ class QueuedPacer:
         self._queue: dict[int, None] = {}  # by identity, in order; a ticket lives longer than its place
         self._first_goes_at = NEVER
         self._lock = threading.Lock()
+
+    @property
+    def quick(self) -> bool:
+        """See :class:`Pacer`."""
+        return self._pacer.quick
 
     @property
     def budget(self) -> Budget:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, SteadyPacer, StoreError
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, ProcessPacer, SteadyPacer, StoreError
 from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
 from airflow_provider_hubprefs.hubspot.private_folder import make_private, private_folder
 
@@ -75,6 +75,9 @@ class FilePacer(ProcessPacer):
     :raises ValueError: the key is not fit for a file's name.
     """
 
+    blocks = True
+    quick = True
+
     def __init__(
         self, key: str, *, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
@@ -93,28 +96,37 @@ class FilePacer(ProcessPacer):
         super().begin()
         self._close()
 
-    def _change(self, step: Callable[[Slots], T]) -> T:
-        with self._lock:
+    def _change(self, step: Callable[[Slots], T], *, patient: bool = True) -> T:
+        if not self._lock.acquire(blocking=patient):
+            raise BusyError
+        try:
+            self._acquire(patient=patient)
             try:
-                self._acquire()
-                try:
-                    before = self._read()
-                    self._slots = slots = self._decode(before)
-                    result = step(slots)
-                    if (after := _encode(slots, self._boot)) != before:
-                        self._write(after)
-                    return result
-                finally:
-                    fcntl.flock(self._file, fcntl.LOCK_UN)
-            except OSError as error:
-                self._close()
-                raise StoreError(error.strerror or str(error)) from error
+                before = self._read()
+                self._slots = slots = self._decode(before)
+                result = step(slots)
+                if (after := _encode(slots, self._boot)) != before:
+                    self._write(after)
+                return result
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError as error:
+            self._close()
+            raise StoreError(error.strerror or str(error)) from error
+        finally:
+            self._lock.release()
 
-    def _acquire(self) -> None:
+    def _acquire(self, *, patient: bool) -> None:
         """Lock the file that has the name now: the one at hand may have been removed, by whoever cleans up.
 
         One removed between the look and the lock is used once more: what is under way then has a lease.
+
+        :raises BusyError: it is locked, or has to be made, and nobody is to wait for that.
         """
+        if self._file != _UNKNOWN and _identity(self._path) == self._identity:
+            return _lock(self._file, patient=patient)
+        if not patient:
+            raise BusyError
         if self._file == _UNKNOWN:
             self._make()
         if _identity(self._path) == self._identity:
@@ -183,9 +195,10 @@ class FilePacer(ProcessPacer):
                 os.close(file)
 
 
-def _lock(file: int) -> None:
+def _lock(file: int, *, patient: bool = True) -> None:
     """Lock it; not for ever, should the one that has it be stopped.
 
+    :raises BusyError: it is locked, and nobody is to wait for that.
     :raises StoreError: it was locked all the time.
     """
     until = 0.0
@@ -193,6 +206,8 @@ def _lock(file: int) -> None:
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not patient:
+                raise BusyError from None
             if attempt < _YIELDS:
                 os.sched_yield()
                 continue

@@ -251,11 +251,11 @@ class RedisPacer(SlotPacer):
         seconds = interval / 1e6 if interval else None
         return Budget(burst, remaining, seconds, daily, daily_remaining)
 
-    def _take(self, number: int) -> tuple[bool, float]:
+    def _take(self, number: int, *, patient: bool = True) -> tuple[bool, float]:
         promised, wait = self._run("take", number, number >> SERIAL_BITS)
         return promised, self._clock() + wait
 
-    def _give(self, number: int, sent: float | None, said: Budget) -> None:
+    def _give(self, number: int, sent: float | None, said: Budget, *, patient: bool = True) -> None:
         # The message takes its time: in Redis' eyes the request was sent earlier than its age says, never later.
         age = None if sent is None else self._clock() - sent + (0 if self._now else 2 * self._trip)
         self._run(

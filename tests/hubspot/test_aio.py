@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import socket
 import threading
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_hubprefs.hubspot.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket, pacer_for, shared
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, QueuedPacer, Ticket, pacer_for, shared
+from tests.triggers.loop_guard import run_guarded
 
 from . import server as answers
 from .conftest import TOKEN, Clock
@@ -96,6 +100,65 @@ def test_which_pacers_may_block(tmp_path: Path) -> None:
 
     assert [pacer.blocks for pacer in (ProcessPacer(), file)] == [False, True]
     assert [shared(pacer, 0.5).blocks for pacer in (ProcessPacer(), file)] == [False, True]
+
+
+def test_which_are_quick(tmp_path: Path) -> None:
+    file = pacer_for(f"file://{tmp_path}", "key")
+
+    assert [pacer.quick for pacer in (ProcessPacer(), file)] == [False, True]
+    assert [QueuedPacer(shared(pacer, 0.5)).quick for pacer in (ProcessPacer(), file)] == [False, True]
+
+
+def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds it locked waits in a thread, and goes on there with the same ticket."""
+    pacer = QueuedPacer(shared(pacer_for(f"file://{tmp_path}", "key"), 1.0))
+    server.script += [OK] * 4
+    in_threads: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def noted(function: Any, *arguments: Any) -> Any:
+        in_threads.append(function.__name__)
+        return await to_thread(function, *arguments)
+
+    async def main() -> None:
+        async with client_on(server, pacer) as client:
+            await ask(client)  # makes the file
+            monkeypatch.setattr(asyncio, "to_thread", noted)
+            await ask(client)
+            assert in_threads == []
+            (file,) = tmp_path.iterdir()
+            with file.open("rb") as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                asking = asyncio.create_task(ask(client))
+                await asyncio.sleep(0.2)
+                assert len(server.requests) == 2
+            assert (await asking).complete
+            assert in_threads == ["wait"]
+            server.script[:] = [slowly]
+            asking = asyncio.create_task(ask(client))
+            while not asked.is_set():
+                await asyncio.sleep(0.01)
+            with file.open("rb") as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.set()
+                await asyncio.sleep(0.2)
+                assert not asking.done()
+            await asyncio.wait([asking])
+            assert in_threads == ["wait", "done"]
+
+    asked, free = threading.Event(), threading.Event()
+
+    def slowly(connection: socket.socket) -> bool:
+        asked.set()
+        free.wait(10)
+        return OK(connection)
+
+    run_guarded(main())
+    slots = pacer._pacer._pacer._store._change(lambda slots: slots)  # type: ignore[attr-defined]
+    assert slots.held == array("q")  # every slot was given back, and once
+    assert len(slots.free) == slots.limit
 
 
 def test_cancelled_while_waiting_for_the_budget_gives_the_place_back(server: Server) -> None:

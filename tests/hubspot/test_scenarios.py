@@ -114,7 +114,7 @@ def everything_logged(tmp_path: Path) -> Iterator[Path]:
 
 SAID_BY_LIBRARY = {
     "requests": ['"GET /***@E***.com?channel=EMAIL HTTP/1.1" 200', "Failed to parse headers"],
-    "httpx": ["HTTP Request: GET http://127.0.0.1:", '***@E***.com?channel=EMAIL "HTTP/1.1 200 Reason"'],
+    "httpx": ["send_request_headers.started request=<Request [b'GET']>", "receive_response_headers.complete"],
 }
 """What shows that the libraries' own logs were looked at, masked."""
 

@@ -31,7 +31,7 @@ def watch(file: int) -> None:
     """
     calls: list[tuple[Any, str, Callable[..., bool]]] = [
         (time, "sleep", lambda *_: True),
-        (fcntl, "flock", lambda *_: True),
+        (fcntl, "flock", lambda _, how: not how & (fcntl.LOCK_NB | fcntl.LOCK_UN)),
     ]
     calls += [
         (socket.socket, name, lambda one, *_: one.gettimeout() != 0)

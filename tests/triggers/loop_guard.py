@@ -61,7 +61,8 @@ def run_guarded(work: Coroutine[Any, Any, T]) -> T:
 
     with ExitStack() as patches:
         patches.enter_context(patch("time.sleep", guarded("time.sleep", time.sleep, when=lambda *_: True)))
-        patches.enter_context(patch("fcntl.flock", guarded("flock", fcntl.flock, when=lambda *_: True)))
+        waits = lambda _, how: not how & (fcntl.LOCK_NB | fcntl.LOCK_UN)  # noqa: E731
+        patches.enter_context(patch("fcntl.flock", guarded("flock", fcntl.flock, when=waits)))
         for name in ("connect", "connect_ex", "send", "sendall", "recv", "recv_into", "accept"):
             method = getattr(socket.socket, name)
             patches.enter_context(
