@@ -43,7 +43,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY) redis
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
 
 wheel: $(READY)
 	rm -rf dist build/wheel

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
     from tests.conftest import Run
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
+pytestmark = [pytest.mark.system]
 
 JANE = "jane.doe@example.com"
 READ_THEM = """

@@ -23,7 +23,7 @@ from tests.system.processes import none_is_left, processes_with, signal_group, w
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 TOKEN = "pat-eu1-0f0f0f0f-not-in-any-process"
 OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed", "read")

@@ -16,7 +16,7 @@ from tests.system.leaks import leaks_in_files
 from tests.system.processes import none_is_left, wait_for
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="shared streams came with Airflow 3.3")
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("triggerer"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1500)]
 
 DAG_ID, VIPS = "hubprefs_on_opt_out", "hubprefs_vip_changes"
 SECRETS = ["quokkawombat", "numbatbilby"]

@@ -22,7 +22,7 @@ from tests.system.processes import none_is_left
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 DAG_FILES = [
     ROOT / "dags" / "hubprefs_suppression.py",

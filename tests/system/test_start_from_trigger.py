@@ -19,7 +19,6 @@ from tests.system.processes import none_is_left, wait_for
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.xdist_group("system"),
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not hasattr(BaseTrigger, "render_template_fields"),

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.system.airflow_parts import airflow
 from tests.system.processes import wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 ROWS = 1000
 DAG_ID = "hubprefs_stopped"

@@ -21,7 +21,7 @@ from tests.system.processes import none_is_left, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("triggerer"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 WAITS = int(os.environ.get("HUBPREFS_TEST_WAITS", "200"))
 PATIENCE = 120 + 4 * WAITS
