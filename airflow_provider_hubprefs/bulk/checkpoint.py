@@ -37,7 +37,15 @@ _FORMAT = 2
 
 
 class ChangedError(Exception):
-    """The checkpoint is of another run: another source, other arguments, another portal."""
+    """The checkpoint is of another run: another source, other arguments, another portal. Or it is gone."""
+
+
+GONE = (
+    "this task has sent its rows and waited for what HubSpot takes its time for, and where it was to go on from is "
+    "gone: was the task's state removed, or the objects beside its report, or has the report another path in every "
+    "try? Nothing was sent again; clear the task to send all of it again"
+)
+"""Why a task cannot go on after a wait."""
 
 
 class Place(Protocol):
@@ -158,10 +166,13 @@ class Checkpoint:
         :param restart: begin again where the checkpoint is of another run.
         :param same_try: this one goes on after a wait.
         :return: whether there was something to go on from.
-        :raises ChangedError: it is of another run, and ``restart`` is not set; the text names what changed.
+        :raises ChangedError: there is none, and there should be; or it is of another run, and ``restart`` is not
+            set. The text names what changed.
         """
         found = self._place.load()
         if found is None or found.get("format") != _FORMAT:
+            if same_try:
+                raise ChangedError(GONE)
             return False
         was = found.get("identity", {})
         changed = [name for name, now in self.identity.items() if was.get(name) != now]
@@ -184,7 +195,7 @@ class Checkpoint:
     def reached(self, report: Report, *, last: bool = False) -> None:
         """Keep the mark; where that was done a moment ago, in this machine's journal only.
 
-        :param last: nothing comes after it in this try.
+        :param last: nothing comes after it in this try, or not for long.
         """
         now = self._clock()
         if self._saved and not last:
@@ -200,6 +211,12 @@ class Checkpoint:
             self._journal.remove()
         else:
             self._journal.marked(report.tally.parts)
+
+    def forget(self) -> None:
+        """Begin anew, whatever an earlier try has left."""
+        if (found := self._place.load()) is not None and "run" in found:
+            Journal(found["run"], folder=self._journals).remove()
+        self.done()
 
     def done(self) -> None:
         """The run is complete: nothing to go on with."""

@@ -16,6 +16,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     NotFoundError,
     ValidationError,
 )
+from airflow_provider_hubprefs.hubspot.polling import told_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,20 +112,35 @@ class Exchange:
             actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
-    def about(self, pair: Pair, rows: Sequence[Row]) -> list[tuple[Answer, list[Row]]]:
+    def about(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
         """What HubSpot answers about these subscribers, and the rows that an answer is about.
 
-        Nobody is asked for twice; who is refused is in none. Which operation an answer for many means by CANCELED it
-        does not say: then it is one call each.
+        Nobody is asked for twice. An answer for many that is not COMPLETE is read as
+        :func:`~airflow_provider_hubprefs.hubspot.polling.told_of` does; about whom it is not clear is asked alone.
         """
         by_subscriber = _by_subscriber(rows)
+        asked, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
         answers: list[Answer] = []
-        for answer in self.ask(pair, [about[0] for about in by_subscriber.values()])[0]:
-            vague = answer.operation.canceled and len(answer.rows) > 1
-            answers += self._ask_singly(pair, answer.rows)[0] if vague else [answer]
-        return [
-            (one, [row for first in one.rows for row in by_subscriber[first.subscriber]]) for one in answers
-        ]
+        for answer in asked:
+            if answer.operation.complete or len(answer.rows) == 1:
+                answers.append(answer)
+                continue
+            told = told_of(answer.operation, [row.subscriber for row in answer.rows])
+            answers += [
+                Answer([row], told[row.subscriber], single=True)
+                for row in answer.rows
+                if row.subscriber in told
+            ]
+            alone, more = self._ask_singly(pair, [row for row in answer.rows if row.subscriber not in told])
+            answers += alone
+            refused += more
+        return (
+            [
+                (one, [row for first in one.rows for row in by_subscriber[first.subscriber]])
+                for one in answers
+            ],
+            [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]],
+        )
 
     def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         answers: list[Answer] = []

@@ -121,6 +121,7 @@ class Journal:
     def remove(self) -> None:
         """Forget it; the mark says all."""
         self._close()
+        self._end, self._told = 0, (0, 0)
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget, OnInsufficient
+from airflow_provider_hubprefs.bulk.checkpoint import GONE, ChangedError
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
 from airflow_provider_hubprefs.bulk.exchange import Exchange
 from airflow_provider_hubprefs.bulk.progress import Progress
@@ -98,11 +99,7 @@ def carry_out(
         waits=waiting is not None,
         allowance=budget,
     )
-    resumed = False
-    if checkpoint is not None:
-        report.source = checkpoint.identity.get("source")
-        same_try = waiting is not None and waiting.same_try
-        resumed = checkpoint.resume(report, restart=restart, same_try=same_try)
+    resumed = _resumed(report, write, checkpoint, waiting, restart=restart)
     if letters is not None and not resumed:
         letters.begin()
     report.budget_before = client.pacer.budget
@@ -130,8 +127,8 @@ def carry_out(
                 waited = wait_out(runner, report, read, waiting, taken=taken, mark=mark)
                 if waited and report.all_sent and report.tally.open:
                     mark()
-                    runner.give_up(read())
                     keep = waiting is not None and waiting.retried
+                    runner.give_up(read())
             report.complete = report.all_sent and not report.tally.open
         except DailyLimitError:
             if on_insufficient_budget != "partial":
@@ -144,6 +141,23 @@ def carry_out(
     return summary
 
 
+def _resumed(
+    report: Report, write: Write, checkpoint: Checkpoint | None, waiting: Waiting | None, *, restart: bool
+) -> bool:
+    """Put the report where an earlier try left it; whether there was one."""
+    report.known = write.known
+    same_try = waiting is not None and waiting.same_try
+    if checkpoint is None:
+        if same_try:
+            raise ChangedError(GONE)
+        return False
+    report.source = checkpoint.identity.get("source")
+    resumed = checkpoint.resume(report, restart=restart, same_try=same_try)
+    if report.tally.open:
+        write.recall(report.recalled)
+    return resumed
+
+
 def _end(
     report: Report,
     checkpoint: Checkpoint | None,
@@ -154,9 +168,9 @@ def _end(
 ) -> dict[str, Any]:
     """Keep the mark, or forget it; write both files.
 
-    :param keep: the mark is what a later try is to go on from, though this one is complete.
+    :param keep: the mark as it is is what a later try is to go on from: this one has given up what is under way.
     """
-    if checkpoint is not None and not report.complete:
+    if checkpoint is not None and not (report.complete or keep):
         checkpoint.reached(report, last=True)
     report.assemble()
     report.budget_after = client.pacer.budget

@@ -381,19 +381,18 @@ class Runner:
         return outcomes + self._read_back(open_rows, unnamed, operation.status)
 
     def _look_again(self, batch: _Batch) -> list[Outcome]:
-        """Find out what became of rows that were under way; of whom HubSpot does not tell is so still."""
+        """Find out what became of rows that were under way."""
         try:
-            answers = self._exchange.about(self._write.read, batch.rows)
+            answers, refused = self._exchange.about(self._write.read, batch.rows)
         except MissingScopesError as error:
             return [Outcome(row, "unconfirmed", error.category, str(error)) for row in batch.rows]
         outcomes = [
-            outcome for answer, about in answers for outcome in outcomes_of(answer, self._write, about)
+            Outcome(row, "unconfirmed", error.category or str(error.status), str(error), error.correlation_id)
+            for row, error in refused
         ]
-        told = {outcome.row.number for outcome in outcomes}
-        known = batch.waiting or {}
-        return outcomes + [
-            Outcome(row, OPEN, known[row.number][1]) for row in batch.rows if row.number not in told
-        ]
+        for answer, about in answers:
+            outcomes += outcomes_of(answer, self._write, about)
+        return outcomes
 
     def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
         """Decide the rows an answer left open by what HubSpot shows of them now."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_hubprefs.bulk.lines import SourceError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -45,6 +47,7 @@ def rows_at(spans: Sequence[Span], rows: Iterable[Row]) -> Iterator[tuple[int, s
     """Yield place, category and row of all that are under way.
 
     :param rows: all of the source, as they were read before.
+    :raises SourceError: they are fewer than then.
     """
     left = iter(spans)
     span = next(left, None)
@@ -56,3 +59,10 @@ def rows_at(spans: Sequence[Span], rows: Iterable[Row]) -> Iterator[tuple[int, s
             return
         if place >= span.first:
             yield place, span.category, row
+            if place == span.end - 1:
+                span = next(left, None)
+    if span is not None:
+        raise SourceError(
+            "The source has fewer rows that can be sent than when they were sent: has it changed since? Nothing was "
+            "sent again"
+        )

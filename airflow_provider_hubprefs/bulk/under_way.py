@@ -74,10 +74,13 @@ def wait_out(
     while report.tally.open:
         if not known and not runner.ask_again(read(), taken=taken):
             return False
-        if not report.tally.open or waiting is None or waiting.is_over():
+        if not report.tally.open or waiting is None:
             break
-        mark()
-        waiting.wait(runner.latest)
+        if not waiting.is_over():
+            mark()
+            waiting.wait(runner.latest)
+        elif not known:
+            break
         known = False
     return True
 

@@ -6,7 +6,6 @@ subscriber, and judges what HubSpot answers. It sends nothing itself.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -85,6 +84,12 @@ class Write(Protocol):
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: another run's differ."""
 
+    def known(self) -> Any:
+        """What was found out of the portal that decides which rows can be sent; JSON. None: nothing yet."""
+
+    def recall(self, known: Any) -> None:
+        """Take over what an earlier try had found out: its rows must be the same once more."""
+
     def subscription_of(self, row: Row) -> int | None:
         """Of which subscription the status is written; None where it is the opt-out of everything."""
 
@@ -137,6 +142,12 @@ class UnsubscribeAll:
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {"write": self.write.name, "business_unit_id": self._brand}
+
+    def known(self) -> None:
+        """Nothing: the portal has no say in it."""
+
+    def recall(self, known: Any) -> None:
+        """See :class:`Write`."""
 
     def subscription_of(self, row: Row) -> int | None:
         """None: of all."""
@@ -198,7 +209,8 @@ class SetStatus:
         )
         self._allow_resubscribe = allow_resubscribe
         self._basis_by_row = basis_by_row
-        self._active = functools.cache(lambda: self._active_of(definitions()))
+        self._definitions = definitions
+        self._found: list[frozenset[int] | None] = []
         self.write = Pair(
             "batch_set_statuses",
             lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
@@ -236,6 +248,19 @@ class SetStatus:
         basis = self._same.legal_basis or wanted.legal_basis
         if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
             raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")
+
+    def known(self) -> Any:
+        """The subscriptions that are active, or null where that is not told; in a list of one."""
+        return [None if one is None else sorted(one) for one in self._found] or None
+
+    def recall(self, known: Any) -> None:
+        """See :class:`Write`."""
+        self._found = [None if one is None else frozenset(one) for one in known or ()]
+
+    def _active(self) -> frozenset[int] | None:
+        if not self._found:
+            self._found = [self._active_of(self._definitions())]
+        return self._found[0]
 
     def _active_of(self, definitions: Sequence[Definition] | None) -> frozenset[int] | None:
         if definitions is None:

@@ -197,7 +197,7 @@ def _open(client: AsyncClient) -> httpx.AsyncHTTPTransport:
     return httpx.AsyncHTTPTransport(
         verify=_trust() if client.url.startswith("https:") else False,
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=client._connections),
-        proxy=_proxy_to(client.url),
+        proxy=httpx.Proxy(proxy) if (proxy := _proxy_to(client.url)) else None,
     )
 
 

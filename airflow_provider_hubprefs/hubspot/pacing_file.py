@@ -97,8 +97,17 @@ class FilePacer(ProcessPacer):
         self._close()
 
     def _change(self, step: Callable[[Slots], T], *, patient: bool = True) -> T:
-        if not self._lock.acquire(blocking=patient):
+        if patient:
+            with self._lock:  # which no signal comes between
+                return self._changed(step, patient=True)
+        if not self._lock.acquire(blocking=False):
             raise BusyError
+        try:
+            return self._changed(step, patient=False)
+        finally:
+            self._lock.release()
+
+    def _changed(self, step: Callable[[Slots], T], *, patient: bool) -> T:
         try:
             self._acquire(patient=patient)
             try:
@@ -113,8 +122,6 @@ class FilePacer(ProcessPacer):
         except OSError as error:
             self._close()
             raise StoreError(error.strerror or str(error)) from error
-        finally:
-            self._lock.release()
 
     def _acquire(self, *, patient: bool) -> None:
         """Lock the file that has the name now: the one at hand may have been removed, by whoever cleans up.

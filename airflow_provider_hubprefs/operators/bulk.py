@@ -220,7 +220,7 @@ class HubPrefsBatchOperator(BaseOperator):
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context)
         if checkpoint is not None and event is None and not self.resume:
-            checkpoint.done()
+            checkpoint.forget()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # it is read again
         extent = Extent(part or given)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -80,17 +82,24 @@ class BatchWait:
                 "It is waited for in the worker: to go on after a wait in the triggerer, a run needs a source that can "
                 "be read again, and a place for its mark, which is Airflow's task state store (3.3) or beside a report"
             )
-        event = asyncio.run(self._outcome(trigger))
+        event = self._outcome(trigger)
         if event["status"] == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
         self._late = event["status"] == events.TIMEOUT
 
-    async def _outcome(self, trigger: HubPrefsBatchTrigger) -> dict[str, Any]:
-        waiting = asyncio.ensure_future(trigger.outcome())
-        while not waiting.done():
-            await asyncio.wait({waiting}, timeout=_LOOK_EVERY)
-            self._hook.client.rest(0)
-        return waiting.result()
+    def _outcome(self, trigger: HubPrefsBatchTrigger) -> dict[str, Any]:
+        """What the wait came to, in a thread of its own: what is raised in this one, by a signal, is not the loop's."""
+        leave = threading.Event()
+        with ThreadPoolExecutor(1, thread_name_prefix="hubprefs-wait") as threads:
+            ended = threads.submit(asyncio.run, _ended(trigger, leave))
+            try:
+                while True:
+                    try:
+                        return ended.result(timeout=_LOOK_EVERY)
+                    except TimeoutError:
+                        self._hook.client.rest(0)
+            finally:
+                leave.set()
 
     def _trigger(self, rows: Sequence[Row]) -> HubPrefsBatchTrigger:
         from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
@@ -110,3 +119,14 @@ class BatchWait:
             deadline=self._deadline,
             execution_deadline=self._execution_deadline,
         )
+
+
+async def _ended(trigger: HubPrefsBatchTrigger, leave: threading.Event) -> dict[str, Any]:
+    waiting = asyncio.ensure_future(trigger.outcome())
+    while not (waiting.done() or leave.is_set()):
+        await asyncio.wait({waiting}, timeout=_LOOK_EVERY)
+    if not waiting.done():
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        return {}
+    return waiting.result()

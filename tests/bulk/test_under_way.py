@@ -20,9 +20,10 @@ from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.shards import Part, split
 from airflow_provider_hubprefs.bulk.source import Columns, Row, SourceError, reader_of
 from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
-from airflow_provider_hubprefs.bulk.under_way import check_seconds
+from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
+from airflow_provider_hubprefs.hubspot.models import Definition
 from airflow_provider_hubprefs.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ class Trial:
     ) -> dict[str, Any]:
         client = self._client_for(token=token)
         self.waiting = kind(client, **waiting) if kind else None
+        wanted = write(client.calls)
         return carry_out(
             client,
-            write(client.calls),
-            reader_of(source, **({"columns": columns} if columns else {})),
+            wanted,
+            reader_of(source, columns=columns or Columns(), check=wanted.check_row),
             batch_size=batch_size,
             concurrency=4,
             waiting=self.waiting,
@@ -373,6 +375,86 @@ def test_a_shard_knows_its_length_also_where_it_was_read_before_the_wait(
     assert waited["complete"]
     assert waited["shard"] == run(Part(path, shard))["shard"]
     assert waited["shard"]["length"] > 100
+
+
+def test_rows_are_found_again_where_the_portal_has_other_subscriptions_by_now(
+    hubspot: Simulator, run: Trial
+) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    ids = hubspot.subscription_ids[:2]
+    rows = [{"email": f"p{n}@example.com", "subscription": str(ids[n % 2])} for n in range(9)]
+
+    def write(calls: Any) -> SetStatus:
+        active = [Definition(id=number, name="") for number in ids]
+        return SetStatus(calls, status="UNSUBSCRIBED", definitions=lambda: active)
+
+    columns = Columns(email="email", subscription="subscription")
+    with pytest.raises(KeyboardInterrupt):
+        run(rows, write=write, columns=columns, kind=Leaving)
+    del ids[0]  # one is not active any more
+    hubspot.advance(3600)
+    assert outcomes(run(rows, write=write, columns=columns)) == {"changed": 9}
+
+
+def test_a_source_that_has_become_shorter_is_noticed(hubspot: Simulator, run: Trial) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    with pytest.raises(KeyboardInterrupt):
+        run(people(30), kind=Leaving)
+    with pytest.raises(SourceError, match="fewer rows"):
+        run(people(20))
+    assert writes(hubspot) == 3
+
+
+def test_giving_up_may_be_interrupted_and_a_retry_waits_on_for_all(hubspot: Simulator, run: Trial) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+
+    class Source(list[str]):
+        def __iter__(self) -> Any:
+            given = super().__iter__()
+            if (
+                run.waiting is not None and run.waiting.is_over()
+            ):  # asked about for the last time, or given up
+                asked.append(1)
+                if len(asked) == 2:
+                    return iter(list(given)[:15])
+            return given
+
+    asked: list[int] = []
+    with pytest.raises(SourceError, match="fewer rows"):
+        run(Source(people(30)), timeout=0.2, retried=True)
+    hubspot.advance(3600)
+    assert outcomes(run(people(30))) == {"changed": 30}
+    assert writes(hubspot) == 3
+
+
+def test_what_cannot_be_read_is_not_waited_for(hubspot: Simulator, run: Trial) -> None:
+    hubspot.load({"operations": {"seconds": 3600}})
+    gone = {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "No such contact"}
+    match = {"body_contains": "person-1@", "endpoint": "batch_read_unsubscribe_all"}
+    hubspot.fault("answer", status=404, json=gone, match=match, times=None)
+    summary = run(people(3), timeout=0.3)
+    assert outcomes(summary) == {"unconfirmed": 3}
+    assert run.of("unconfirmed")["person-1@example.com"] == "OBJECT_NOT_FOUND"
+    assert run.of("unconfirmed")["person-2@example.com"] == "OPERATION_PENDING"
+
+
+def test_nothing_is_given_up_that_was_not_asked_about() -> None:
+    asked: list[int] = []
+
+    class Late:
+        latest: Any = ("somebody", "of this try")
+        tally = type("", (), {"open": (Span(0, 9, "A"),)})()
+
+        def ask_again(self, rows: Any, *, taken: Any) -> bool:
+            asked.append(len(rows))
+            return True
+
+        def is_over(self) -> bool:
+            return True
+
+    late: Any = Late()
+    assert wait_out(late, late, lambda: [Row(1, "a"), Row(2, "b")], late, taken=print, mark=print)
+    assert asked == [2]
 
 
 @pytest.mark.parametrize("value", [0, -1, "soon", True, None])

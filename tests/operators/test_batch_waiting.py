@@ -205,6 +205,18 @@ class TestOneTry:
         assert outcomes(task.execute(context)) == {"changed": 5}
         assert (writes(hubspot), store) == (1, {})
 
+    def test_nothing_is_sent_again_where_there_is_nothing_to_go_on_from(
+        self, hubspot: Simulator, context: Context, store: Store
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 3600}})
+        task = operator(deferrable=True)
+        with pytest.raises(TaskDeferred):
+            task.execute(context)
+        store.clear()
+        with pytest.raises(HubPrefsFailException, match="where it was to go on from is gone"):
+            task.execute_complete(context, {"status": "success"})
+        assert writes(hubspot) == 1
+
     def test_without_going_on_a_retry_sends_again(
         self, hubspot: Simulator, context: Context, store: Store
     ) -> None:

@@ -82,7 +82,7 @@ def processes_with(text: str) -> list[str]:
 
 def none_is_left(text: str) -> bool:
     """Whether all processes with a text are gone; who was just killed gets a moment."""
-    return bool(wait_for(f"the end of processes with {text}", lambda: not processes_with(text), timeout=5))
+    return bool(wait_for(f"the end of processes with {text}", lambda: not processes_with(text), timeout=15))
 
 
 def wait_for(what: str, condition: Callable[[], Any], *, timeout: float, every: float = 0.3) -> Any:

@@ -26,7 +26,8 @@ import os, sys, time
 from pathlib import Path
 from tests.system.processes import Processes
 with Processes() as processes:
-    command = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]
+    sleep = "import sys, time; open(sys.argv[1] + '/up', 'w'); time.sleep(600)"
+    command = [sys.executable, "-c", sleep, sys.argv[1]]
     processes.start("sleeper", command, env=dict(os.environ), log=Path(sys.argv[1]) / "log")
     time.sleep(600)
 """
@@ -45,7 +46,9 @@ def test_an_exception_ends_them_and_what_they_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_whoever_started_them_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT) as owner:
-        wait_for("both", lambda: len(processes_with(str(tmp_path))) == 2, timeout=30)
+        # Between fork and exec it looks like its parent, and nobody would end it yet.
+        wait_for("the sleeper", (tmp_path / "up").exists, timeout=30)
+        assert len(processes_with(str(tmp_path))) == 2
         owner.send_signal(number)
         owner.wait(30)
     assert none_is_left(str(tmp_path))
