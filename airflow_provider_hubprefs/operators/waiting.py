@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -93,11 +93,10 @@ class BatchWait:
         with ThreadPoolExecutor(1, thread_name_prefix="hubprefs-wait") as threads:
             ended = threads.submit(asyncio.run, _ended(trigger, leave))
             try:
-                while True:
-                    try:
-                        return ended.result(timeout=_LOOK_EVERY)
-                    except TimeoutError:
-                        self._hook.client.rest(0)
+                while not ended.done():
+                    wait([ended], timeout=_LOOK_EVERY)
+                    self._hook.client.rest(0)
+                return ended.result()
             finally:
                 leave.set()
 

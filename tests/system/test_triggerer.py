@@ -106,8 +106,8 @@ def happen(running: Airflow, over: Done) -> None:
         over.runs[ends] = (BRANCHING, running.trigger(BRANCHING, subscriber=subscriber))
     for address in ADDRESSES:
         hubspot.portal.unsubscribe_all(address, None)
-    away.opt_out(ADDRESS.format("away"))
     away.stop()
+    away.opt_out(ADDRESS.format("away"))  # which nobody can see before it is back
     revoked.fault("status", status=401, times=None)
 
     wait_for("a third", lambda: opted_out(hubspot) >= WAITS / 3, timeout=60, every=0.1)
