@@ -46,7 +46,7 @@ def airflow(
     with (home / "migrate.log").open("wb") as log:
         migrate = [*AIRFLOW, "db", "migrate"]
         subprocess.run(migrate, env=settings, stdout=log, stderr=log, check=True, timeout=120)
-    with Processes() as processes, httpx.Client(base_url=url, timeout=30) as client:
+    with Processes() as processes, httpx.Client(base_url=url, timeout=90) as client:
         running = Airflow(home, port, client, processes, settings)
         for part in ("api-server", "scheduler", "dag-processor", *["triggerer"] * triggerer):
             running.start(part)
@@ -105,7 +105,9 @@ class Airflow:
 
     def disconnect(self, conn_id: str) -> None:
         """Remove a connection."""
-        self._insist("DELETE", f"/api/v2/connections/{conn_id}")
+        where = f"/api/v2/connections/{conn_id}"
+        self.ask("DELETE", where)  # the answer may come too late, where SQLite is locked
+        wait_for(f"the end of {conn_id}", lambda: self._client.get(where).status_code == 404, timeout=90)
 
     def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
         """Wait until a run has ended, and return its state."""
