@@ -7,7 +7,6 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
-from typing import Any
 
 import pytest
 
@@ -35,18 +34,41 @@ LATER = (
 """What loads when a task runs, or never in a DAG file."""
 
 
-def new_modules(code: str, *, on_top_of: str = "import json, sys") -> set[str]:
-    """Modules that code loads in a fresh interpreter that has loaded others already."""
-    script = f"""
-import json, sys
-{on_top_of}
+FORKS = """
+import json, os, sys, traceback
+on_top_of, cases = json.load(sys.stdin)
+exec(on_top_of)
 before = set(sys.modules)
-{code}
-print(json.dumps(sorted(set(sys.modules) - before)))
+for code in cases:
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        try:
+            exec(code, {})
+            print(json.dumps(sorted(set(sys.modules) - before)), flush=True)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+def new_modules(*cases: str, on_top_of: str = "") -> list[set[str]]:
+    """Modules that each of these pieces of code loads in a fresh interpreter that has loaded others already.
+
+    The interpreter is started once, and forked for each of them.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        input=json.dumps([on_top_of, cases]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return [set(json.loads(line)) for line in done.stdout.splitlines()[-len(cases) :]]
 
 
 def dag_file_modules() -> list[str]:
@@ -59,9 +81,17 @@ def dag_file_modules() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> set[str]:
+def loaded_by_each() -> dict[str, set[str]]:
+    """What each of them loads beyond Airflow's own, alone; and all of them together, by ``all``."""
+    imports = {name: f"import {name}" for name in dag_file_modules()}
+    imports["all"] = "\n".join(imports.values())
+    return dict(zip(imports, new_modules(*imports.values(), on_top_of=BASE), strict=True))
+
+
+@pytest.fixture
+def loaded(loaded_by_each: dict[str, set[str]]) -> set[str]:
     """What a DAG file with all of them loads beyond Airflow's own."""
-    return new_modules("\n".join(f"import {name}" for name in dag_file_modules()), on_top_of=BASE)
+    return loaded_by_each["all"]
 
 
 def test_a_dag_file_with_every_hook_operator_and_sensor_loads_no_library(loaded: set[str]) -> None:
@@ -85,22 +115,27 @@ def test_what_of_this_package_it_loads_is_its_face_only(loaded: set[str]) -> Non
 
 
 @pytest.mark.parametrize("name", dag_file_modules())
-def test_each_of_them_can_be_imported_alone_and_first(name: str) -> None:
-    found = new_modules(f"import {name}")
-    assert name in found
-    assert not {f"{OWN}.hubspot.client", f"{OWN}.hooks.connection"} & found
+def test_each_of_them_can_be_imported_alone(name: str, loaded_by_each: dict[str, set[str]]) -> None:
+    assert name in loaded_by_each[name]
+    assert {found for found in loaded_by_each[name] if found.startswith(LATER)} == set()
+
+
+def test_they_can_be_imported_before_airflow() -> None:
+    (found,) = new_modules("\n".join(f"import {name}" for name in dag_file_modules()))
+    assert {"airflow.sdk", *dag_file_modules()} <= found
 
 
 def test_the_package_itself_costs_nothing() -> None:
-    assert new_modules(f"import {OWN}") == {OWN}
+    assert new_modules(f"import {OWN}") == [{OWN}]
 
 
 def test_a_hook_that_is_only_made_loads_nothing_more() -> None:
     code = f"from {OWN}.hooks.hubprefs import HubPrefsHook"
-    assert new_modules('HubPrefsHook("other", "v4", business_unit_id=1)', on_top_of=code) == set()
+    made = f"{code}; HubPrefsHook('other', 'v4', business_unit_id=1)"
+    assert new_modules(made, on_top_of=code) == [set()]
 
 
 def test_the_api_can_be_used_without_airflow() -> None:
-    found: Any = new_modules(f"import {OWN}.hubspot.client, {OWN}.bulk.runner")
+    (found,) = new_modules(f"import {OWN}.hubspot.client, {OWN}.bulk.runner")
     assert "requests" in found
     assert {name for name in found if name.partition(".")[0] == "airflow"} == set()

@@ -43,7 +43,7 @@ def run_snippet(
         file = DAGS / f"readme_{dag_id}.py"
         file.write_text(DAG_SNIPPETS[dag_id])
         try:
-            return run_dag(dag_id, **conf)
+            return run_dag(dag_id, file=file, **conf)
         finally:
             file.unlink()
 
@@ -139,7 +139,7 @@ def test_every_snippet_is_run_by_one_of_these() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_works(command: str, airflow_db: None, hubspot: Simulator) -> None:
+def test_every_command_works(command: str, airflow_db: Path, hubspot: Simulator) -> None:
     if command in RUN_ELSEWHERE:
         file, what = RUN_ELSEWHERE[command]
         assert what in file.read_text()

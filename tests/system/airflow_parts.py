@@ -1,17 +1,21 @@
-"""A real Airflow for the tests: API server, scheduler, DAG processor, and a triggerer if asked for, on SQLite."""
+"""A real Airflow for the tests: API server, scheduler, DAG processor and triggerer, on SQLite."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import signal
 import socket
-import subprocess
+import sqlite3
 import sys
-from contextlib import contextmanager
+import uuid
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from cryptography.fernet import Fernet
 
 from tests.system.processes import Processes, signal_group, wait_for
 
@@ -22,39 +26,42 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
 
 AIRFLOW = [sys.executable, "-m", "airflow"]
+PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+ANSWERS_WITHIN = 90
+"""Seconds that Airflow gets for an answer: SQLite may be locked by all that write at the same time."""
 
 
 @contextmanager
-def airflow(
-    home: Path, *, dags: list[Path], env: Mapping[str, str], triggerer: bool = False
-) -> Iterator[Airflow]:
-    """Start Airflow with these DAG files; when the block is left, nothing of it runs any more.
+def airflow(home: Path, *, database: Path, dags: list[Path], env: Mapping[str, str]) -> Iterator[Airflow]:
+    """Start Airflow with these DAG files; when the block is left, all its processes have ended.
 
     :param home: folder for everything it writes.
+    :param database: Airflow's database without a DAG; a copy of it is used.
     :param dags: files of DAGs.
     :param env: connections, and what else it is to find in its environment.
-    :param triggerer: whether to start one, too; tests can kill it and start it again.
     """
     folder = home / "dags"
     folder.mkdir(parents=True)
     for file in dags:
         (folder / file.name).symlink_to(file)
+    shutil.copy(database, home / "airflow.db")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     clean = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
     settings = {**clean, **_settings(home, url=url, port=port), **env}
-    with (home / "migrate.log").open("wb") as log:
-        migrate = [*AIRFLOW, "db", "migrate"]
-        subprocess.run(migrate, env=settings, stdout=log, stderr=log, check=True, timeout=120)
-    with Processes() as processes, httpx.Client(base_url=url, timeout=90) as client:
+    with Processes() as processes, httpx.Client(base_url=url, timeout=ANSWERS_WITHIN) as client:
         running = Airflow(home, port, client, processes, settings)
-        for part in ("api-server", "scheduler", "dag-processor", *["triggerer"] * triggerer):
+        for part in PARTS:
             running.start(part)
-        yield running
+        try:
+            yield running
+        except BaseException:
+            running.show_logs()
+            raise
 
 
 class Airflow:
-    """Airflow's REST API, as far as the tests need it."""
+    """A running Airflow: its processes, its REST API and its database, as far as the tests need them."""
 
     def __init__(
         self, home: Path, port: int, client: httpx.Client, processes: Processes, env: Mapping[str, str]
@@ -65,51 +72,78 @@ class Airflow:
         self._processes = processes
         self._env = env
 
+    # -- processes -------------------------------------------------------------------------------------------
+
     def start(self, part: str) -> None:
-        """Start a part, such as ``triggerer``; what it says is in ``<part>.log``, after what it said before."""
+        """Start a part, such as ``triggerer``; its output is added to ``<part>.log``."""
         arguments = {"api-server": ["--port", str(self.port)], "dag-processor": []}
         command = [*AIRFLOW, part, *arguments.get(part, ["--skip-serve-logs"])]
         self._processes.start(part, command, env=self._env, log=self.home / f"{part}.log")
 
     def kill(self, part: str) -> None:
-        """SIGKILL a part and all it has started, as a machine that goes down does."""
+        """SIGKILL a part and all it has started, as when a machine goes down."""
         process = self._processes.running.pop(part)
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
 
+    def show_logs(self) -> None:
+        """Print the end of every part's log, which pytest shows where a test fails."""
+        for part in PARTS:
+            lines = (self.home / f"{part}.log").read_text(errors="replace").splitlines()
+            print(f"--- {part}", *lines[-30:], sep="\n")
+
+    # -- REST API --------------------------------------------------------------------------------------------
+
     def login(self) -> None:
         """Wait for the API server, and get a token of it."""
-        reply = wait_for("the API server", lambda: self.ask("GET", "/auth/token"), timeout=90)
+        reply = self.insist("GET", "/auth/token")
         self._client.headers["Authorization"] = f"Bearer {reply.json()['access_token']}"
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
-        """Switch a DAG on as soon as it is there, and run it; returns the run's id."""
+        """Unpause a DAG as soon as it is there, and run it; returns the run's id."""
         self.unpause(dag_id)
-        body = {"conf": conf, "logical_date": None}
-        reply = self._insist("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-        return str(reply.json()["dag_run_id"])
+        run_id = f"test-{uuid.uuid4()}"
+        runs = f"/api/v2/dags/{dag_id}/dagRuns"
+        body = {"conf": conf, "logical_date": None, "dag_run_id": run_id}
+        # A first request may have made the run, and its answer have come too late.
+        wait_for(
+            f"a run of {dag_id}",
+            lambda: self.ask("POST", runs, json=body) or self.ask("GET", f"{runs}/{run_id}"),
+            timeout=ANSWERS_WITHIN,
+        )
+        return run_id
 
     def unpause(self, dag_id: str) -> None:
-        """Switch a DAG on as soon as it is there."""
-        wait_for(
-            f"the DAG {dag_id}",
-            lambda: self.ask("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False}),
-            timeout=90,
-        )
+        """Unpause a DAG as soon as it is there."""
+        self.insist("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
     def connect(self, conn_id: str, hubspot: Simulator, **extra: Any) -> None:
         """Store a connection to a local HubSpot in Airflow's database."""
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.token}
         body = {"connection_id": conn_id, **connection, "extra": json.dumps(extra)}
-        self._insist("POST", "/api/v2/connections", json=body)
+        where = "/api/v2/connections"
+        wait_for(
+            f"the connection {conn_id}",
+            lambda: self.ask("POST", where, json=body) or self.ask("GET", f"{where}/{conn_id}"),
+            timeout=ANSWERS_WITHIN,
+        )
 
     def disconnect(self, conn_id: str) -> None:
         """Remove a connection."""
         where = f"/api/v2/connections/{conn_id}"
         self.ask("DELETE", where)  # the answer may come too late, where SQLite is locked
-        wait_for(f"the end of {conn_id}", lambda: self._client.get(where).status_code == 404, timeout=90)
+        wait_for(
+            f"the end of {conn_id}",
+            lambda: self._client.get(where).status_code == 404,
+            timeout=ANSWERS_WITHIN,
+        )
 
-    def wait(self, dag_id: str, run_id: str, *, timeout: float = 120) -> str:
+    def runs(self, dag_id: str) -> list[str]:
+        """States of a DAG's runs."""
+        reply = self.insist("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
+        return [one["state"] for one in reply.json()["dag_runs"]]
+
+    def wait(self, dag_id: str, run_id: str, *, timeout: float = 180) -> str:
         """Wait until a run has ended, and return its state."""
 
         def ended() -> str | None:
@@ -122,25 +156,13 @@ class Airflow:
     def states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """States of a run's tasks."""
         where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        reply = self._insist("GET", where, params={"limit": 100})
+        reply = self.insist("GET", where, params={"limit": 100})
         return {one["task_id"]: one["state"] for one in reply.json()["task_instances"]}
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """What a task returned; None where it is no single task, or returned nothing."""
-        where = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        reply = self.ask("GET", where)
-        value = reply.json().get("value") if reply else None
-        return json.loads(value) if isinstance(value, str) else value
-
-    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """All a task has logged, as it is in the file."""
-        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
-
-    def _insist(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask until there is an answer: SQLite may be locked by all that writes at the same time."""
+    def insist(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Ask until there is an answer; only for what may be asked twice."""
         what = f"an answer to {method} {path}"
-        reply: httpx.Response = wait_for(what, lambda: self.ask(method, path, **more), timeout=90)
+        reply: httpx.Response = wait_for(what, lambda: self.ask(method, path, **more), timeout=ANSWERS_WITHIN)
         return reply
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response | None:
@@ -152,12 +174,36 @@ class Airflow:
             return None
         return reply if reply.is_success else None
 
+    # -- what it has written down ----------------------------------------------------------------------------
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Ask Airflow's database, also when Airflow has ended."""
+        with closing(sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=60)) as db:
+            return db.execute(query, values).fetchall()
+
+    def results(self, dag_id: str, run_id: str, task_id: str) -> list[Any]:
+        """What a task returned; more than one value where it is mapped, in the order of the map index."""
+        where = "dag_id = ? and run_id = ? and task_id = ? and key = 'return_value'"
+        query = f"select value from xcom where {where} order by map_index"
+        stored = [json.loads(value) for (value,) in self.rows(query, dag_id, run_id, task_id)]
+        return [json.loads(value) if isinstance(value, str) else value for value in stored]
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """All that a task and its trigger have logged, as it is in the files."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        return "".join(path.read_text() for path in sorted(folder.rglob("*.log")))
+
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, and that the system gives to no outgoing connection or port 0."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 def _settings(home: Path, *, url: str, port: int) -> dict[str, str]:
@@ -171,12 +217,17 @@ def _settings(home: Path, *, url: str, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        # Each of the parts would make a key of its own, where they start at the same time.
+        "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__PARALLELISM": "6",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "3",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }

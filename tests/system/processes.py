@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PATIENCE = 15
+ENDS_WITHIN = 15
 """Seconds a process gets to end by itself."""
 _TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 """Asks Linux for SIGTERM (15) when the parent dies (PR_SET_PDEATHSIG, 1), then becomes the command."""
@@ -36,7 +36,7 @@ class Processes:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in self.running.values():
                 signal_group(process.pid, number)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + ENDS_WITHIN
             for process in self.running.values():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.1, deadline - time.monotonic()))

@@ -32,5 +32,6 @@ with DAG(
         deferrable=True,
         poke_interval=2,
         timeout=900,
+        hubprefs_conn_id="many",
         retries=2,
     ).expand(params=[{"row": row} for row in range(WAITS)])

@@ -24,4 +24,5 @@ with DAG(
         report=str(FOLDER / "report.json"),
         dead_letters=str(FOLDER / "dead_letters.jsonl"),
         batch_size=10,
+        hubprefs_conn_id="stopped",
     )
