@@ -1,16 +1,21 @@
-# Two commands are a promise: `make demo` and `make test`, each on a fresh clone, each with all its own set-up.
+# `make demo` and `make test` work on a fresh clone: each does its own set-up first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup redis demo test lint types imports pytest wheel format lock clean
+.PHONY: help setup redis demo test test-long lint types imports pytest wheel format lock clean
 
 help:
-	@echo "make demo    the main job on real Airflow, against a local HubSpot (CONTACTS=... HUBPREFS_TOKEN=...: yours)"
-	@echo "make test    everything CI checks: lint, types, import contracts, tests with coverage, wheel"
-	@echo "make setup   only the development environment, in $(VENV)"
-	@echo "make format  put the code into shape      make lock    resolve requirements/dev.in anew"
+	@echo "make demo       run the main job on a real Airflow against a local HubSpot;"
+	@echo "                CONTACTS=path uses your file, HUBPREFS_TOKEN=... your HubSpot account as well"
+	@echo "make test       run all that CI checks: lint, types, import contracts, tests with coverage, the wheel"
+	@echo "make test-long  run the same with more waits, seeds, kills and examples"
+	@echo "make lint       make types       make imports       make pytest       make wheel       run one of the checks"
+	@echo "make format     format the code, and fix what ruff can fix"
+	@echo "make setup      create the development environment in $(VENV), and nothing else"
+	@echo "make lock       resolve requirements/dev.in into requirements/dev.txt"
+	@echo "make clean      remove all that these commands create"
 
 $(READY): requirements/dev.txt setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=... names another one")'
@@ -21,16 +26,20 @@ $(READY): requirements/dev.txt setup.cfg
 
 setup: $(READY)
 
-# The tests of the shared budget start a Redis of their own; where none can be installed they are skipped, and say so.
+# The tests of the shared budget start a Redis of their own. Without redis-server pytest skips them and says so.
 redis:
 	@command -v redis-server > /dev/null \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } > redis.log 2>&1 \
-		|| echo "redis-server is missing and could not be installed (redis.log): the tests that need one are skipped"
+		|| echo "redis-server is missing and could not be installed (see redis.log): pytest skips the tests that need it"
 
 demo: $(READY)
 	@$(BIN)/python demo/run.py
 
 test: lint types imports pytest wheel
+
+test-long: export HUBPREFS_TEST_LONG = 1
+test-long: PYTEST_OPTIONS = --timeout=1800
+test-long: test
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,7 +52,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY) redis
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 --cov --cov-report=term $(PYTEST_OPTIONS)
 
 wheel: $(READY)
 	rm -rf dist build/wheel
@@ -51,7 +60,7 @@ wheel: $(READY)
 	@rm -rf build.log build
 	$(BIN)/python tests/check_wheel.py dist/*.whl
 
-# What benchmarks/bulk.py compares with, apart from everything else.
+# The packages that benchmarks/bulk.py compares this one with have an environment of their own.
 benchmarks/.venv: benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear $@
 	$@/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -1,8 +1,8 @@
-"""Prove of a built wheel that it is whole, says what it needs, and that Airflow finds the provider in it.
+"""Check a built wheel: its files, its metadata, and that Airflow finds the provider in it.
 
 ``python tests/check_wheel.py dist/*.whl``: the wheel is put into a virtual environment of its own. All else comes
-from the environment this runs in, by links, but for what is installed of this package there: the metadata of an
-editable install would be enough for Airflow to find a provider that the wheel does not have.
+from the environment this runs in, by links, except what is installed of this package there: by the
+metadata of an editable install Airflow would find a provider that the wheel does not have.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def main(arguments: list[str]) -> int:
     wheel = Path(arguments[0]).resolve()
     try:
         with zipfile.ZipFile(wheel) as archive:
-            told = [check_files(archive), check_metadata(archive)]
+            lines = [check_files(archive), check_metadata(archive)]
         with tempfile.TemporaryDirectory(prefix="hubprefs-wheel-") as folder:
-            told += check_discovery(wheel, Path(folder).resolve())
+            lines += check_discovery(wheel, Path(folder).resolve())
     except WheelError as error:
         print(f"{wheel.name}: {error}", file=sys.stderr)
         return 1
     print(f"{wheel.name}:")
-    for line in told:
+    for line in lines:
         print(f"  {line}")
     return 0
 
@@ -223,7 +223,7 @@ def within(folder: Path, file: str) -> bool:
 
 
 def run(python: Path, arguments: list[str], folder: Path) -> str:
-    """What the new environment's interpreter prints, told nothing of this one's."""
+    """What the new environment's interpreter prints; it gets no setting of this one's."""
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "COV"))
     }

@@ -1,4 +1,4 @@
-"""Airflow for the tests: a home of its own for every process that runs them, set up before Airflow is imported."""
+"""Airflow for the tests: each process that runs tests has its own AIRFLOW_HOME, set before Airflow is imported."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+
+from tests.helpers import LONG
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="hubprefs-airflow-"))
@@ -37,9 +40,13 @@ os.environ.update(
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
     del os.environ[name]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background by a shell: what the tests start would ignore Ctrl-C, too.
+    # A shell started pytest in the background: the processes that tests start would ignore Ctrl-C, too.
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if LONG:
+    settings.register_profile("long", max_examples=1000)
+    settings.load_profile("long")
 
 pytest_plugins = ["airflow_provider_hubprefs.testing"]
 
@@ -79,7 +86,7 @@ def airflow_db() -> Path:
 
 
 class Run:
-    """A DAG run that is over: the tasks' states, and what Airflow stored of it."""
+    """A DAG run that has ended: its tasks' states, and what Airflow has stored of them."""
 
     def __init__(self, dag_run: Any) -> None:
         self.state = str(dag_run.state)
@@ -95,7 +102,7 @@ class Run:
         return self._stored(f"select value from xcom where {where}", task_id, map_index, key)
 
     def rendered(self, task_id: str, *, map_index: int = -1) -> Any:
-        """What "Rendered Template" shows of a task."""
+        """What Airflow shows as "Rendered Template" of a task."""
         where = "dag_id = ? and run_id = ? and task_id = ? and map_index = ?"
         query = f"select rendered_fields from rendered_task_instance_fields where {where}"
         return self._stored(query, task_id, map_index)
@@ -129,7 +136,7 @@ def run_dag(airflow_db: Path, hubprefs_default: str) -> Callable[..., Run]:
 
 
 class RecordingTaskInstance:
-    """Stands for the task instance where an operator is executed without Airflow's database."""
+    """The task instance for an operator that is executed without Airflow's database."""
 
     map_index = -1
 
@@ -142,5 +149,5 @@ class RecordingTaskInstance:
 
 @pytest.fixture
 def context() -> dict[str, Any]:
-    """The least of Airflow's context that operators look at."""
+    """The part of Airflow's context that operators read."""
     return {"ti": RecordingTaskInstance(), "params": {}}

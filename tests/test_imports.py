@@ -1,4 +1,4 @@
-"""Importing costs nothing: a DAG file pays for what it defines, HTTP and JSON libraries load when a task runs."""
+"""Importing costs nothing: HTTP and JSON libraries load when a task runs, not when a DAG file is parsed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 OWN = "airflow_provider_hubprefs"
 BASE = "from airflow.sdk import DAG, BaseOperator"
-# Airflow's own way to one code base for 2.11 and 3; importing it is all that an operator costs.
+# The compat provider, for one code base for 2.11 and 3; an operator imports nothing else of Airflow.
 COMPAT = "airflow.providers"
 LATER = (
     "requests",

@@ -1,4 +1,4 @@
-"""What Airflow learns of the provider, and at what price."""
+"""What Airflow reads of the provider, and which modules it imports for that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What Airflow 3.3 reads of a connection type. Its schema lets any other key pass, and then ignores it.
+# What Airflow 3.3 reads of a connection type. Its schema accepts other keys, and Airflow ignores them.
 CONNECTION_TYPE = {"connection-type", "hook-class-name", "hook-name", "ui-field-behaviour", "conn-fields"}
 UI_FIELD_BEHAVIOUR = {"hidden-fields", "relabeling", "placeholders"}
 CONN_FIELD = {"label", "description", "schema"}
@@ -175,7 +175,7 @@ def test_the_hook_says_the_same_of_itself(connection_type: dict[str, Any]) -> No
 def test_older_airflows_are_shown_the_same_form(
     connection_type: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their form is made of WTForms, which later ones do not bring; the stand-in keeps what it is given."""
+    """Their form is made of WTForms, which is not installed with later ones; a stand-in keeps the arguments."""
 
     class Field:
         def __init__(self, label: str, description: str, default: Any) -> None:

@@ -1,4 +1,4 @@
-"""The README is a promise: each of its snippets and commands is run here, or named with the test that runs it."""
+"""Each snippet and command of the README is run here, or named with the test that runs it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -82,29 +80,19 @@ def test_a_file_says_what_is_wanted_of_each_row(
     assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
 
 
-def test_a_huge_file_goes_through_several_tasks(
-    hubspot: Simulator, run_snippet: Callable[..., Any], tmp_path: Path
-) -> None:
-    people = [f"person-{number}@example.com" for number in range(20)]
-    parquet.write_table(pyarrow.table({"email": people}), tmp_path / "suppression.parquet", row_group_size=10)
-    summary = run_snippet("huge_suppression").xcom("merge")
-    assert (summary["changed"], summary["shards"]) == (20, 2)
-    assert all(hubspot.is_opted_out(one) for one in people)
-
-
 def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> None:
     run = run_snippet("subscriptions")
     assert "Marketing Information" in run.xcom("names")
 
 
-def test_an_opt_out_starts_the_one_that_watches() -> None:
+def test_the_watcher_in_the_readme_writes_where_it_says() -> None:
     snippet: dict[str, Any] = {}
     exec(DAG_SNIPPETS["on_opt_out"], snippet)
     (watcher,) = snippet["opt_outs"].watchers
     assert watcher.trigger.serialize()[1]["output"] == "s3://bucket/opt-outs"
 
 
-def test_the_test_is_one(tmp_path: Path) -> None:
+def test_the_snippet_of_a_test_passes(tmp_path: Path) -> None:
     code = next(code for code in SNIPPETS if "def test_" in code)
     plugins, test = code.split("\n", 1)
     (tmp_path / "conftest.py").write_text(plugins)
@@ -129,7 +117,6 @@ def test_the_test_is_one(tmp_path: Path) -> None:
 def test_every_snippet_is_run_by_one_of_these() -> None:
     assert set(DAG_SNIPPETS) == {
         "consent",
-        "huge_suppression",
         "on_opt_out",
         "preferences",
         "subscriptions",
@@ -187,12 +174,12 @@ def simulator_says_where_it_is(command: str) -> None:
         shlex.split(command), env=airflow_env(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
+        printed = json.loads(process.stdout.readline())
         process.terminate()
-    assert set(said) == {"url", "token", "subscription_ids"}
+    assert set(printed) == {"url", "token", "subscription_ids"}
 
 
-def test_the_readme_names_what_there_is() -> None:
+def test_the_readme_names_all_methods_and_fields() -> None:
     from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import uuid
 from contextlib import closing, contextmanager
@@ -32,23 +33,30 @@ ANSWERS_WITHIN = 90
 
 
 @contextmanager
-def airflow(home: Path, *, database: Path, dags: list[Path], env: Mapping[str, str]) -> Iterator[Airflow]:
+def airflow(
+    home: Path, *, dags: list[Path], env: Mapping[str, str], database: Path | None = None
+) -> Iterator[Airflow]:
     """Start Airflow with these DAG files; when the block is left, all its processes have ended.
 
     :param home: folder for everything it writes.
-    :param database: Airflow's database without a DAG; a copy of it is used.
     :param dags: files of DAGs.
     :param env: connections, and what else it is to find in its environment.
+    :param database: a database of Airflow without DAGs, of which to use a copy; Airflow makes one where it is absent.
     """
     folder = home / "dags"
     folder.mkdir(parents=True)
     for file in dags:
         (folder / file.name).symlink_to(file)
-    shutil.copy(database, home / "airflow.db")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     clean = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
     settings = {**clean, **_settings(home, url=url, port=port), **env}
+    if database is not None:
+        shutil.copy(database, home / "airflow.db")
+    else:
+        subprocess.run(
+            [*AIRFLOW, "db", "migrate"], env=settings, capture_output=True, check=True, timeout=300
+        )
     with Processes() as processes, httpx.Client(base_url=url, timeout=ANSWERS_WITHIN) as client:
         running = Airflow(home, port, client, processes, settings)
         for part in PARTS:
@@ -181,8 +189,13 @@ class Airflow:
         with closing(sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=60)) as db:
             return db.execute(query, values).fetchall()
 
-    def results(self, dag_id: str, run_id: str, task_id: str) -> list[Any]:
-        """What a task returned; more than one value where it is mapped, in the order of the map index."""
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task returned."""
+        (value,) = self.xcoms(dag_id, run_id, task_id)
+        return value
+
+    def xcoms(self, dag_id: str, run_id: str, task_id: str) -> list[Any]:
+        """What the instances of a mapped task returned, in the order of the map index."""
         where = "dag_id = ? and run_id = ? and task_id = ? and key = 'return_value'"
         query = f"select value from xcom where {where} order by map_index"
         stored = [json.loads(value) for (value,) in self.rows(query, dag_id, run_id, task_id)]
@@ -228,6 +241,6 @@ def _settings(home: Path, *, url: str, port: int) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "3",
-        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }

@@ -78,7 +78,10 @@ FAILURES: Mapping[str, tuple[dict[str, Any], tuple[str, dict[str, Any]] | None, 
 """By connection: the portal, the fault on every call, and what the failing tasks' logs must say."""
 
 PORTALS: Mapping[str, dict[str, Any]] = {
-    "hubprefs_default": {"indexing_seconds": [0.5, 3]},
+    "hubprefs_default": {
+        "indexing_seconds": [0.5, 3],
+        "subscribers": {ADDRESS.format("before"): {"opted_out": True}},
+    },
     # Operations end when the clock of the portal is moved.
     "many": {"operations": {"seconds": [1000, 3000], "outcomes": {BRANCHES["CANCELED"]: "CANCELED"}}},
     "writing": {"operations": {"seconds": 1000}},
@@ -145,8 +148,7 @@ class Done:
 
     def result(self, name: str, task_id: str) -> Any:
         """What a task of a run returned."""
-        (value,) = self.airflow.results(*self.runs[name], task_id)
-        return value
+        return self.airflow.xcom(*self.runs[name], task_id)
 
 
 @contextmanager

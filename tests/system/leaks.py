@@ -1,4 +1,4 @@
-"""Is an address anywhere it does not belong? Looks for what tells addresses apart, in the forms text is stored in."""
+"""The leak search: is an address, or a part of one, in a file or a database, in any form that text is stored in?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def leaks(data: bytes, secrets: Iterable[str]) -> list[str]:
-    """Which secrets are in the data, in which form and with what around them."""
+    """Secrets that are in the data, each with its form and the bytes around it."""
     folded = data.lower()
     found = []
     for secret in secrets:
@@ -29,7 +29,7 @@ def leaks(data: bytes, secrets: Iterable[str]) -> list[str]:
 
 
 def leaks_in_files(folder: Path, secrets: Iterable[str]) -> list[str]:
-    """Look through every file below a folder; SQLite databases also as text, table by table."""
+    """Search every file below a folder; SQLite databases also as text, table by table."""
     wanted = list(secrets)
     found = []
     for path in sorted(folder.rglob("*")):
@@ -70,7 +70,7 @@ def _forms(secret: str) -> Iterable[tuple[str, bytes]]:
     yield "HTML", secret.replace("@", "&#64;").encode()
     yield "hexadecimal", plain.hex().encode()
     yield "UTF-16", secret.encode("utf-16-le")
-    for offset in range(3):  # it depends on what stands before; the characters that depend on it are left out
+    for offset in range(3):  # the form depends on the bytes before; the characters that do are left out
         encoded = base64.b64encode(bytes(offset) + plain).rstrip(b"=")
         rest = (offset + len(plain)) % 3
         needle = encoded[(0, 2, 3)[offset] : -1 if rest else None]

@@ -1,4 +1,4 @@
-"""Processes for system tests: started in groups of their own, and none of them left behind."""
+"""Processes of system tests: each in a group of its own, all of them ended at the end of a block."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ENDS_WITHIN = 15
-"""Seconds a process gets to end by itself."""
+"""Seconds that a process has to end after SIGTERM."""
 _TIED = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 """Asks Linux for SIGTERM (15) when the parent dies (PR_SET_PDEATHSIG, 1), then becomes the command."""
 
 
 class Processes:
-    """Starts processes, and ends all of them when the block is left, however it is left.
+    """Starts processes, and ends all of them when the block is left, also by an exception.
 
-    Where the system can (Linux), they are also ended when this process is killed.
+    On Linux they also end when this process is killed.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Processes:
                     process.wait(max(0.1, deadline - time.monotonic()))
 
     def start(self, name: str, command: list[str], *, env: Mapping[str, str], log: Path) -> None:
-        """Start a process with all it says at the end of ``log``."""
+        """Start a process; its output is added to ``log``."""
         tied = [sys.executable, "-c", _TIED] if sys.platform == "linux" else []
         with log.open("ab") as output:
             self.running[name] = subprocess.Popen(
@@ -55,7 +55,7 @@ class Processes:
             )
 
     def check(self) -> None:
-        """Fail when one of them is gone."""
+        """Fail when one of them has ended."""
         for name, process in self.running.items():
             assert process.poll() is None, f"{name} ended with {process.returncode}"
 
@@ -67,7 +67,7 @@ def signal_group(group: int, number: int) -> None:
 
 
 def processes_with(text: str) -> list[str]:
-    """Command lines of the processes that have a text in their environment or their command line."""
+    """Command lines of the processes with a text in their environment or command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -81,7 +81,7 @@ def processes_with(text: str) -> list[str]:
 
 
 def none_is_left(text: str) -> bool:
-    """Whether all processes with a text are gone; who was just killed gets a moment."""
+    """Whether all processes with a text have ended; those just killed get a moment."""
     return bool(wait_for(f"the end of processes with {text}", lambda: not processes_with(text), timeout=15))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import socket
 import sqlite3
@@ -55,7 +54,7 @@ class TestWaits:
         waits = done.airflow.rows("select state, try_number from task_instance where dag_id = ?", MANY)
         assert waits == [("success", 1)] * WAITS
         assert done.airflow.rows("select * from task_instance_history where dag_id = ?", MANY) == []
-        results = done.airflow.results(*done.runs["many"], "wait")
+        results = done.airflow.xcoms(*done.runs["many"], "wait")
         assert len(results) == WAITS
         assert {(one["operation"], one["opted_out"]) for one in results} == {("COMPLETE", True)}
 
@@ -136,7 +135,6 @@ class TestTheExample:
             "duplicate": 0,
             "unconfirmed": 0,
         }
-        assert summary["verified"]["as_wanted"] == ROWS - 1
         letters = [json.loads(line) for line in (done.files / "example.jsonl").open()]
         assert [(letter["row"], letter["subscriber"], letter["outcome"]) for letter in letters] == [
             (addresses(ROWS).index(REFUSED) + 2, REFUSED, "rejected")
@@ -145,9 +143,8 @@ class TestTheExample:
     def test_waits_for_operations_that_take_a_while(self, done: Done) -> None:
         assert done.states["slow"] == "success"
         summary = done.result("slow", "summarise")
-        assert summary["unconfirmed"] == ROWS
-        assert done.result("slow", "wait")["operation"] == "COMPLETE"
-        assert summary["verified"]["as_wanted"] == ROWS
+        assert (summary["changed"], summary["unconfirmed"]) == (ROWS, 0)
+        assert summary["operations"]["PENDING"] >= 3
         assert all(done.hubspots["slow"].is_opted_out(one) for one in addresses(ROWS))
 
 
@@ -186,8 +183,11 @@ class TestATaskMarkedFailed:
 
 
 def test_opt_outs_in_hubspot_start_the_dag_that_mirrors_them_each_once(done: Done) -> None:
-    mirror = Counter(row["subscriber"] for row in done.mirror)
-    assert mirror == Counter([*addresses(302, start=1), *OF_THE_MACRO[:1], *OF_THE_MACRO[2:4]])
+    mirrored = Counter(row["subscriber"] for row in done.mirror)
+    # Those of another run, too, if they came after the first search.
+    assert Counter({each: n for each, n in mirrored.items() if each not in OF_THE_MACRO}) == Counter(
+        addresses(302, start=1)
+    )
     assert "success" in done.runs_of_the_watcher
 
 
@@ -207,10 +207,10 @@ class TestNothingNamesASubscriber:
         assert leaks((done.files / "guard.jsonl").read_bytes(), SECRETS) == []
 
     def test_of_all_tasks_at_debug_level(self, done: Done) -> None:
-        logs = {path: path.read_text() for path in (done.home / "logs").rglob("task_id=*/**/*.log")}
-        dags = {re.search(r"dag_id=(\w+)", str(path))[1] for path in logs}  # type: ignore[index]
-        assert dags == {file.stem for file in DAG_FILES}
-        assert [path for path, text in logs.items() if '"level":"debug"' not in text] == []
+        for dag_id in (file.stem for file in DAG_FILES):
+            logs = list((done.home / "logs" / f"dag_id={dag_id}").rglob("attempt=*.log"))
+            assert logs
+            assert [path for path in logs if '"level":"debug"' not in path.read_text()] == []
 
     def test_and_one_word_in_one_log_would_have_been_found(self, done: Done, tmp_path: Path) -> None:
         shutil.copytree(done.home / "logs", tmp_path / "logs")

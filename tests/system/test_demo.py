@@ -1,4 +1,4 @@
-"""The demo as `make demo` runs it, from a folder of its own: what people see, and what it leaves behind."""
+"""The demo as `make demo` runs it, in a copy: what it prints, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 
 from airflow_provider_hubprefs.simulator import Simulator
 from tests.conftest import ROOT
+from tests.helpers import OUTCOMES
 from tests.system.processes import none_is_left, processes_with, signal_group, wait_for
 
 if TYPE_CHECKING:
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 TOKEN = "pat-eu1-0f0f0f0f-not-in-any-process"
-OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed", "read")
 
 
 class Demo:
-    """A copy of the demo, so that nobody's own is disturbed."""
+    """A copy of the demo: a demo that a developer runs meanwhile is not disturbed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Demo:
         shutil.copytree(ROOT / "dags", folder / "dags")
 
     def run(self, **variables: str) -> tuple[int, str]:
-        """Run it to its end; its exit code and all it said."""
+        """Run it to its end; returns its exit code and its output."""
         with self.start(**variables) as process:
             output, _ = process.communicate(timeout=200)
             return process.returncode, output
@@ -47,7 +47,7 @@ class Demo:
     @contextmanager
     def start(self, **variables: str) -> Iterator[subprocess.Popen[str]]:
         clean = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
-        # As make hands on what stands on its command line.
+        # As make passes on the variables of its command line.
         flags = " ".join(f"{name}={value}" for name, value in variables.items())
         env = {**clean, "COLUMNS": "200", "MAKEFLAGS": f"s -- {flags}", **variables}
         with subprocess.Popen(
@@ -88,7 +88,7 @@ def portal() -> Iterator[Simulator]:
 def contacts(tmp_path: Path) -> Path:
     path = tmp_path / "my contacts.csv"
     path.write_text(
-        "Name;Asked on;EMAIL\nJane;2026-11-20; Jane@Example.com\nJoe;;joe@example.com\nNobody;;nobody\n"
+        "Name;Asked on;EMAIL\nJane;2026-11-20; Jane@Example.com\nJoe;;joe@example.com\nJim;;no-address\n"
     )
     return path
 
@@ -102,7 +102,7 @@ def table(output: str) -> dict[str, int]:
 def test_it_shows_what_became_of_every_row(demo: Demo) -> None:
     code, output = demo.run()
     assert code == 0, output
-    assert table(output) == dict(zip(OUTCOMES, (888, 60, 2, 12, 38, 0, 1000), strict=True))
+    assert table(output) == dict(zip((*OUTCOMES, "read"), (888, 60, 2, 12, 38, 0, 1000), strict=True))
     assert "948 are opted out" in output
     assert str(demo.home / "dead_letters.jsonl") in output
     letters = demo.dead_letters()
@@ -133,7 +133,7 @@ def test_interrupted_it_leaves_nothing_running(demo: Demo, number: signal.Signal
     assert none_is_left(str(demo.folder))
 
 
-def test_a_file_of_ones_own_goes_to_the_local_hubspot(demo: Demo, contacts: Path, tmp_path: Path) -> None:
+def test_the_file_in_contacts_goes_to_the_local_hubspot(demo: Demo, contacts: Path, tmp_path: Path) -> None:
     mine = tmp_path / "airflow of mine"
     others = {
         "AIRFLOW_HOME": str(mine),
@@ -145,28 +145,28 @@ def test_a_file_of_ones_own_goes_to_the_local_hubspot(demo: Demo, contacts: Path
     }
     code, output = demo.run(CONTACTS=str(contacts), **others)
     assert code == 0, output
-    assert table(output) == dict(zip(OUTCOMES, (2, 0, 0, 1, 0, 0, 3), strict=True))
+    assert table(output) == dict(zip((*OUTCOMES, "read"), (2, 0, 0, 1, 0, 0, 3), strict=True))
     assert not mine.exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "says"),
     [(None, "there is no such file"), ("", "empty"), ("Name,Phone\nJane,1\n", 'no column is called "email"')],
 )
-def test_a_file_that_cannot_be_used_is_told_of_at_once(
-    demo: Demo, tmp_path: Path, text: str | None, told: str
+def test_a_file_that_cannot_be_used_is_refused_at_once(
+    demo: Demo, tmp_path: Path, text: str | None, says: str
 ) -> None:
     path = tmp_path / "contacts.csv"
     if text is not None:
         path.write_text(text)
     code, output = demo.run(CONTACTS=str(path))
     assert code == 1
-    assert told in output.splitlines()[-1]
+    assert says in output.splitlines()[-1]
     assert "Traceback" not in output
     assert not demo.home.exists()
 
 
-def test_dead_letters_of_the_last_demo_are_not_wiped_before_they_are_read(demo: Demo) -> None:
+def test_dead_letters_of_the_last_demo_are_not_deleted_when_they_are_the_source(demo: Demo) -> None:
     demo.home.mkdir()
     letters = demo.home / "dead_letters.jsonl"
     letters.write_text('{"email": "jane@example.com"}\n')
@@ -183,7 +183,7 @@ def test_a_token_without_a_file_is_refused(demo: Demo) -> None:
     assert TOKEN not in output
 
 
-def test_a_real_portal_is_written_when_somebody_agrees(demo: Demo, portal: Simulator, contacts: Path) -> None:
+def test_a_real_portal_is_written_when_the_user_agrees(demo: Demo, portal: Simulator, contacts: Path) -> None:
     given = {"HUBPREFS_TOKEN": TOKEN, "HUBPREFS_HOST": portal.url, "CONTACTS": str(contacts), "YES": "1"}
     with demo.start(**given) as process:
         wait_for("Airflow", (demo.home / "airflow.log").exists, timeout=100, every=0.02)
@@ -202,7 +202,7 @@ def test_a_real_portal_is_written_when_somebody_agrees(demo: Demo, portal: Simul
     ]
 
 
-def test_a_real_portal_is_not_written_when_nobody_agrees(
+def test_a_real_portal_is_not_written_when_no_user_agrees(
     demo: Demo, portal: Simulator, contacts: Path
 ) -> None:
     code, output = demo.run(HUBPREFS_TOKEN=TOKEN, HUBPREFS_HOST=portal.url, CONTACTS=str(contacts))
@@ -214,20 +214,20 @@ def test_a_real_portal_is_not_written_when_nobody_agrees(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "says"),
     [
         ({"HUBPREFS_TOKEN": "pat-eu1-wrong"}, "401"),
         ({"HUBPREFS_HOST": "http://127.0.0.1:1"}, "no connection"),
         ({"HUBPREFS_HOST": "http://hubspot.example"}, "https"),
     ],
 )
-def test_a_portal_that_cannot_be_reached_is_told_of_before_anything_is_sent(
-    demo: Demo, portal: Simulator, contacts: Path, given: dict[str, str], told: str
+def test_a_portal_that_cannot_be_reached_fails_the_demo_before_anything_is_sent(
+    demo: Demo, portal: Simulator, contacts: Path, given: dict[str, str], says: str
 ) -> None:
     variables = {"HUBPREFS_TOKEN": TOKEN, "HUBPREFS_HOST": portal.url, "CONTACTS": str(contacts), **given}
     code, output = demo.run(YES="1", **variables)
     assert code == 1
-    assert told in output.splitlines()[-1]
+    assert says in output.splitlines()[-1]
     assert "Traceback" not in output
     assert variables["HUBPREFS_TOKEN"] not in output
     assert not demo.home.exists()
@@ -265,6 +265,6 @@ def environments(demo: Demo, word: str) -> list[str]:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository")
-def test_what_it_writes_is_not_for_the_repository() -> None:
+def test_git_ignores_what_it_writes() -> None:
     command = ["git", "check-ignore", ".demo/airflow.db"]
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0

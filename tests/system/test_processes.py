@@ -1,4 +1,4 @@
-"""What the system tests start is gone afterwards, however they end."""
+"""The processes that system tests start end with them, also when the tests are killed."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ def test_an_exception_ends_them_and_what_they_started(tmp_path: Path) -> None:
     assert none_is_left(str(tmp_path))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end the children of who was killed")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux ends the children of a process that was killed"
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_whoever_started_them_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+def test_they_end_when_their_parent_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], cwd=ROOT) as owner:
-        # Between fork and exec it looks like its parent, and nobody would end it yet.
+        # Between fork and exec it looks like its parent, and would not be ended with it yet.
         wait_for("the sleeper", (tmp_path / "up").exists, timeout=30)
         assert len(processes_with(str(tmp_path))) == 2
         owner.send_signal(number)

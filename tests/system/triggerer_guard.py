@@ -1,6 +1,6 @@
-"""Watches the event loop of a triggerer: what keeps it from its other work is written to a file.
+"""Watches the event loop of a triggerer, and writes to a file each call and each callback that blocks it.
 
-Lies as ``airflow_local_settings.py`` in the ``config`` folder of a test's AIRFLOW_HOME, where Airflow looks for it.
+A link to it is ``airflow_local_settings.py`` in the ``config`` folder of a test's AIRFLOW_HOME: Airflow imports it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _watched(
 
 
 def _timed(file: int, run: Callable[[asyncio.Handle], None]) -> Callable[[asyncio.Handle], None]:
-    """Note callbacks that compute for long: on a busy machine everything takes long by the clock on the wall."""
+    """Note callbacks that compute for long, by CPU time: by the clock everything takes long on a busy machine."""
     collecting = 0.0
 
     def collection(phase: str, _: object) -> None:
@@ -69,11 +69,11 @@ def _timed(file: int, run: Callable[[asyncio.Handle], None]) -> Callable[[asynci
         run(handle)
         if (took := time.thread_time() - began - collecting) >= LONG:
             callback = getattr(handle, "_callback", None)
-            who = repr(getattr(callback, "__self__", callback))
-            ours = OURS in who or "run_trigger" in who
-            _note(file, what="computing", ours=ours, seconds=round(took, 3), where=who)
+            target = repr(getattr(callback, "__self__", callback))
+            ours = OURS in target or "run_trigger" in target
+            _note(file, what="computing", ours=ours, seconds=round(took, 3), where=target)
 
-    gc.callbacks.append(collection)  # of all that Airflow has loaded: nobody's fault
+    gc.callbacks.append(collection)  # of all objects that Airflow has loaded: no trigger is the cause
     return timed
 
 

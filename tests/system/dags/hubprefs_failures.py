@@ -1,4 +1,4 @@
-"""Everything that goes wrong, once for every operator: the texts of failing tasks must not name anybody."""
+"""Every failure, once for each operator: the errors of failing tasks must not name a subscriber."""
 
 from __future__ import annotations
 
