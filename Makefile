@@ -16,6 +16,7 @@ help:
 	@echo "make setup      create the development environment in $(VENV), and nothing else"
 	@echo "make lock       resolve requirements/dev.in into requirements/dev.txt"
 	@echo "make clean      remove all that these commands create"
+	@echo "PYTHON=python3.13 make test uses another interpreter than python3"
 
 $(READY): requirements/dev.txt setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; PYTHON=... names another one")'

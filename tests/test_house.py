@@ -1,4 +1,4 @@
-"""The package as a house: no import circles, small modules, and one class for a name."""
+"""The package as a house: no import circles, small modules, and no class name that is used twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    """Who imports whom, for types only and inside of functions, too."""
+    """Imports between modules, also those for types only and those inside of functions."""
     return grimp.build_graph(PACKAGE, cache_dir=None)
 
 

@@ -1,7 +1,7 @@
-"""All that the tests need a whole Airflow for, run side by side in one: starting it is what takes the time.
+"""All DAG runs that need a whole Airflow, side by side in one: each start of an Airflow takes half a minute.
 
-Some DAGs are over soon. The others wait for HubSpot, in the triggerer and in workers. While they wait, a task is marked
-failed and cleared; then HubSpot ends what they wait for, and in the middle of that the triggerer is killed.
+Some runs end soon. The others wait for HubSpot, in the triggerer and in workers. While they wait, the test marks a
+running task failed and clears it. Then HubSpot ends the operations, and in the middle of that the triggerer is killed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ DAG_FILES = [
     *(HERE / "dags" / f"{name}.py" for name in (MANY, DISTURBED, WRITING, FAILING, STOPPED)),
 ]
 
-# What every address has, and nothing else: a part of an address would be a leak as well.
+# Every address has these parts, and nothing else has: a part of an address is a leak as well.
 SECRETS = ["quokkawombat", "numbatbilby"]
 ADDRESS = "quokkawombat+{}@numbatbilby.example"
-# Made by a macro whose source names the domain: these are looked for as a whole.
+# A macro makes these; its source names the domain, so they are searched for as a whole.
 OF_THE_MACRO = [f"macro-{number}@private.example.com" for number in (1, 2, 3, 4, 9)]
-# Typed into the form of "Trigger DAG", which Airflow keeps.
+# From the form of "Trigger DAG", which Airflow stores: they are not secret.
 BRANCHES = {"COMPLETE": "jane@example.com", "CANCELED": "canceled@example.com"}
 
 
@@ -50,7 +50,7 @@ def addresses(count: int, *, start: int = 0) -> list[str]:
     return [ADDRESS.format(number) for number in range(start, start + count)]
 
 
-ROWS, STOPPED_ROWS = 230, 1000
+ROWS, STOPPED_ROWS = 230, 2000
 REFUSED, OPTED_OUT_BEFORE = ADDRESS.format(7), ADDRESS.format(11)
 TEXT = f"Sorry, {ADDRESS.format(1)} and {ADDRESS.format(2)} cannot be served"
 
@@ -75,7 +75,7 @@ FAILURES: Mapping[str, tuple[dict[str, Any], tuple[str, dict[str, Any]] | None, 
     "dropping": ({}, ("drop", {}), "broke"),
     "wrong_token": ({}, None, "401"),
 }
-"""By connection: the portal, the fault on every call, and what the failing tasks' logs must say."""
+"""By connection: the portal, the fault on every call, and a part of the errors in the tasks' logs."""
 
 PORTALS: Mapping[str, dict[str, Any]] = {
     "hubprefs_default": {
@@ -107,7 +107,7 @@ EXTRAS: Mapping[str, dict[str, Any]] = {
 
 @dataclass
 class Done:
-    """What there is when all runs are over and Airflow has ended."""
+    """What there is to look at when all runs and Airflow have ended."""
 
     airflow: Airflow
     files: Path
@@ -128,16 +128,16 @@ class Done:
 
     @property
     def mirror(self) -> list[dict[str, Any]]:
-        """Rows that the runs a watcher started have mirrored."""
+        """Rows of the file to which the watcher's runs add opt-outs."""
         path = self.files / "lists" / "mirror.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def begin(self, name: str, dag_id: str, **conf: Any) -> None:
-        """Run a DAG, as the run ``name``."""
+        """Trigger a DAG; its run is called ``name`` here."""
         self.runs[name] = (dag_id, self.airflow.trigger(dag_id, **conf))
 
     def end(self, *names: str, timeout: float = 180) -> None:
-        """Wait until runs are over."""
+        """Wait until these runs have ended."""
         for name in names:
             self.states[name] = self.airflow.wait(*self.runs[name], timeout=timeout)
             self.tasks[name] = self.airflow.states(*self.runs[name])
@@ -185,7 +185,7 @@ def _environment(files: Path, hubspots: Mapping[str, Simulator]) -> dict[str, st
         connections[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(one)
     return {
         **connections,
-        "AIRFLOW_DISABLE_GREENBACK_PORTAL": "true",  # synchronous look-ups in the loop are errors then
+        "AIRFLOW_DISABLE_GREENBACK_PORTAL": "true",  # makes synchronous look-ups in the loop fail
         "HUBPREFS_OPT_OUTS": f"file://{files / 'lists'}",
         "HUBPREFS_OPT_OUTS_EVERY": "1",
         "TEST_ADDRESS": ADDRESS,
@@ -199,7 +199,7 @@ def _environment(files: Path, hubspots: Mapping[str, Simulator]) -> dict[str, st
 
 
 def _begin(done: Done) -> None:
-    """Begin all runs; return when the short ones are over and the others wait."""
+    """Trigger all runs; return when the short ones have ended and the others wait."""
     done.airflow.unpause(WATCHING)
     for name, dag_id in {"many": MANY, "disturbed": DISTURBED, "writing": WRITING}.items():
         done.begin(name, dag_id)
@@ -243,7 +243,7 @@ def _stop_and_clear(done: Done) -> None:
 
 
 def _end_under_a_killed_triggerer(done: Done) -> None:
-    """HubSpot opts subscribers out and ends operations; in the middle of that everything goes wrong."""
+    """HubSpot ends the operations; meanwhile the triggerer is killed, a connection removed, a token revoked."""
     running = done.airflow
     watched, many, revoked, away, writing = (
         done.hubspots[name] for name in ("hubprefs_default", "many", "revoked", "away", "writing")
@@ -299,13 +299,13 @@ def trigger_logs(done: Done) -> set[Path]:
 
 
 def opted_out(done: Done) -> int:
-    """How many of the many waits HubSpot has ended."""
+    """For how many of the many waits HubSpot has ended the operation."""
     portal = done.hubspots["many"].portal
     return sum(portal.operation_status(address) == "COMPLETE" for address in addresses(WAITS))
 
 
 def misses_hubspot(logs: set[Path]) -> bool:
-    """Whether a trigger has said that it got no answer."""
+    """Whether a trigger has logged that HubSpot does not answer."""
     return any("task_id=away" in str(path) and "in a row" in path.read_text() for path in logs)
 
 

@@ -1,4 +1,4 @@
-"""Scheduler, workers and a triggerer that is killed: what comes of DAGs, and what Airflow writes down meanwhile."""
+"""DAGs in a whole Airflow whose triggerer is killed: how they end, and that Airflow stores no address."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class TestATaskMarkedFailed:
         assert (report["complete"], report["incomplete_because"]) == (False, "StoppedError")
         assert report["changed"] == done.opted_out_by_the_stopped
         assert 0 < report["changed"] < STOPPED_ROWS
-        # Airflow gives five seconds, and then sends more signals.
+        # Airflow logs this when a task has not ended five seconds after its first signal.
         assert "did not terminate in time" not in done.scheduler_said
 
     def test_goes_on_when_it_is_cleared_and_sends_no_row_twice(self, done: Done) -> None:
@@ -184,7 +184,7 @@ class TestATaskMarkedFailed:
 
 def test_opt_outs_in_hubspot_start_the_dag_that_mirrors_them_each_once(done: Done) -> None:
     mirrored = Counter(row["subscriber"] for row in done.mirror)
-    # Those of another run, too, if they came after the first search.
+    # Another run opts these out, before or after the first search.
     assert Counter({each: n for each, n in mirrored.items() if each not in OF_THE_MACRO}) == Counter(
         addresses(302, start=1)
     )
