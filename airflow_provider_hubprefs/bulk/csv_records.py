@@ -67,24 +67,6 @@ def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
     return Header(delimiter, address[0], others, [address[0], *one_line])
 
 
-def begins_within_quotes(lines: Lines, delimiter: str) -> bool:
-    """Whether these lines may begin within a quoted cell of a record that began before them.
-
-    Where they do, the record comes to an end as records do. So they do not where, with a quote put in front of them,
-    they are no record: text follows the closing quote, or none comes within the limits of a record.
-    """
-    first = next(lines, None)
-    if first is None or first is TOO_LONG:
-        return False
-    lines.put_back([f'"{first}'])
-    taken = _Taken(lines)
-    try:
-        taken.record(csv.reader(taken, delimiter=delimiter, strict=True), ())
-    except csv.Error:
-        return False
-    return True
-
-
 def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
     """Find the delimiter, and where the address column is: in exactly this spelling or else in another case.
 

@@ -6,8 +6,7 @@ from collections.abc import Sized
 from typing import Any
 
 from airflow_provider_hubprefs.bulk.lines import File, ends_of, lines_of
-from airflow_provider_hubprefs.bulk.parquet import is_parquet, row_groups_of
-from airflow_provider_hubprefs.bulk.shards import Part
+from airflow_provider_hubprefs.bulk.parquet import is_parquet, rows_of
 
 _SHORTEST = 7
 """Bytes of a row that can be sent: ``a@b.co`` and the line's end."""
@@ -19,20 +18,16 @@ _DENSEST = 1032
 class Extent:
     """The extent of a source. Read :attr:`source` in its place, and it knows how far that is.
 
-    :param source: a file, a part of one, or an iterable.
+    :param source: a file or an iterable.
     """
 
     def __init__(self, source: Any) -> None:
         self.source: Any = source
         self._given = source
         self._file: _Watched | None = None
-        self._begin = self._size = 0
+        self._size = 0
         self._rows: int | None = None
-        if isinstance(source, Part):
-            source.whole = self._file = _Watched(source.whole)
-            if source.shard.unit == "bytes":
-                self._begin, self._size = source.shard.begin, source.shard.end - source.shard.begin
-        elif hasattr(source, "open") and hasattr(source, "name"):
+        if hasattr(source, "open") and hasattr(source, "name"):
             self.source = self._file = _Watched(source)
         elif isinstance(source, Sized) and not isinstance(source, str | bytes):
             self._rows = len(source)
@@ -52,13 +47,11 @@ class Extent:
         file = self._file.file
         head, _, size = ends_of(file, length=8)
         if is_parquet(file, head):
-            groups = row_groups_of(file)
-            part = self._given.shard if isinstance(self._given, Part) else None
-            self._rows = sum(groups[part.begin : part.end] if part else groups)
+            self._rows = rows_of(file)
             return self._rows
         if head.startswith(b"\x28\xb5\x2f\xfd"):  # zstd: a few bytes can be anything
             return None
-        return (self._size or size) * (_DENSEST if head.startswith(b"\x1f\x8b") else 1) // _SHORTEST + 1
+        return size * (_DENSEST if head.startswith(b"\x1f\x8b") else 1) // _SHORTEST + 1
 
     def share(self, rows: int) -> float | None:
         """Return which share of the source was read, 0 to 1; None where that cannot be known.
@@ -71,7 +64,7 @@ class Extent:
             return None
         if not self._size:
             self._size = ends_of(self._file.file, length=1)[2] or 1
-        return min(1.0, max(0, self._file.at - self._begin) / self._size)
+        return min(1.0, self._file.at / self._size)
 
 
 class _Watched:

@@ -203,22 +203,10 @@ def _version(found: Any) -> str:
     return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
 
 
-def is_packed(head: bytes) -> bool:
-    """Tell by a file's first bytes whether it is compressed in a way that is unpacked here."""
-    return head.startswith((_GZIP, _ZSTD))
-
-
-def encoding_told_by(head: bytes) -> str:
-    """Tell a text's encoding by its first bytes: by its byte order mark, or else it is UTF-8."""
-    return next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
-
-
 def _open(file: File, *, name: str, stack: ExitStack) -> Any:
     """Open a file for reading bytes. Stores raise what their libraries raise, so every error counts."""
     try:
         return stack.enter_context(file.open("rb"))
-    except SourceError:
-        raise  # a part of a file knows better what is wrong
     except FileNotFoundError as error:
         raise SourceError(f"{name}: there is no such file. Check the path and the connection.") from error
     except Exception as error:
@@ -275,7 +263,7 @@ def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.Buffere
 
 def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
     if encoding is None:
-        encoding = encoding_told_by(head)
+        encoding = next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
     try:
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"  # the same, and a byte order mark is no part of the text

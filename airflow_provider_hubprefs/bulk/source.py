@@ -1,7 +1,7 @@
 """Rows of a source: normalised, validated, de-duplicated, in order, and every one of them.
 
-A source is a file anywhere (CSV, one address a line, JSON Lines, these plain, gzip or zstd; Parquet), a shard of one,
-or an iterable of addresses or of mappings. It is read as a stream: memory does not depend on its length.
+A source is a file anywhere (CSV, one address a line, JSON Lines, these plain, gzip or zstd; Parquet), or an
+iterable of addresses or of mappings. It is read as a stream: memory does not depend on its length.
 
 **Nothing is dropped.** A row that cannot be used comes out as well, flagged, and so does every repetition; only a
 blank line is no row. One bad row never stops the others: :class:`SourceError` is for a file that cannot be
@@ -39,7 +39,6 @@ from airflow_provider_hubprefs.bulk.lines import (
     version_of,
 )
 from airflow_provider_hubprefs.bulk.parquet import cells_of, is_parquet
-from airflow_provider_hubprefs.bulk.shards import Part
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint, mask
 
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "fingerprint_of",
     "read_rows",
     "reader_of",
-    "subscriber_at",
 ]
 
 Format: TypeAlias = Literal["csv", "lines", "jsonl", "parquet"]
@@ -135,11 +133,6 @@ def read_rows(
     first = rows()
     if columns.status is None:
         return _without_repetitions(first, by_subscription=columns.subscription is not None)
-    if isinstance(source, Part) and source.shard.of > 1:
-        raise SourceError(
-            f"{name_of(source)}: with a status_column rows of different shards may contradict each other, and no shard "
-            "sees another's. Run it without shards."
-        )
     if isinstance(source, Iterator):
         raise SourceError(
             "A source with a status_column is read twice, to find rows that contradict each other, and this one can "
@@ -165,29 +158,6 @@ def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
         return read_rows(source, **reading)
 
     return read
-
-
-def subscriber_at(
-    source: Source,
-    number: int,
-    *,
-    email_column: str = "email",
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    format: Format | None = None,  # noqa: A002
-) -> str:
-    """Return the subscriber of one row, reading the source up to it.
-
-    :param number: as :attr:`Row.number` has it.
-    :raises SourceError: there is no such row, or the source cannot be read that far.
-    """
-    columns = Columns(email=email_column)
-    for row in _judged(_raw_rows(source, columns, delimiter, encoding, format), columns):
-        if row.number == number:
-            return row.subscriber
-        if row.number > number:
-            break
-    raise SourceError(f"The source has no row {number}. Has it changed since it was read?")
 
 
 def fingerprint_of(source: Source, *, key: str | bytes) -> str | None:
@@ -397,13 +367,12 @@ def _value(item: Mapping[Any, Any], called: str) -> Any:
 def _of_file(
     file: File, columns: Columns, delimiter: str | None, encoding: str | None, format_: Format | None
 ) -> Iterator[Raw]:
-    whole = file.whole if isinstance(file, Part) else file
-    before = state_of(whole)
+    before = state_of(file)
     if format_ == "parquet" or (format_ is None and is_parquet(file)):
         yield from _of_parquet(file, columns)
     else:
         yield from _of_text(file, columns, delimiter, encoding, format_)
-    if state_of(whole) != before:
+    if state_of(file) != before:
         raise _changed(file)
 
 
@@ -413,8 +382,6 @@ def _of_text(
     try:
         with lines_of(file, encoding=encoding) as lines:
             yield from _of_lines(file, lines, columns, delimiter or DELIMITERS, format_)
-            if isinstance(file, Part):
-                file.length = lines.number
     except ParquetError:
         if format_ is not None:
             raise
@@ -428,12 +395,7 @@ def _of_lines(
     if format_ is None:
         format_ = _told_format(first, _named_format(file), columns.email, delimiters)
     if format_ == "csv":
-        if isinstance(file, Part):
-            file.check_header(first)
-        header = header_of(lines, columns, delimiters)
-        if isinstance(file, Part):
-            file.begin(lines, header)
-        yield from records_of(lines, header)
+        yield from records_of(lines, header_of(lines, columns, delimiters))
         return
     if format_ == "jsonl" and first.lstrip().startswith("["):
         raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")
@@ -442,23 +404,12 @@ def _of_lines(
             f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
             "CSV with a header, or JSON Lines."
         )
-    if isinstance(file, Part) and file.shard.number > 1:
-        next(lines)  # the file's first line is another shard's
-        file.begin(lines, None)
     yield from _of_json_lines(lines, columns) if format_ == "jsonl" else _of_plain_lines(lines)
 
 
 def _of_parquet(file: File, columns: Columns) -> Iterator[Raw]:
-    part = file if isinstance(file, Part) else None
-    if part:
-        part.check()
-    before = number = part.shard.rows_before if part else 0
-    row_groups = range(part.shard.begin, part.shard.end) if part else None
-    for given, *more in cells_of(part.whole if part else file, columns, row_groups=row_groups):
-        number += 1
+    for number, (given, *more) in enumerate(cells_of(file, columns), start=1):
         yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
-    if part:
-        part.length = number - before
 
 
 def _named_format(file: File) -> Format | None:

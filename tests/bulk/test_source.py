@@ -30,7 +30,6 @@ from airflow_provider_hubprefs.bulk.source import (
     Wanted,
     fingerprint_of,
     read_rows,
-    subscriber_at,
 )
 
 if TYPE_CHECKING:
@@ -490,7 +489,6 @@ class TestFiles:
         with path.open("wb") as file:
             file.write(gzip.compress(f"email\n{JANE}\n{BOB}\n".encode()))
         assert told(path) == [(2, JANE, None), (3, BOB, None)]
-        assert subscriber_at(path, 3) == BOB
         assert fingerprint_of(path, key="k")
         with pytest.raises(SourceError, match="no such file"):
             told(folder / "other.csv")
@@ -585,18 +583,6 @@ class TestFiles:
         tracemalloc.stop()
         assert rows == [(2, None), (3, "invalid"), (4, None)]
         assert peak < 20 << 20
-
-
-class TestSubscriberAt:
-    def test_the_subscriber_of_a_row_is_found_again(self, tmp_path: Path) -> None:
-        path = written(tmp_path, f"email\n{JANE}\nbroken\n{JANE}\n")
-        assert [subscriber_at(path, number) for number in (2, 3, 4)] == [JANE, "broken", JANE]
-        assert subscriber_at([BOB, JANE], 2) == JANE
-
-    @pytest.mark.parametrize("number", [1, 3, 9])
-    def test_a_row_that_is_not_there_is_an_error(self, tmp_path: Path, number: int) -> None:
-        with pytest.raises(SourceError, match=f"no row {number}"):
-            subscriber_at(written(tmp_path, f"email\n{JANE}\n\n{BOB}\n"), number)
 
 
 class TestFingerprint:

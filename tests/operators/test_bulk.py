@@ -52,8 +52,6 @@ KEYS = {
     "latency_p95_ms",
     "dead_letters",
     "report",
-    "shard",
-    "shards",
 }
 
 
