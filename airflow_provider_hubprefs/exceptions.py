@@ -43,7 +43,7 @@ def airflow_errors() -> Iterator[None]:
     """
     from airflow_provider_hubprefs.bulk.checkpoint import ChangedError
     from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-    from airflow_provider_hubprefs.bulk.source import SourceError
+    from airflow_provider_hubprefs.bulk.source_errors import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
     try:

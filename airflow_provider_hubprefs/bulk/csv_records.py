@@ -6,7 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw, SourceError
+from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

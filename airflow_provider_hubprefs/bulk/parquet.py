@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.csv_records import folded, quoted
-from airflow_provider_hubprefs.bulk.lines import SourceError, name_of, open_bytes
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.stored import name_of, open_bytes
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_hubprefs.bulk.columns import Columns
-    from airflow_provider_hubprefs.bulk.lines import File
+    from airflow_provider_hubprefs.bulk.stored import File
 
 MAGIC = b"PAR1"
 """First and last bytes of such a file."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.hubspot.pacing import Budget
 
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
@@ -384,7 +384,8 @@ def _still_open(placed: Iterable[tuple[int, Outcome]]) -> list[tuple[int, str]]:
 
 def _letter(outcome: Outcome) -> str:
     letter = {
-        "row": outcome.row.number,
+        **({"file": outcome.row.file} if outcome.row.file is not None else {}),
+        "row": outcome.row.position,
         "subscriber": outcome.row.subscriber,
         "outcome": outcome.outcome,
         "category": outcome.category,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client

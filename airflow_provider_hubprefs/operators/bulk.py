@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
+    from airflow_provider_hubprefs.bulk.files import Files
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.operators.waiting import BatchWait
 
@@ -33,8 +34,10 @@ class HubPrefsBatchOperator(BaseOperator):
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
-    :param source: path or URL of a file, read through ``ObjectStoragePath``: CSV with a header or one address
-        a line, JSONL or Parquet. (templated)
+    :param source: path or URL, read through ``ObjectStoragePath``, of a file, a folder (read with its subfolders), or
+        with wildcards (``s3://bucket/unload/part-*.csv``); or a list of them. All files are one source: a list in its
+        order, others in the order of their names, each with its own header. CSV with a header or one address a line,
+        JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
     :param delimiter: of a CSV file; found out by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
@@ -85,7 +88,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self,
         *,
         subscribers: Any = None,
-        source: str | ObjectStoragePath | None = None,
+        source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
         email_column: str = "email",
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -148,7 +151,7 @@ class HubPrefsBatchOperator(BaseOperator):
     def _carry_on(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         with airflow_errors():
             self._check_arguments()
-            given = path_at(self.source) if self.source else reveal(self, "subscribers", context)
+            given = reveal(self, "subscribers", context) if self.source is None else files_at(self.source)
             self._running = self._hook()
             summary = self._run(self._running, given, context, event)
         self.log.info("%s", summary)
@@ -170,7 +173,7 @@ class HubPrefsBatchOperator(BaseOperator):
 
     def _reading(self) -> dict[str, Any]:
         """How the source is read."""
-        from airflow_provider_hubprefs.bulk.source import Columns
+        from airflow_provider_hubprefs.bulk.columns import Columns
 
         return {
             "columns": Columns(email=self.email_column),
@@ -399,7 +402,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self.on_conflict = on_conflict
 
     def _reading(self) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.source import Columns
+        from airflow_provider_hubprefs.bulk.columns import Columns
 
         named = {name: getattr(self, f"{name}_column") or None for name in _SAME_FOR_ALL}
         columns = Columns(email=self.email_column, **named)
@@ -450,7 +453,7 @@ def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.source import SourceError
+    from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
     try:
         found = ObjectStoragePath(path)
@@ -458,6 +461,22 @@ def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
     except ValueError as error:
         raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error
     return found
+
+
+def files_at(source: Any) -> Files:
+    """Return the files to read from, wherever they are.
+
+    :param source: a path, or an iterable of paths; each may be of a folder, or have wildcards.
+    :raises ValidationError: there is no path, or an empty one.
+    :raises SourceError: the provider of a store is not installed.
+    """
+    from airflow_provider_hubprefs.bulk.files import Files, is_file
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    paths: list[Any] = [source] if isinstance(source, str) or is_file(source) else list(source)
+    if not paths or not all(paths):
+        raise ValidationError("source: expected a path, a glob, a folder or a list of them, got an empty one")
+    return Files([path_at(path) for path in paths])
 
 
 def file_at(path: str | ObjectStoragePath | None) -> Any:

@@ -14,7 +14,10 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
-from airflow_provider_hubprefs.bulk.source import Columns, SourceError, Wanted, read_rows
+from airflow_provider_hubprefs.bulk.columns import Columns
+from airflow_provider_hubprefs.bulk.row import Wanted
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 JANE, BOB = "jane@example.com", "bob@example.com"
 

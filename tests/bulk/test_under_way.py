@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
+from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.report import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.row import Row
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import Columns, Row, SourceError, reader_of
+from airflow_provider_hubprefs.bulk.source import reader_of
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
 from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
