@@ -75,17 +75,17 @@ def normalised_subscriber(value: object) -> str:
 
     :raises ValidationError: it is none; the text says why, without it.
     """
-    from airflow_provider_hubprefs.bulk.source import read_rows
+    from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     if not isinstance(value, str):
         raise ValidationError(f"subscriber: expected an e-mail address, got a {type(value).__name__}")
-    row = next(iter(read_rows([value])))
-    if row.problem is not None:
+    try:
+        return normalise(value)
+    except AddressError as error:
         raise ValidationError(
-            f"subscriber: expected an e-mail address such as name@example.com; {row.detail}"
-        )
-    return row.subscriber
+            f"subscriber: expected an e-mail address such as name@example.com; {error}"
+        ) from None
 
 
 def whole_number(name: str, value: object) -> int:

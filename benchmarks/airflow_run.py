@@ -1,11 +1,11 @@
-"""A bulk opt-out by real Airflow, as one task and as four mapped tasks: what it takes, and that nobody is missing.
+"""A bulk opt-out in real Airflow: what it takes, and that no subscriber is missing.
 
     .venv/bin/python -m benchmarks.airflow_run                        # 100,000 rows, no rate limit
     .venv/bin/python -m benchmarks.airflow_run --rows 1000000         # for the record
     .venv/bin/python -m benchmarks.airflow_run --limit 190 --latency-ms 300
 
 API server, scheduler with LocalExecutor and DAG processor run in a folder of their own, and so does the local HubSpot.
-Each task's process writes down what it has used; an idle task's is there to compare with.
+The task's process writes down what it used; an idle task's is there to compare with.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 
@@ -33,22 +33,7 @@ HERE = Path(__file__).parent
 BATCH = 100
 INTERVAL = 10.0
 """Seconds in which HubSpot allows so many requests."""
-SHARDS = 4
-
-
-class Way(NamedTuple):
-    """How a file is opted out: a DAG, its task that sends, and the one whose result tells of all rows."""
-
-    name: str
-    dag_id: str
-    result: str
-    conf: dict[str, Any]
-
-
-WAYS = (
-    Way("one task", "hubprefs_one_task", "opt_out", {}),
-    Way(f"{SHARDS} mapped tasks", "hubprefs_sharded", "merge", {"shards": SHARDS}),
-)
+DAG_ID = "hubprefs_one_task"
 
 
 def main() -> None:
@@ -69,9 +54,7 @@ def main() -> None:
     ):
         source = Path(folder) / "people.csv"
         write_people(source, options.rows)
-        for way in WAYS:
-            control.post("/_simulator/reset").raise_for_status()
-            measure(way, source, running, control, options)
+        measure(source, running, control, options)
         print(f"load after {os.getloadavg()[0]:.1f}")
 
 
@@ -108,8 +91,7 @@ def running_airflow(folder: Path, portal: dict[str, Any]) -> Iterator[Airflow]:
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "HUBPREFS_USAGE": str(folder / "usage"),
     }
-    dags = [HERE / "dags" / "hubprefs_one_task.py", HERE.parent / "dags" / "hubprefs_sharded.py"]
-    with airflow(folder / "airflow", dags=dags, env=env) as running:
+    with airflow(folder / "airflow", dags=[HERE / "dags" / f"{DAG_ID}.py"], env=env) as running:
         running.login()
         yield running
 
@@ -121,33 +103,29 @@ def write_people(path: Path, rows: int) -> None:
         file.writelines(f"person-{number}@mail{number % 97}.example.com,P\n" for number in range(rows))
 
 
-def measure(
-    way: Way, source: Path, running: Airflow, control: httpx.Client, options: argparse.Namespace
-) -> None:
-    """Run a DAG over the file, see that all is done, and print what it took."""
-    files = {name: str(source.parent / way.dag_id / name) for name in ("report", "dead_letters")}
+def measure(source: Path, running: Airflow, control: httpx.Client, options: argparse.Namespace) -> None:
+    """Run the DAG over the file, see that all is done, and print what it took."""
+    files = {name: str(source.parent / name) for name in ("report", "dead_letters")}
     begin = time.monotonic()
-    run_id = running.trigger(way.dag_id, contacts=str(source), **files, **way.conf)
-    state = running.wait(way.dag_id, run_id, timeout=3600)
+    run_id = running.trigger(DAG_ID, contacts=str(source), **files)
+    state = running.wait(DAG_ID, run_id, timeout=3600)
     wall = time.monotonic() - begin
     if state != "success":
-        states = running.states(way.dag_id, run_id)
-        logs = "\n".join(running.log(way.dag_id, run_id, each)[-5000:] for each in states)
-        sys.exit(f"{way.name}: {state} {states}\n{logs}")
-    summary = running.xcom(way.dag_id, run_id, way.result)
-    check(way, summary, control, options.rows)
+        states = running.states(DAG_ID, run_id)
+        logs = "\n".join(running.log(DAG_ID, run_id, each)[-5000:] for each in states)
+        sys.exit(f"{state} {states}\n{logs}")
+    summary = running.xcom(DAG_ID, run_id, "opt_out")
+    check(summary, control, options.rows)
     stats = control.get("/_simulator/stats").json()
     usage = usage_of(source.parent / "usage", run_id)
     idle = usage_of(source.parent / "usage", "")["idle"][0]
-    tasks = usage["opt_out"]
+    task = usage["opt_out"][0]
     refused = sum(statuses.get("429", 0) for statuses in stats["answers"].values())
-    cpu, memory = (", ".join(f"{each[what]:.1f}" for each in tasks) for what in ("cpu", "memory"))
-    print(f"\n{way.name}")
     print(f"  requests          {stats['requests']:,}, of which answered 429: {refused}")
     print(f"  seconds           {wall:.1f} for the DAG run, {summary['duration_seconds']:.1f} for sending")
-    print(f"  CPU seconds       {cpu}; an idle task {idle['cpu']:.1f}")
-    print(f"  MB at most        {memory}; an idle task {idle['memory']:.1f}")
-    print(f"  MB over idle      {max(each['memory'] for each in tasks) - idle['memory']:.1f}")
+    print(f"  CPU seconds       {task['cpu']:.1f}; an idle task {idle['cpu']:.1f}")
+    print(f"  MB at most        {task['memory']:.1f}; an idle task {idle['memory']:.1f}")
+    print(f"  MB over idle      {task['memory'] - idle['memory']:.1f}")
     if options.limit:
         print(paced(control, options.limit))
     print(f"  summary           {json.dumps(summary)}", flush=True)
@@ -161,13 +139,13 @@ def usage_of(folder: Path, run_id: str) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-def check(way: Way, summary: dict[str, Any], control: httpx.Client, rows: int) -> None:
-    """End here unless everybody has opted out, and the report says so."""
+def check(summary: dict[str, Any], control: httpx.Client, rows: int) -> None:
+    """End here unless all subscribers have opted out, and the report says so."""
     counts = control.get("/_simulator/subscribers").json()
-    told = {name: summary[name] for name in ("read", *OUTCOMES)}
-    expected = {name: rows if name in {"read", "changed"} else 0 for name in told}
-    if (counts["subscribers"], counts["opted_out"], told) != (rows, rows, expected):
-        sys.exit(f"{way.name}: expected {rows} to be opted out and {expected}, got {counts} and {told}")
+    reported = {name: summary[name] for name in ("read", *OUTCOMES)}
+    expected = {name: rows if name in {"read", "changed"} else 0 for name in reported}
+    if (counts["subscribers"], counts["opted_out"], reported) != (rows, rows, expected):
+        sys.exit(f"expected {rows} to be opted out and {expected}, got {counts} and {reported}")
 
 
 def paced(control: httpx.Client, limit: int) -> str:

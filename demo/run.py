@@ -96,7 +96,8 @@ def check_readable(path: Path) -> None:
 
     :raises DemoError: it is not there, has no column of addresses, or is about to be wiped.
     """
-    from airflow_provider_hubprefs.bulk.source import SourceError, read_rows
+    from airflow_provider_hubprefs.bulk.source import read_rows
+    from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
     if path.is_relative_to(HOME):
         raise DemoError(f"{path} is in {HOME}, which every demo empties first: move it elsewhere")
@@ -111,7 +112,8 @@ def on_portal(token: str, host: str, path: Path) -> int:
 
     :raises DemoError: the portal does not answer to the token, or nobody agreed.
     """
-    from airflow_provider_hubprefs.bulk.source import SourceError, read_rows
+    from airflow_provider_hubprefs.bulk.source import read_rows
+    from airflow_provider_hubprefs.bulk.source_errors import SourceError
     from airflow_provider_hubprefs.hooks.connection import describe_access
     from airflow_provider_hubprefs.hubspot.auth import StaticToken
     from airflow_provider_hubprefs.hubspot.client import Client

@@ -12,8 +12,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Literal, get_args
 
-from airflow_provider_hubprefs.bulk.columns import Wanted
-from airflow_provider_hubprefs.bulk.source import Row
+from airflow_provider_hubprefs.bulk.row import Row, Wanted
 from airflow_provider_hubprefs.bulk.writes import SOMEBODY
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
 

@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.feed import Feed, FeedError, Mark, iso
-from airflow_provider_hubprefs.bulk.lines import SourceError, name_of
-from airflow_provider_hubprefs.bulk.source import Columns, read_rows
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.stored import name_of
 from airflow_provider_hubprefs.bulk.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot.errors import ConflictError, NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.models import Operation
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_hubprefs.bulk.dead_letters import Path
-    from airflow_provider_hubprefs.bulk.lines import File
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.row import Row
+    from airflow_provider_hubprefs.bulk.stored import File
 
 Preference = bool | str
 """Whether a subscriber has opted out, or the status for one subscription."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.files import fingerprint_of
 from airflow_provider_hubprefs.bulk.journal import Journal
-from airflow_provider_hubprefs.bulk.source import fingerprint_of
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:

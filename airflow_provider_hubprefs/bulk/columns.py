@@ -5,40 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from airflow_provider_hubprefs.bulk.row import (
+    INVALID_LEGAL_BASIS,
+    INVALID_STATUS,
+    INVALID_SUBSCRIPTION,
+    CellError,
+    Wanted,
+)
 from airflow_provider_hubprefs.hubspot.models import LEGAL_BASES, STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-INVALID_ADDRESS = "INVALID_ADDRESS"
-INVALID_STATUS = "INVALID_STATUS"
-INVALID_SUBSCRIPTION = "INVALID_SUBSCRIPTION"
-INVALID_LEGAL_BASIS = "INVALID_LEGAL_BASIS"
-
 _LARGEST = 2**63 - 1
 """HubSpot's subscription ids are int64 (its OpenAPI documents)."""
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is wanted of one subscriber; None where the source has no column for it, or an optional cell is empty."""
-
-    status: str | None = None
-    subscription_id: int | None = None
-    legal_basis: str | None = None
-    legal_basis_explanation: str | None = None
-
-
-class CellError(ValueError):
-    """A cell that cannot be read. Says why in words, without repeating it: an address may have got there.
-
-    :param category: for the report.
-    """
-
-    def __init__(self, category: str, why: str) -> None:
-        super().__init__(why)
-        self.category = category
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import csv
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw, SourceError
+from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,24 +66,6 @@ def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
     one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
     others = [places[0] for _, _, places in more]
     return Header(delimiter, address[0], others, [address[0], *one_line])
-
-
-def begins_within_quotes(lines: Lines, delimiter: str) -> bool:
-    """Whether these lines may begin within a quoted cell of a record that began before them.
-
-    Where they do, the record comes to an end as records do. So they do not where, with a quote put in front of them,
-    they are no record: text follows the closing quote, or none comes within the limits of a record.
-    """
-    first = next(lines, None)
-    if first is None or first is TOO_LONG:
-        return False
-    lines.put_back([f'"{first}'])
-    taken = _Taken(lines)
-    try:
-        taken.record(csv.reader(taken, delimiter=delimiter, strict=True), ())
-    except csv.Error:
-        return False
-    return True
 
 
 def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:

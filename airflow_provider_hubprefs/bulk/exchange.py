@@ -21,7 +21,7 @@ from airflow_provider_hubprefs.hubspot.polling import told_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.writes import Found, Pair
     from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.models import Operation

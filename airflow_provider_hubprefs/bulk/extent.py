@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.lines import File, ends_of, lines_of
-from airflow_provider_hubprefs.bulk.parquet import is_parquet, row_groups_of
-from airflow_provider_hubprefs.bulk.shards import Part
+from airflow_provider_hubprefs.bulk.files import Files, is_file
+from airflow_provider_hubprefs.bulk.lines import lines_of
+from airflow_provider_hubprefs.bulk.parquet import is_parquet, rows_of
+from airflow_provider_hubprefs.bulk.source_errors import EmptyFileError
+from airflow_provider_hubprefs.bulk.stored import ends_of
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.bulk.stored import File
 
 _SHORTEST = 7
 """Bytes of a row that can be sent: ``a@b.co`` and the line's end."""
@@ -15,50 +20,41 @@ _SHORTEST = 7
 _DENSEST = 1032
 """Bytes that gzip makes of one, at most."""
 
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
 
 class Extent:
-    """The extent of a source. Read :attr:`source` in its place, and it knows how far that is.
+    """The size of a source. Read :attr:`source` in its place: how far it was read is known then.
 
-    :param source: a file, a part of one, or an iterable.
+    :param source: files, a file or an iterable.
     """
 
     def __init__(self, source: Any) -> None:
-        self.source: Any = source
-        self._given = source
-        self._file: _Watched | None = None
-        self._begin = self._size = 0
+        self.source: Any = Files(source) if is_file(source) else source
+        self._files: Files | None = self.source if isinstance(self.source, Files) else None
+        self._bytes = 0
         self._rows: int | None = None
-        if isinstance(source, Part):
-            source.whole = self._file = _Watched(source.whole)
-            if source.shard.unit == "bytes":
-                self._begin, self._size = source.shard.begin, source.shard.end - source.shard.begin
-        elif hasattr(source, "open") and hasattr(source, "name"):
-            self.source = self._file = _Watched(source)
-        elif isinstance(source, Sized) and not isinstance(source, str | bytes):
+        if isinstance(source, Sized) and not isinstance(source, str | bytes):
             self._rows = len(source)
 
     def rows_at_most(self, *, exactly: bool = False) -> int | None:
         """Return how many rows can be sent at most; None where that cannot be known before reading.
 
-        :param exactly: count a file's lines, where its size does not tell enough.
-        :raises SourceError: the file cannot be read.
+        :param exactly: count the lines of files whose size does not say enough.
+        :raises SourceError: a file cannot be read.
         """
-        if self._rows is not None or self._file is None:
+        if self._rows is not None or self._files is None:
             return self._rows
-        if exactly:
-            with lines_of(self._given, encoding=None) as lines:
-                self._rows = sum(1 for _ in lines)
-            return self._rows
-        file = self._file.file
-        head, _, size = ends_of(file, length=8)
-        if is_parquet(file, head):
-            groups = row_groups_of(file)
-            part = self._given.shard if isinstance(self._given, Part) else None
-            self._rows = sum(groups[part.begin : part.end] if part else groups)
-            return self._rows
-        if head.startswith(b"\x28\xb5\x2f\xfd"):  # zstd: a few bytes can be anything
-            return None
-        return (self._size or size) * (_DENSEST if head.startswith(b"\x1f\x8b") else 1) // _SHORTEST + 1
+        total, all_counted = 0, True
+        for _, file, _ in self._files.found():
+            rows, counted = _rows_at_most(file, exactly=exactly)
+            if rows is None:
+                return None
+            total, all_counted = total + rows, all_counted and counted
+        if all_counted:
+            self._rows = total
+        return total
 
     def share(self, rows: int) -> float | None:
         """Return which share of the source was read, 0 to 1; None where that cannot be known.
@@ -67,50 +63,24 @@ class Extent:
         """
         if self._rows is not None:
             return min(1.0, rows / self._rows) if self._rows else 1.0
-        if self._file is None or not self._file.opened:
+        if self._files is None or not self._files.bytes_read:
             return None
-        if not self._size:
-            self._size = ends_of(self._file.file, length=1)[2] or 1
-        return min(1.0, max(0, self._file.at - self._begin) / self._size)
+        if not self._bytes:
+            self._bytes = sum(ends_of(each.file, length=1)[2] for each in self._files.found()) or 1
+        return min(1.0, self._files.bytes_read / self._bytes)
 
 
-class _Watched:
-    """A file that knows how far it was read."""
-
-    def __init__(self, file: File) -> None:
-        self.file = file
-        self.name = file.name
-        self.opened = False
-        self.at = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.file, name)
-
-    def open(self, *args: Any, **kwargs: Any) -> Any:
-        """Open it."""
-        self.opened = True
-        return _Telling(self.file.open(*args, **kwargs), self)
-
-
-class _Telling:
-    """An open file of bytes that tells how far it was read."""
-
-    def __init__(self, stream: Any, watched: _Watched) -> None:
-        self._stream = stream
-        self._watched = watched
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __enter__(self) -> _Telling:
-        self._stream.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> Any:
-        return self._stream.__exit__(*error)
-
-    def read(self, *args: Any) -> Any:
-        """Read on."""
-        data = self._stream.read(*args)
-        self._watched.at = self._stream.tell()
-        return data
+def _rows_at_most(file: File, *, exactly: bool) -> tuple[int | None, bool]:
+    """Return how many rows a file has at most, if that can be known, and whether they were counted."""
+    head, _, size = ends_of(file, length=8)
+    if is_parquet(file, head):
+        return rows_of(file), True
+    if exactly:
+        try:
+            with lines_of(file, encoding=None) as lines:
+                return sum(1 for _ in lines), True
+        except EmptyFileError:
+            return 0, True
+    if head.startswith(_ZSTD):  # a few bytes can be anything
+        return None, False
+    return size * (_DENSEST if head.startswith(_GZIP) else 1) // _SHORTEST + 1, False

@@ -5,17 +5,19 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import stat
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from airflow_provider_hubprefs.bulk.source_errors import EmptyFileError, ParquetError, SourceError
+from airflow_provider_hubprefs.bulk.stored import is_of_reading, kind_of, name_of, open_bytes, unreadable
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from airflow_provider_hubprefs.bulk.stored import File
 
 LONGEST_LINE = 1 << 20
 """Characters of a line, and of a CSV record that spans lines: more is not held in memory."""
@@ -46,33 +48,6 @@ _NO_TEXT = {
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-
-
-class SourceError(Exception):
-    """A source that cannot be read, or not to its end.
-
-    Says what is wrong with which file, what was expected and what to do; never what is in it.
-    """
-
-
-class ParquetError(SourceError):
-    """A Parquet file where lines were expected."""
-
-
-class File(Protocol):
-    """A file anywhere: ``pathlib.Path``, Airflow's ``ObjectStoragePath``, any path of ``universal_pathlib``."""
-
-    @property
-    def name(self) -> str:
-        """Last part of its path."""
-
-    def open(self, mode: str, /) -> Any:
-        """Open it; only ``"rb"`` is asked for."""
-
-
-def name_of(file: File) -> str:
-    """Name of a file for error texts: masked where it looks like an address, and of bearable length."""
-    return ascii(scrub(file.name)[:100])
 
 
 class Lines:
@@ -117,23 +92,13 @@ class Lines:
                 "Declare the right one (encoding=...) or save the file as UTF-8."
             ) from error
         except Exception as error:
-            if not _is_of_reading(error):
+            if not is_of_reading(error):
                 raise
             raise SourceError(
-                f"{self.name}: cannot be read on after line {self.number} ({_kind(error)}): the file is damaged "
+                f"{self.name}: cannot be read on after line {self.number} ({kind_of(error)}): the file is damaged "
                 "or cut short, or its store stopped answering. Upload it again, or try again."
             ) from error
         return TOO_LONG
-
-
-@contextmanager
-def open_bytes(file: File) -> Iterator[Any]:
-    """Open a file as it is stored, and close it in the end.
-
-    :raises SourceError: it is missing, a directory, or not accessible.
-    """
-    with ExitStack() as stack:
-        yield _open(file, name=name_of(file), stack=stack)
 
 
 @contextmanager
@@ -146,11 +111,11 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
     """
     name = name_of(file)
     with ExitStack() as stack:
-        readable: Any = _Readable(_open(file, name=name, stack=stack))
+        readable: Any = _Readable(stack.enter_context(open_bytes(file)))
         stream: io.BufferedReader = stack.enter_context(io.BufferedReader(readable, _BUFFER))
         head = _head(stream, name=name)
         if not head:
-            raise SourceError(f"{name}: is empty. Expected at least one line; was it written to its end?")
+            raise EmptyFileError(f"{name}: is empty. Expected at least one line; was it written to its end?")
         packed = _unpacking(stream, head, file)
         if packed is not None:
             stream = stack.enter_context(packed)
@@ -161,76 +126,6 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
             if head.startswith(magic):
                 raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
         yield Lines(_decoded(stream, head, encoding, name=name), name=name)
-
-
-def ends_of(file: File, *, length: int) -> tuple[bytes, bytes, int]:
-    """Read the first and the last bytes of a file as it is stored, and its size, without reading all of it.
-
-    :raises SourceError: it cannot be opened or read.
-    """
-    with open_bytes(file) as stream:
-        try:
-            head = stream.read(length)
-            size = stream.seek(0, io.SEEK_END)
-            stream.seek(max(0, size - length))
-            return head, stream.read(length), size
-        except OSError as error:
-            raise _unreadable(error, name=name_of(file)) from error
-
-
-def version_of(file: File) -> str:
-    """Say what a store knows a file's version by: its ETag, or else the time it was written."""
-    return _version(_stat(file))
-
-
-def state_of(file: File) -> str:
-    """Say what changes with a file that is written to: its size and version. Nothing is known of a pipe: empty."""
-    found = _stat(file)
-    if found is None or not stat.S_ISREG(getattr(found, "st_mode", 0)):
-        return ""
-    return f"{found.st_size} {_version(found)}"
-
-
-def _stat(file: Any) -> Any:
-    try:
-        return file.stat() if hasattr(file, "stat") else None
-    except (OSError, NotImplementedError):
-        return None  # its size and ends have to do
-
-
-def _version(found: Any) -> str:
-    info = found.as_info() if hasattr(found, "as_info") else {}
-    return str(info.get("ETag") or info.get("etag") or getattr(found, "st_mtime", ""))
-
-
-def is_packed(head: bytes) -> bool:
-    """Tell by a file's first bytes whether it is compressed in a way that is unpacked here."""
-    return head.startswith((_GZIP, _ZSTD))
-
-
-def encoding_told_by(head: bytes) -> str:
-    """Tell a text's encoding by its first bytes: by its byte order mark, or else it is UTF-8."""
-    return next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
-
-
-def _open(file: File, *, name: str, stack: ExitStack) -> Any:
-    """Open a file for reading bytes. Stores raise what their libraries raise, so every error counts."""
-    try:
-        return stack.enter_context(file.open("rb"))
-    except SourceError:
-        raise  # a part of a file knows better what is wrong
-    except FileNotFoundError as error:
-        raise SourceError(f"{name}: there is no such file. Check the path and the connection.") from error
-    except Exception as error:
-        raise _unreadable(error, name=name) from error
-
-
-def _unreadable(error: Exception, *, name: str) -> SourceError:
-    if isinstance(error, IsADirectoryError):
-        return SourceError(f"{name}: is a directory. Give one file.")
-    return SourceError(
-        f"{name}: cannot be read ({_kind(error)}). Is it damaged, or are the connection or its permissions wrong?"
-    )
 
 
 class _Readable(io.RawIOBase):
@@ -252,9 +147,9 @@ def _head(stream: io.BufferedReader, *, name: str) -> bytes:
     try:
         return stream.peek(8)[:8]
     except Exception as error:
-        if not _is_of_reading(error):
+        if not is_of_reading(error):
             raise
-        raise _unreadable(error, name=name) from error
+        raise unreadable(error, name=name) from error
 
 
 def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.BufferedReader | None:
@@ -275,7 +170,7 @@ def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.Buffere
 
 def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
     if encoding is None:
-        encoding = encoding_told_by(head)
+        encoding = next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
     try:
         if codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"  # the same, and a byte order mark is no part of the text
@@ -298,14 +193,3 @@ def _zstd(name: str) -> Any:
                 "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
             ) from error
     return zstd
-
-
-def _is_of_reading(error: Exception) -> bool:
-    """Whether an error is of the bytes or of their store; zstd's class is known only when that is installed."""
-    return isinstance(error, OSError | EOFError | zlib.error) or type(error).__name__ == "ZstdError"
-
-
-def _kind(error: Exception) -> str:
-    """Class of an error, and the system's words for it; never its text, which may name an address."""
-    words = error.strerror if isinstance(error, OSError) and error.errno else None
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__

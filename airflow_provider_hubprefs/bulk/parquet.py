@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.csv_records import folded, quoted
-from airflow_provider_hubprefs.bulk.lines import SourceError, name_of, open_bytes
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.stored import name_of, open_bytes
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from airflow_provider_hubprefs.bulk.columns import Columns
-    from airflow_provider_hubprefs.bulk.lines import File
+    from airflow_provider_hubprefs.bulk.stored import File
 
 MAGIC = b"PAR1"
 """First and last bytes of such a file."""
@@ -33,28 +34,24 @@ def is_parquet(file: File, head: bytes = b"") -> bool:
     return file.name.lower().endswith(SUFFIXES) or head.startswith(MAGIC)
 
 
-def row_groups_of(file: File) -> list[int]:
-    """How many rows each row group has; only the end of the file is read.
+def rows_of(file: File) -> int:
+    """How many rows it has; only the end of the file is read.
 
     :raises SourceError: it cannot be read, or pyarrow is not installed.
     """
     with _opened(file) as parquet:
-        metadata = parquet.metadata
-        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        return int(parquet.metadata.num_rows)
 
 
-def cells_of(
-    file: File, columns: Columns, *, row_groups: Iterable[int] | None = None
-) -> Iterator[tuple[Any, ...]]:
+def cells_of(file: File, columns: Columns) -> Iterator[tuple[Any, ...]]:
     """Yield the address of every row, or None, and the cells of the other columns that are asked for.
 
-    :param row_groups: to read; all when None.
     :raises SourceError: it cannot be read, or not to its end; there is no such column, or one of another type;
         pyarrow is not installed.
     """
     name = name_of(file)
     with _opened(file) as parquet:
-        schema, metadata = parquet.schema_arrow, parquet.metadata
+        schema = parquet.schema_arrow
         found = [
             _column(schema, what, called, name)
             for what, called in [("email", columns.email), *columns.more()]
@@ -63,7 +60,6 @@ def cells_of(
             _check_type(schema, column, name, text_only=at == 0)
         batches = parquet.iter_batches(
             batch_size=_ROWS,
-            row_groups=list(range(metadata.num_row_groups) if row_groups is None else row_groups),
             columns=list(dict.fromkeys(found)),
             use_threads=False,
         )

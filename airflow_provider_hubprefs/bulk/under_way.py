@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.exchange import Answer
     from airflow_provider_hubprefs.bulk.report import Report
+    from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.runner import Runner
-    from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Write
 
 CANCELED = "CANCELED"

@@ -11,7 +11,7 @@ from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
 

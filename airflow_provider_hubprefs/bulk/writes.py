@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.columns import (
+from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection, unusable_subscription
+from airflow_provider_hubprefs.bulk.row import (
     INVALID_LEGAL_BASIS,
     INVALID_SUBSCRIPTION,
     CellError,
+    Row,
     Wanted,
 )
-from airflow_provider_hubprefs.bulk.plan import check_resubscribe, objection, unusable_subscription
-from airflow_provider_hubprefs.bulk.source import Row
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
     Operation,

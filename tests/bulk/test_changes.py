@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_hubprefs.bulk.changes import ChangeFeed, Look, look_at, reader
 from airflow_provider_hubprefs.bulk.feed import FeedError
-from airflow_provider_hubprefs.bulk.source import SourceError
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 from airflow_provider_hubprefs.hubspot.errors import (
     ConnectionFailedError,
     NotFoundError,

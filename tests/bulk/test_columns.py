@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.source import Columns
+from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.writes import SetStatus
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
@@ -210,7 +210,7 @@ def test_contradictions_are_found_before_anything_is_sent(
 ) -> None:
     rows = [item(f"p{number}@example.com", "UNSUBSCRIBED", ids[0]) for number in range(300)]
     done = by_row([*rows, item("P7@example.com", "SUBSCRIBED", ids[0])])
-    assert "rows 8 and 301" in str(done.error)
+    assert "row 8 and row 301" in str(done.error)
     assert [request.method for request in hubspot.requests] == ["GET"]
     done = by_row([*rows, item("P7@example.com", "SUBSCRIBED", ids[0])], on_conflict="opt_out_wins")
     assert done.outcomes == {"changed": 300, "duplicate": 1}

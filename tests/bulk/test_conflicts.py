@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.source import Columns, SourceError, read_rows
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 COLUMNS = Columns(status="status", subscription="id")
 IN, OUT, NEITHER = "SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"
@@ -52,7 +54,9 @@ def test_where_it_cannot_be_said_the_rows_are_named_before_any_is_given(on_confl
         *items(NEITHER, IN, number=8),
     ]
     rows = read_rows(source, columns=COLUMNS, on_conflict=on_conflict)  # type: ignore[arg-type]
-    with pytest.raises(ContradictionError, match=r"2 times .* in rows 1 and 2; 6 and 7\. ") as raised:
+    with pytest.raises(
+        ContradictionError, match=r"2 times .*: row 1 and row 2; row 6 and row 7\. "
+    ) as raised:
         next(rows)
     assert "on_conflict='last'" in str(raised.value)
     assert "example" not in str(raised.value)
@@ -60,7 +64,7 @@ def test_where_it_cannot_be_said_the_rows_are_named_before_any_is_given(on_confl
 
 def test_of_many_only_the_first_few_rows_are_named() -> None:
     source = [item for number in range(9) for item in items(IN, OUT, number=number)]
-    with pytest.raises(ContradictionError, match=r"9 times .* 9 and 10; \.\.\.\. Mend"):
+    with pytest.raises(ContradictionError, match=r"9 times .*; row 9 and row 10; \.\.\.\. Fix"):
         told(source, "error")
 
 

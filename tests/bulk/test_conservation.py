@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
 from airflow_provider_hubprefs.bulk.report import OUTCOMES
-from airflow_provider_hubprefs.bulk.source import Columns, read_rows
+from airflow_provider_hubprefs.bulk.source import read_rows
 from airflow_provider_hubprefs.bulk.writes import SetStatus
 from airflow_provider_hubprefs.hubspot.calls import Calls
 from airflow_provider_hubprefs.hubspot.errors import ValidationError

@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.dedupe import Seen, _number_in
+from airflow_provider_hubprefs.bulk.dedupe import Seen
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.sampled_from([f"{name}@x.test" for name in "abcdefgh"]), max_size=60),
     st.integers(0, 60),
-    st.integers(0, 9),
 )
-def test_the_first_row_is_told_for_every_repetition(subscribers: list[str], at: int, in_memory: int) -> None:
+def test_the_first_row_is_named_for_every_repetition(subscribers: list[str], at: int) -> None:
     rows = [(subscriber, number) for number, subscriber in enumerate(subscribers)]
-    with Seen(in_memory=in_memory) as seen:
-        told = seen.repeated(rows[:at]) | seen.repeated(rows[at:])
+    with Seen() as seen:
+        named = seen.repeated(rows[:at]) | seen.repeated(rows[at:])
     firsts = {number: subscribers.index(subscriber) for subscriber, number in rows}
-    assert told == {number: first for number, first in firsts.items() if first != number}
+    assert named == {number: first for number, first in firsts.items() if first != number}
 
 
 def _temporary_files() -> list[int]:
@@ -41,39 +41,18 @@ def _temporary_files() -> list[int]:
     return found
 
 
-def test_entries_of_a_bucket_that_together_look_like_another_are_told_apart() -> None:
-    digests = [bytes(range(10)), bytes(range(100, 110))]
-    entries = [digest + number.to_bytes(4, "little") for digest, number in zip(digests, (7, 8), strict=True)]
-    bucket = b"".join(entries)
-    assert [_number_in(bucket, digest) for digest in digests] == [7, 8]
-    across = bucket[9:19]
-    assert across in bucket
-    assert _number_in(bucket, across) is None
-    assert _number_in(bucket + across + (9).to_bytes(4, "little"), across) == 9
-
-
-def test_a_number_that_a_bucket_has_no_room_for() -> None:
+def test_a_full_disk_is_an_error_of_the_source_with_what_to_do() -> None:
     with Seen() as seen:
-        assert seen.repeated([("a@x.test", 2**32), ("a@x.test", 2**32 + 1)]) == {2**32 + 1: 2**32}
-
-
-def test_the_temporary_file_is_for_those_that_memory_has_no_room_for() -> None:
-    with Seen(in_memory=3) as seen:
-        assert seen.repeated([(f"{name}@x.test", number) for number, name in enumerate("abca")]) == {3: 0}
-        assert seen._database is None
-        assert seen.repeated([(f"{name}@x.test", number) for number, name in enumerate("adedc", 4)]) == {
-            4: 0,
-            7: 5,
-            8: 2,
-        }
-        assert seen._database is not None
+        seen.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(SourceError, match=r"cannot be written.*TMPDIR"):
+            seen.repeated([(f"subscriber{number}@example.com", number) for number in range(10_000)])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the_end() -> None:
     before = set(_temporary_files())
-    with Seen(in_memory=0) as seen:
-        for begin in range(0, 400_000, 10_000):
+    with Seen() as seen:
+        for begin in range(0, 700_000, 10_000):
             numbers = range(begin, begin + 10_000)
             seen.repeated([(f"subscriber{number}@example.com", number) for number in numbers])
         (mine,) = set(_temporary_files()) - before
@@ -84,16 +63,15 @@ def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the
         content = os.pread(mine, status.st_size, 0)
         assert b"example" not in content
         assert b"subscriber" not in content
-        assert seen.repeated([("subscriber7@example.com", 400_000)]) == {400_000: 7}
+        assert seen.repeated([("subscriber7@example.com", 700_000)]) == {700_000: 7}
     assert set(_temporary_files()) == before
 
 
 def test_two_objects_digest_the_same_address_differently() -> None:
     digests = []
     for _ in range(2):
-        with Seen(in_memory=0) as seen:
+        with Seen() as seen:
             seen.repeated([("jane@example.com", 1)])
-            assert seen._database is not None
-            digests.append(seen._database.execute("SELECT digest FROM seen").fetchone()[0])
+            digests.append(seen.execute("SELECT digest FROM digests").fetchone()[0])
     assert len(digests[0]) == 11
     assert digests[0] != digests[1]

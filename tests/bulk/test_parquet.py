@@ -14,7 +14,10 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
-from airflow_provider_hubprefs.bulk.source import Columns, SourceError, Wanted, read_rows, subscriber_at
+from airflow_provider_hubprefs.bulk.columns import Columns
+from airflow_provider_hubprefs.bulk.row import Wanted
+from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.source_errors import SourceError
 
 JANE, BOB = "jane@example.com", "bob@example.com"
 
@@ -43,7 +46,6 @@ def test_rows_are_numbered_by_their_position(tmp_path: Path, kind: Any) -> None:
         (4, "", "invalid"),
         (5, JANE, "duplicate"),
     ]
-    assert subscriber_at(path, 3, email_column="e-mail") == BOB
 
 
 def test_it_is_told_by_its_first_bytes_too(tmp_path: Path) -> None:

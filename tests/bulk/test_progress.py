@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.progress import Progress
 from airflow_provider_hubprefs.bulk.report import Outcome, Report
-from airflow_provider_hubprefs.bulk.source import Row
+from airflow_provider_hubprefs.bulk.row import Row
 from airflow_provider_hubprefs.simulator import Simulator
 
 

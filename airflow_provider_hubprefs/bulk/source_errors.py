@@ -1,0 +1,18 @@
+"""What can be wrong with a source as a whole. One row that cannot be used is no error: it is an invalid row."""
+
+from __future__ import annotations
+
+
+class SourceError(Exception):
+    """A source cannot be read, or not to its end.
+
+    The text says what is wrong with which file, what was expected and what to do. It quotes nothing of the content.
+    """
+
+
+class EmptyFileError(SourceError):
+    """A file has no line, or only blank ones."""
+
+
+class ParquetError(SourceError):
+    """A file is a Parquet file where lines were expected."""
