@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
-    XComArg,
     conf,
 )
 
-from airflow_provider_hubprefs.arguments import (
-    depend_on,
-    hangs_in_the_triggerer,
-    is_template_without_address,
-    reveal_subscriber,
-    template_of,
-    whole_number,
-)
+from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -64,10 +54,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         ``poke_interval``, 30 s at most.
     :param deferrable: ask once, then wait in the triggerer and leave the worker to others; ``mode`` does not
         matter then. By default ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable=True`` begin in the triggerer too, without a worker for the first
-        question. That takes Airflow 3.3, where the triggerer renders templates, and a ``subscriber`` that is a template
-        or an earlier task's result: Airflow keeps the arguments in clear, and an address has no business there. A
-        task that cannot begin there, a mapped one too, begins on a worker.
     :param max_budget_share: so much of the account's budget, at most, for all waits of a triggerer together that
         name the same share; they ask for up to 100 subscribers by one request. A task that pokes has it for itself.
     :param hubprefs_conn_id: connection. (templated)
@@ -95,7 +81,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         fail_on_canceled: bool = True,
         max_transient_failures: int = 5,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        start_from_trigger: bool = False,
         max_budget_share: float = 0.5,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
@@ -116,8 +101,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         self._event: Mapping[str, Any] | None = None
         self._deadlines: dict[str, float | None] = {}
         depend_on(self, subscriber)
-        if start_from_trigger:
-            self._start_from_trigger()
 
     def execute(self, context: Context) -> Any:
         """Ask until it is over; or, deferrable, once, and go on in the triggerer."""
@@ -181,14 +164,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         """Go on after the triggerer. The base class would let ``soft_fail`` skip what it fails without deferring."""
         if next_method == "execute_complete":
             return self.execute_complete(context, **(next_kwargs or {}))
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowException as error:
-            # Airflow lets a task that began in the triggerer wait no longer than its execution_timeout.
-            limit = self.execution_timeout if self.start_from_trigger else None
-            if _is_airflows_timeout(error) and limit is not None and limit.total_seconds() < self.timeout:
-                raise AirflowTaskTimeout from error
-            raise
+        return super().resume_execution(next_method, next_kwargs, context)
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
@@ -228,7 +204,11 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
         trigger = HubPrefsOperationTrigger(
             **{**asdict(wait), "subscriber": ""},
-            **self._how_to_wait(),
+            poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            max_transient_failures=self.max_transient_failures,
+            max_budget_share=self.max_budget_share,
             sealed=self._hook.seal(wait.subscriber),
             hubprefs_conn_id=self.hubprefs_conn_id,
             api_version=self.api_version,
@@ -237,63 +217,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             execution_deadline=self._deadlines.get("execution_deadline"),
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
-
-    def _start_from_trigger(self) -> None:
-        """Have the scheduler hand the task to the triggerer, or say why it will not.
-
-        :raises ValueError: the sensor is not deferrable.
-        """
-        from airflow.triggers.base import BaseTrigger, StartTriggerArgs
-
-        from airflow_provider_hubprefs.triggers import GRACE
-
-        if not self.deferrable:
-            raise ValueError(
-                "start_from_trigger=True: expected deferrable=True with it, got deferrable=False"
-            )
-        names = (
-            "subscriber",
-            "subscription_id",
-            "business_unit_id",
-            "expect",
-            "hubprefs_conn_id",
-            "api_version",
-        )
-        templates = {name: template_of(getattr(self, name)) for name in names}
-        if not hasattr(BaseTrigger, "render_template_fields"):
-            problem = "this Airflow renders no templates in the triggerer, 3.3 does"
-        elif not is_template_without_address(templates["subscriber"]):
-            problem = "the subscriber is no template, or one with an address in it, and Airflow would keep it in clear"
-        elif any(isinstance(value, XComArg) for value in templates.values()):
-            problem = "an argument is made of earlier results in a way that no template says"
-        elif any(map(hangs_in_the_triggerer, templates.values())):
-            problem = "the triggerer renders xcom_pull only with map_indexes=-1"
-        else:
-            self.start_from_trigger = True
-            self.start_trigger_args = StartTriggerArgs(
-                trigger_cls="airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
-                trigger_kwargs={
-                    **templates,
-                    **self._how_to_wait(),
-                    "fail_on_canceled": self.fail_on_canceled,
-                    "templated": True,
-                    "timeout": self.timeout,
-                    "execution_timeout": self.execution_timeout and self.execution_timeout.total_seconds(),
-                },
-                next_method="execute_complete",
-                timeout=timedelta(seconds=self.timeout) + GRACE,
-            )
-            return
-        self.log.warning("%s begins on a worker: %s", self.task_id, problem)
-
-    def _how_to_wait(self) -> dict[str, Any]:
-        return {
-            "poke_interval": self.poke_interval,
-            "exponential_backoff": self.exponential_backoff,
-            "max_wait": self.max_wait.total_seconds() if self.max_wait else None,
-            "max_transient_failures": self.max_transient_failures,
-            "max_budget_share": self.max_budget_share,
-        }
 
     # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
 
@@ -311,10 +234,3 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
 def _task_state_store(context: Context) -> Any:
     return context.get("task_state_store")
-
-
-def _is_airflows_timeout(error: BaseException | None) -> bool:
-    """Whether that is where it comes from; the base class of sensors makes other exceptions of it."""
-    while error is not None and type(error).__name__ != "TaskDeferralTimeout":
-        error = error.__cause__
-    return error is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from dataclasses import asdict, replace
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_hubprefs.arguments import normalised_subscriber, whole_number
 from airflow_provider_hubprefs.bulk.waiting import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
@@ -22,9 +20,6 @@ from airflow_provider_hubprefs.triggers import GRACE, events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from airflow.providers.common.compat.sdk import Context
-    from jinja2 import Environment
 
     from airflow_provider_hubprefs.hubspot.aio import AsyncClient
     from airflow_provider_hubprefs.hubspot.polling import Wait as Place
@@ -68,9 +63,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param sealed: the subscriber, encrypted with the connection's credentials, see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`: Airflow 3 keeps a trigger's arguments in
         its database and at DEBUG logs them, in clear.
-    :param templated: the task begins here: the arguments are templates still, and the connection's brand holds.
-    :param timeout: seconds from the task's beginning to its deadline, where it begins here.
-    :param execution_timeout: the same for its execution deadline. None: never.
     """
 
     def __init__(
@@ -92,9 +84,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
         execution_deadline: float | None = None,
         max_budget_share: float = BUDGET_SHARE,
         sealed: str = "",
-        templated: bool = False,
-        timeout: float | None = None,
-        execution_timeout: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.wait = Wait(
@@ -115,9 +104,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
         self.execution_deadline = execution_deadline
         self.max_budget_share = max_budget_share
         self.sealed = sealed
-        self.templated = templated
-        self.timeout = timeout
-        self.execution_timeout = execution_timeout
         self._stored = {
             **asdict(self.wait),
             "subscriber": "" if sealed else subscriber,
@@ -132,11 +118,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
             "execution_deadline": execution_deadline,
             "max_budget_share": max_budget_share,
             "sealed": sealed,
-            "templated": templated,
-            "timeout": timeout,
-            "execution_timeout": execution_timeout,
         }
-        self._unrendered: Exception | None = None
         self._told = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -145,27 +127,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
             "airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
             dict(self._stored),
         )
-
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render the arguments of a task that begins here; Airflow asks for it before :meth:`run`.
-
-        An error is kept for the event that ends the wait.
-        """
-        if not self.templated:
-            return
-        env = jinja_env or self.get_template_env()
-
-        def rendered(value: Any) -> Any:
-            return self.render_template(value, context, env)
-
-        try:
-            self.wait = Wait(**{name: rendered(value) for name, value in asdict(self.wait).items()})
-            self.hubprefs_conn_id, self.api_version = (
-                rendered(self.hubprefs_conn_id),
-                rendered(self.api_version),
-            )
-        except Exception as error:  # noqa: BLE001 - whatever a template raises, the task says it, scrubbed
-            self._unrendered = error
 
     def __repr__(self) -> str:
         classpath, kwargs = self.serialize()
@@ -182,8 +143,6 @@ class HubPrefsOperationTrigger(BaseTrigger):
 
     async def outcome(self) -> dict[str, Any]:
         """Wait, and say what came of it; see :mod:`~airflow_provider_hubprefs.triggers.events`."""
-        if self.templated:
-            self._set_deadlines()
         try:
             event = await self._bounded()
         except OperationCanceledError as error:
@@ -201,39 +160,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
                 raise
             return events.over(events.EXECUTION_TIMEOUT)
 
-    def _set_deadlines(self) -> None:
-        """Count from the task's beginning; Airflow's own time-out, which is so much later, survives a restart."""
-        begun = time.time()
-        if (end := getattr(self, "timeout_after", None)) is not None:
-            own = math.inf if self.timeout is None else self.timeout + GRACE.total_seconds()
-            limit = math.inf if self.execution_timeout is None else self.execution_timeout
-            begun = end.timestamp() - min(own, limit)
-        if self.timeout is not None:
-            self.deadline = begun + self.timeout
-        if self.execution_timeout is not None:
-            self.execution_deadline = begun + self.execution_timeout
-
-    async def _begin(self) -> None:
-        """Make of the rendered arguments what a task would.
-
-        :raises ValidationError: one of them cannot work.
-        """
-        if self._unrendered is not None:
-            raise self._unrendered
-        wait = self.wait
-        number = wait.subscription_id
-        hook = HubPrefsHook(self.hubprefs_conn_id, business_unit_id=wait.business_unit_id)
-        self.wait = replace(
-            wait,
-            subscriber=await asyncio.to_thread(normalised_subscriber, wait.subscriber),
-            subscription_id=None if number is None else whole_number("subscription_id", number),
-            business_unit_id=await hook.aget_business_unit_id(),
-            expect=wait.expect or None,
-        )
-
     async def _until_over(self) -> dict[str, Any]:
-        if self.templated:
-            await self._begin()
         self.wait.check()
         retry_total = min(RETRY_TOTAL, max(self.poke_interval, 0))
 

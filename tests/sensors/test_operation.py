@@ -232,3 +232,15 @@ class TestAsEverywhereInAirflow:
         assert (run.tasks["poke"], run.tasks["reschedule"]) == ("failed", "failed")
         # Each sensor: 2 tolerated and one too many; each poll may retry within its poke_interval.
         assert polls(hubspot) == 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "raised"), [({}, AirflowSensorTimeout), ({"soft_fail": True}, AirflowSkipException)]
+    )
+    def test_a_triggerer_that_is_not_there_is_a_time_out(
+        self, context: Any, arguments: dict[str, Any], raised: type[BaseException]
+    ) -> None:
+        from airflow.models.trigger import TriggerFailureReason
+
+        sensor = HubPrefsOperationSensor(task_id="wait", subscriber=JANE, deferrable=True, **arguments)
+        with pytest.raises(raised):
+            sensor.resume_execution("__fail__", {"error": TriggerFailureReason.TRIGGER_TIMEOUT}, context)
