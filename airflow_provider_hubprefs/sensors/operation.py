@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -126,20 +125,20 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             try:
                 operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
-                failures, text = wait.pardon(
+                failures, text = wait.tolerate(
                     error, failures=self._failures(context), most=self.max_transient_failures
                 )
                 self._remember_failures(failures, context)
                 self.log.warning(text)
                 return self._go_on(wait, failures)
             self._remember_failures(0, context)
-            answer = wait.judge(operation)
+            answer = wait.interpret(operation)
             if answer.error is not None:
                 # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
                 raise HubPrefsFailException(str(answer.error), error=answer.error)
             if answer.done:
                 return PokeReturnValue(is_done=True, xcom_value=answer.result)
-            (self.log.warning if answer.strange else self.log.info)(answer.text)
+            (self.log.warning if answer.unknown_status else self.log.info)(answer.text)
             return self._go_on(wait, 0)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
@@ -203,20 +202,23 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
         trigger = HubPrefsOperationTrigger(
-            **{**asdict(wait), "subscriber": ""},
+            encrypted=self._hook.seal(wait.subscriber),
+            subscription_id=wait.subscription_id,
+            business_unit_id=wait.business_unit_id,
+            expect=wait.expect,
+            fail_on_canceled=wait.fail_on_canceled,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
             max_wait=self.max_wait.total_seconds() if self.max_wait else None,
             max_transient_failures=self.max_transient_failures,
             max_budget_share=self.max_budget_share,
-            sealed=self._hook.seal(wait.subscriber),
             hubprefs_conn_id=self.hubprefs_conn_id,
             api_version=self.api_version,
             failures=failures,
             deadline=self._deadlines.get("deadline"),
             execution_deadline=self._deadlines.get("execution_deadline"),
         )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
 
     # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
 

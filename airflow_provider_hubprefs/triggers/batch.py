@@ -10,7 +10,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE
 from airflow_provider_hubprefs.triggers import events
-from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger, patience_of, seconds_left
+from airflow_provider_hubprefs.triggers.operation import (
+    HubPrefsOperationTrigger,
+    defer_timeout_of,
+    seconds_left,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +31,7 @@ class HubPrefsBatchTrigger(BaseTrigger):
     Rows of a release before are made anew from what it stored: every argument has a default, and none is ever
     taken away.
 
-    :param sealed: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
+    :param encrypted: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`.
     :param subscription_id: one of those that were written; None where the opt-out was.
     :param business_unit_id: brand.
@@ -42,7 +46,7 @@ class HubPrefsBatchTrigger(BaseTrigger):
     def __init__(
         self,
         *,
-        sealed: str = "",
+        encrypted: str = "",
         subscription_id: int | None = None,
         business_unit_id: int | None = None,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
@@ -53,7 +57,7 @@ class HubPrefsBatchTrigger(BaseTrigger):
         max_budget_share: float = BUDGET_SHARE,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sealed = sealed
+        self.encrypted = encrypted
         self.deadline = deadline
         self.execution_deadline = execution_deadline
         self._same_for_all: dict[str, Any] = {
@@ -72,13 +76,13 @@ class HubPrefsBatchTrigger(BaseTrigger):
         """Class path and arguments, always in this order."""
         return (
             "airflow_provider_hubprefs.triggers.batch.HubPrefsBatchTrigger",
-            {"sealed": self.sealed, **self._same_for_all},
+            {"encrypted": self.encrypted, **self._same_for_all},
         )
 
     @property
-    def patience(self) -> timedelta | None:
+    def defer_timeout(self) -> timedelta | None:
         """How long Airflow should wait for the event; None: for ever."""
-        return patience_of(self.deadline, self.execution_deadline)
+        return defer_timeout_of(self.deadline, self.execution_deadline)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, and end."""
@@ -89,8 +93,8 @@ class HubPrefsBatchTrigger(BaseTrigger):
         ends = [seconds_left(end) for end in (self.deadline, self.execution_deadline)]
         await asyncio.sleep(min([self._first_pause, *(left for left in ends if left is not None)]))
         waits = [
-            HubPrefsOperationTrigger(sealed=one, fail_on_canceled=False, **self._same_for_all)
-            for one in self.sealed.split()
+            HubPrefsOperationTrigger(encrypted=one, fail_on_canceled=False, **self._same_for_all)
+            for one in self.encrypted.split()
         ]
         ended = {event["status"] for event in await asyncio.gather(*(wait.outcome() for wait in waits))}
         status = events.SUCCESS

@@ -28,8 +28,11 @@ def over(
     :param result: what the task returns.
     :param error: what it raises.
     """
-    told = None if error is None else described(error)
-    return {"status": status, "result": None if result is None else dict(result), "error": told}
+    return {
+        "status": status,
+        "result": None if result is None else dict(result),
+        "error": None if error is None else described(error),
+    }
 
 
 def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -40,19 +43,19 @@ def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     :raises AirflowNotFoundException: the connection was removed meanwhile.
     """
     if event is None or event.get("status") not in {SUCCESS, CANCELED, ERROR}:
-        said = "none" if event is None else repr(event.get("status"))
-        raise HubPrefsException(f"the wait ended with an event that nobody knows (status {said})")
+        status = None if event is None else event.get("status")
+        raise HubPrefsException(f"the wait ended with an event of an unknown status: {status!r}")
     if event["status"] == SUCCESS:
         return dict(event["result"])
-    told = event["error"]
-    if told["type"] == AirflowNotFoundException.__name__:
-        raise AirflowNotFoundException(told["message"])
-    error = revived(told)
+    kind, message = event["error"]["type"], event["error"]["message"]
+    if kind == AirflowNotFoundException.__name__:
+        raise AirflowNotFoundException(message)
+    error = revived(event["error"])
     if event["status"] == CANCELED:
-        # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
-        raise HubPrefsFailException(told["message"], error=error)
+        # Final: soft_fail skips, and a retry would only wait for the same.
+        raise HubPrefsFailException(message, error=error)
     if error is None:
-        raise HubPrefsException(f"{told['type']}: {told['message']}")
+        raise HubPrefsException(f"{kind}: {message}")
     with airflow_errors():
         raise error
     raise AirflowException("not reached")  # pragma: no cover - for type checkers

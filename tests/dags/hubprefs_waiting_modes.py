@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "failing_silent": {"max_transient_failures": 0, "silent_fail": True},
     "revoked": {},
     "revoked_soft": {"soft_fail": True},
-    "strange": {},
+    "unknown": {},
     "expected": {"expect": "opted_out"},
     "killed": {"execution_timeout": timedelta(seconds=4)},
     "unconnected": {"hubprefs_conn_id": "hubprefs_nowhere"},
