@@ -54,7 +54,7 @@ def test_opt_outs_are_in_the_mirror_soon_and_once(tmp_path: Path) -> None:
             def mirrored(wanted: int) -> bool:
                 return len(rows(mirror)) >= wanted
 
-            wait_for("the first search", lambda: any(lists.glob("mark.*")), timeout=300)
+            wait_for("the first search", lambda: any(lists.glob("cursor.*")), timeout=300)
             hubspot.opt_out(address(1), address(2))
             wait_for("two in the mirror", lambda: mirrored(2), timeout=300)
             hubspot.opt_out(*(address(number) for number in range(3, 103)))
