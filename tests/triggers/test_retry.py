@@ -8,7 +8,6 @@ import logging
 import pytest
 
 from airflow_provider_hubprefs.bulk.numbered_lists import ListError
-from airflow_provider_hubprefs.triggers import retry
 from airflow_provider_hubprefs.triggers.retry import retried
 
 
@@ -20,7 +19,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         rested.append(seconds)
 
-    monkeypatch.setattr(retry.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     return rested
 
 
