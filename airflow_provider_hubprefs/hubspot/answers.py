@@ -49,8 +49,8 @@ def operations_by_subscriber(
 ) -> dict[str, Operation[Any]]:
     """Split the answer to a batch read into what the single call for each subscriber would have answered.
 
-    - A subscriber with a row, whom no entry of ``errors`` names, is COMPLETE.
-    - A subscriber with a row, whom ``errors`` names with CANCELED only, is CANCELED.
+    - A subscriber with a row, and in no entry of ``errors``, is COMPLETE.
+    - A subscriber with a row, and in entries of ``errors`` that all say CANCELED, is CANCELED.
     - A subscriber without a row, in an answer that is neither COMPLETE nor CANCELED, has the answer's status.
 
     :param subscribers: all that the call asked for.

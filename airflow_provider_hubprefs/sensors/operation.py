@@ -27,38 +27,37 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.waiting import Wait
 
 _RETRY_TOTAL = 30.0
-"""Seconds; a poll that fails is followed by another, so its own retries may end early."""
+"""Seconds. A poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
 class HubPrefsOperationSensor(BaseSensorOperator):
     """Wait until the operation on one subscriber is COMPLETE or CANCELED.
 
-    HubSpot has no endpoint for the operation itself (its OpenAPI documents show none): what is asked is the
-    subscriber's opt-out, or its statuses where a ``subscription_id`` is given, whose answer carries the
-    operation's status. A status HubSpot adds later is logged and waited on.
+    HubSpot has no endpoint for the operation itself (its OpenAPI documents show none). The sensor asks for the
+    subscriber's opt-out, or for its statuses where a ``subscription_id`` is given: the answer carries the operation's
+    status. The sensor logs a status that HubSpot adds later, and waits on.
 
     Returns ``{"subscriber": <masked>, "operation": "COMPLETE" | "CANCELED", "opted_out": ..., "subscription_id":
     ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``, deferred or not.
 
-    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but
-        sealed with the connection's credentials where the task is deferred.
+    :param subscriber: the address; may be a template or an earlier task's result. A task that is deferred stores it
+        encrypted with the connection's credentials; it is stored nowhere else.
     :param subscription_id: ask for the status for this subscription rather than for the opt-out. (templated)
     :param business_unit_id: brand; by default the connection's. (templated)
     :param expect: also wait until the preference itself is seen: ``"opted_out"``, or with a
         ``subscription_id`` ``"SUBSCRIBED"`` or ``"UNSUBSCRIBED"``. (templated)
     :param fail_on_canceled: whether CANCELED fails the task, or is a result to branch on.
     :param max_transient_failures: so many polls in a row may fail for reasons that pass (time-outs, 5xx, 429)
-        before the task does. A poll retries by itself for as long as
-        ``poke_interval``, 30 s at most.
-    :param deferrable: ask once, then wait in the triggerer and leave the worker to others; ``mode`` does not
-        matter then. By default ``[operators] default_deferrable``.
-    :param max_budget_share: so much of the account's budget, at most, for all waits of a triggerer together that
-        name the same share; they ask for up to 100 subscribers by one request. A task that pokes has it for itself.
+        before the task does. Each poll retries for ``poke_interval``, 30 s at most.
+    :param deferrable: ask once, then wait in the triggerer, without a worker; ``mode`` does not matter then. By
+        default ``[operators] default_deferrable``.
+    :param max_budget_share: of the account's budget, at most, for all waits of a triggerer together that have the
+        same share; they ask about up to 100 subscribers by one request. A task that pokes has the share for itself.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
-    :raises HubPrefsFailException: CANCELED, or something no waiting helps against.
-    :raises HubPrefsException: too many failures in a row, or the account's day is used up.
+    :raises HubPrefsFailException: CANCELED, or an error that waiting does not help against.
+    :raises HubPrefsException: too many failures in a row, or the account's daily requests are used up.
     """
 
     template_fields: Sequence[str] = (
@@ -102,7 +101,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         depend_on(self, subscriber)
 
     def execute(self, context: Context) -> Any:
-        """Ask until it is over; or, deferrable, once, and go on in the triggerer."""
+        """Ask until the operation is over; a deferrable task asks once and waits in the triggerer."""
         limit = self.execution_timeout
         self._deadlines = {
             "deadline": time.time() + self.timeout,
@@ -111,7 +110,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once; what is not over goes on in the triggerer, where that is wanted."""
+        """Ask once; a deferrable task whose operation is not over waits on in the triggerer."""
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         event, self._event = self._event, None
@@ -134,7 +133,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             self._remember_failures(0, context)
             answer = wait.interpret(operation)
             if answer.error is not None:
-                # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
+                # Final: soft_fail skips, and a retry would only wait for the same.
                 raise HubPrefsFailException(str(answer.error), error=answer.error)
             if answer.done:
                 return PokeReturnValue(is_done=True, xcom_value=answer.result)
@@ -142,10 +141,10 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             return self._go_on(wait, 0)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Go on after the triggerer; ``event`` says all there is to know.
+        """Go on after the triggerer.
 
-        What it says is taken for a poke's answer, so that ``soft_fail``, ``never_fail`` and ``silent_fail`` mean
-        what they mean without deferring.
+        The event counts as a poke's answer, so that ``soft_fail``, ``never_fail`` and ``silent_fail`` do what they do
+        without deferring.
         """
         from airflow_provider_hubprefs.triggers import events
 
@@ -160,7 +159,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the triggerer. The base class would let ``soft_fail`` skip what it fails without deferring."""
+        """Go on after the triggerer. In the base class ``soft_fail`` would skip errors that fail a task that pokes."""
         if next_method == "execute_complete":
             return self.execute_complete(context, **(next_kwargs or {}))
         return super().resume_execution(next_method, next_kwargs, context)
@@ -176,9 +175,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         )
 
     def _wait(self, context: Context) -> Wait:
-        """What is waited for: the arguments, once they are rendered.
+        """What the task waits for: its rendered arguments.
 
-        :raises ValidationError: one of them cannot work.
+        :raises ValidationError: an argument cannot work.
         """
         from airflow_provider_hubprefs.bulk.waiting import Wait
 
@@ -220,7 +219,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
 
-    # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
+    # In reschedule mode every poke is a new process: Airflow 3.3 keeps the count in the task state store.
 
     def _failures(self, context: Context) -> int:
         store = _task_state_store(context)

@@ -53,7 +53,7 @@ class Watcher:
 
     def restart(self) -> None:
         self.lists = opt_outs_in(self.folder)
-        self.judged: dict[int, int] = {}
+        self.seen: dict[int, int] = {}
         if self.lists.cursor is None:
             self.lists.begin(floor=BEGIN)
 
@@ -62,12 +62,10 @@ class Watcher:
         try:
             with killing(self.lists, kill, chance):
                 found = send_all(
-                    find_opt_outs(
-                        self.client.calls.version, floor=self.lists.cursor.floor, judged=self.judged
-                    ),
+                    find_opt_outs(self.client.calls.version, floor=self.lists.cursor.floor, judged=self.seen),
                     self.client.send,
                 )
-                self.judged = found.judged
+                self.seen = found.judged
                 self.lists.take(found)
                 for new in list(self.lists.undelivered()):
                     self.delivered.append(new.number)

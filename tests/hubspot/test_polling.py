@@ -459,7 +459,7 @@ class TestBudget:
 
 def connections_of(client: AsyncClient) -> list[Any]:
     assert client._opened is not None
-    found: list[Any] = client._opened._pool.connections  # httpx does not tell otherwise
+    found: list[Any] = client._opened._pool.connections  # httpx has no public way
     return found
 
 

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 PEOPLE = [f"p{number}@example.com" for number in range(3)]
 
 
-def wait(*whom: str, **arguments: Any) -> dict[str, Any]:
+def wait(*subscribers: str, **arguments: Any) -> dict[str, Any]:
     """The event of a trigger that runs in a guarded loop."""
     hook = HubPrefsHook()
-    given = {"encrypted": " ".join(map(hook.seal, whom)), "poke_interval": 0.3, "deadline": time.time() + 60}
+    given = {
+        "encrypted": " ".join(map(hook.seal, subscribers)),
+        "poke_interval": 0.3,
+        "deadline": time.time() + 60,
+    }
     trigger = HubPrefsBatchTrigger(**{**given, **arguments})
     assert "example.com" not in f"{trigger!r} {trigger.serialize()}"
 

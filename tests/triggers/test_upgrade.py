@@ -1,4 +1,4 @@
-"""Triggers that a release before has stored still run: ``golden/`` has what each release stores of each class.
+"""Triggers that an earlier release has stored still run: ``golden/`` has what each release stores of each class.
 
 A file there is never changed once its release is out; a release that adds an argument adds a file.
 """
