@@ -27,7 +27,7 @@ _DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Interpretation:
     """What an answer means to whoever waits.
 
     :param done: whether the wait is over.
@@ -90,12 +90,12 @@ class Wait:
         """The question, asked of this subscriber alone."""
         return self.question.pair(calls).single(self.subscriber)
 
-    def interpret(self, operation: Operation[Any]) -> Answer:
+    def interpret(self, operation: Operation[Any]) -> Interpretation:
         """What an answer means."""
         result = self._result(operation)
         if operation.canceled:
             error = error_of(operation) if self.fail_on_canceled else None
-            return Answer(done=True, result=None if error else result, error=error, text="CANCELED")
+            return Interpretation(done=True, result=None if error else result, error=error, text="CANCELED")
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
         done = operation.complete and seen
@@ -105,7 +105,7 @@ class Wait:
         else:
             missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
             text = f"{result['subscriber']}: operation {operation.status}{missing}"
-        return Answer(done=done, result=result if done else None, text=text, unknown_status=unknown)
+        return Interpretation(done=done, result=result if done else None, text=text, unknown_status=unknown)
 
     def tolerate(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
         """Wait on after a failure that passes, unless there were too many in a row.
