@@ -49,27 +49,6 @@ def reveal_subscriber(operator: BaseOperator, context: Context) -> str:
     return normalised_subscriber(reveal(operator, "subscriber", context))
 
 
-def template_of(value: Any) -> Any:
-    """Template for an earlier task's result, where there is one; any other value as it is."""
-    if isinstance(value, XComArg) and hasattr(value, "operator") and hasattr(value, "key"):
-        # Without map_indexes the triggerer of Airflow 3.3.2 waits for an answer that never comes.
-        pull = f"task_ids={value.operator.task_id!r}, key={value.key!r}, map_indexes=-1"
-        return f"{{{{ ti.xcom_pull({pull}) }}}}"
-    return value
-
-
-def hangs_in_the_triggerer(value: object) -> bool:
-    """Whether the triggerer of Airflow 3.3.2 would wait for ever to render a template; see :func:`template_of`."""
-    return isinstance(value, str) and "xcom_pull" in value and "map_indexes" not in value
-
-
-def is_template_without_address(value: object) -> bool:
-    """Whether an argument may be kept where others read, as its value is only known once it is rendered."""
-    from airflow_provider_hubprefs.hubspot.privacy import scrub
-
-    return isinstance(value, str) and _may_need_rendering(value) and scrub(value) == value
-
-
 def normalised_subscriber(value: object) -> str:
     """Normalise an address.
 

@@ -85,7 +85,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": integration,
                 "python-modules": [
-                    f"{_PACKAGE}.triggers.{name}" for name in ("operation", "batch", "opt_out", "changes")
+                    f"{_PACKAGE}.triggers.{name}" for name in ("operation", "batch", "opt_out")
                 ],
             }
         ],

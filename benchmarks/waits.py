@@ -31,7 +31,7 @@ _OUT = os.fdopen(os.dup(1), "w")
 
 
 def address(number: int) -> str:
-    """Somebody's."""
+    """The address of a wait."""
     return f"person-{number}@example.com"
 
 
@@ -45,9 +45,9 @@ def ends(count: int, first: float, last: float) -> list[float]:
 
 
 def serve(how: str, count: int, first: float, last: float) -> None:
-    """Serve; at a word on stdin begin, at the next tell what was asked.
+    """Serve; at a line on stdin begin, at the next print what was asked.
 
-    :param how: ``operations``: all are under way at once; ``appear``: nobody is known before his time.
+    :param how: ``operations``: all are under way at once; ``appear``: no subscriber is known before its time.
     """
     from airflow_provider_hubprefs.simulator import Simulator
     from airflow_provider_hubprefs.simulator.portal import Change, Operation
@@ -56,7 +56,7 @@ def serve(how: str, count: int, first: float, last: float) -> None:
     if how == "appear":
         portal["unknown_subscriber"] = "not_found"
     with Simulator(portal=portal, latency_ms=LATENCY_MS, record=10) as hubspot:
-        tell({"url": hubspot.url, "token": hubspot.token})
+        say({"url": hubspot.url, "token": hubspot.token})
         sys.stdin.readline()
         start = hubspot.portal.clock.now_ms()
         order = sorted((end, number) for number, end in enumerate(ends(count, first, last)))
@@ -69,9 +69,9 @@ def serve(how: str, count: int, first: float, last: float) -> None:
                 ]
         elif how == "appear":
             threading.Thread(target=_appear, args=(hubspot, order), daemon=True).start()
-        tell({"start": time.time()})
+        say({"start": time.time()})
         sys.stdin.readline()
-        tell(hubspot.stats)
+        say(hubspot.stats)
 
 
 def _appear(hubspot: Any, order: list[tuple[float, int]]) -> None:
@@ -86,10 +86,14 @@ def _appear(hubspot: Any, order: list[tuple[float, int]]) -> None:
 
 def ours(number: int, interval: float, url: str, token: str) -> Any:
     """The trigger of the sensor that waits for an opt-out."""
+    from airflow_provider_hubprefs.hubspot.privacy import seal
     from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
     return HubPrefsOperationTrigger(
-        subscriber=address(number), poke_interval=interval, expect="opted_out", deadline=time.time() + 3600
+        encrypted=seal(address(number), key=token),
+        poke_interval=interval,
+        expect="opted_out",
+        deadline=time.time() + 3600,
     )
 
 
@@ -127,19 +131,19 @@ START = 0.0
 async def waiting(triggers: list[Any], start: float) -> Report:
     """Run all; how late each ended, and with what."""
     late: list[float] = []
-    said: dict[str, int] = {}
+    ended: dict[str, int] = {}
 
     async def one(number: int, trigger: Any) -> None:
         try:
             async for event in trigger.run():
                 payload = event.payload
                 name = payload.get("status", "event") if isinstance(payload, dict) else "event"
-                said[name] = said.get(name, 0) + 1
+                ended[name] = ended.get(name, 0) + 1
                 if name in ("success", "event"):
                     late.append(time.time() - start - ALL_ENDS[number])
                 break
         except Exception as error:  # noqa: BLE001 - counted
-            said[type(error).__name__] = said.get(type(error).__name__, 0) + 1
+            ended[type(error).__name__] = ended.get(type(error).__name__, 0) + 1
 
     half = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(20, lambda: half.set_result(_rss()))
@@ -147,7 +151,7 @@ async def waiting(triggers: list[Any], start: float) -> Report:
     late.sort()
     rank = int(len(late) * 0.99)
     return {
-        "said": said,
+        "said": ended,
         "early": sum(each < -0.2 for each in late),
         "max_late": max(late, default=0.0),
         "p99_late": late[min(rank, len(late) - 1)] if late else 0.0,
@@ -156,7 +160,7 @@ async def waiting(triggers: list[Any], start: float) -> Report:
 
 
 def contend(name: str, count: int, interval: float, first: float, last: float) -> None:
-    """One contender's process: told on stdin when it starts and where."""
+    """One contender's process: it reads from stdin when to start and where."""
     global ALL_ENDS, START  # noqa: PLW0603 - one process, one run
     import logging
 
@@ -164,16 +168,16 @@ def contend(name: str, count: int, interval: float, first: float, last: float) -
     ALL_ENDS = ends(count, first, last)
     make = {"ours": ours, "http": http, "empty": empty}[name]
     make(0, interval, "", "")  # what it imports is not counted
-    tell("ready")
-    told = json.loads(sys.stdin.readline())
-    START = told["start"]
+    say("ready")
+    server = json.loads(sys.stdin.readline())
+    START = server["start"]
     before, began = time.process_time(), time.monotonic()
     rss = _rss()
-    triggers = [make(number, interval, told["url"], told["token"]) for number in range(count)]
+    triggers = [make(number, interval, server["url"], server["token"]) for number in range(count)]
     report = asyncio.run(waiting(triggers, START))
     seconds = time.monotonic() - began
     report |= {"cpu": time.process_time() - before, "seconds": seconds, "rss_before_kb": rss}
-    tell(report)
+    say(report)
 
 
 def alone(name: str, seconds: float) -> None:
@@ -181,8 +185,8 @@ def alone(name: str, seconds: float) -> None:
     import httpx
 
     ours(0, 1, "", "")
-    tell("ready")
-    told = json.loads(sys.stdin.readline())
+    say("ready")
+    server = json.loads(sys.stdin.readline())
     polls = 0
     send = httpx.AsyncHTTPTransport.handle_async_request
 
@@ -194,7 +198,7 @@ def alone(name: str, seconds: float) -> None:
     httpx.AsyncHTTPTransport.handle_async_request = counted  # type: ignore[method-assign]
 
     async def measured() -> tuple[int, float]:
-        work = asyncio.create_task(_poll_ours(told) if name == "ours" else _poll_httpx(told))
+        work = asyncio.create_task(_poll_ours(server) if name == "ours" else _poll_httpx(server))
         await asyncio.sleep(5)
         before = polls, time.process_time()
         await asyncio.sleep(seconds)
@@ -204,28 +208,28 @@ def alone(name: str, seconds: float) -> None:
         return after[0] - before[0], after[1] - before[1]
 
     asked, cpu = asyncio.run(measured())
-    tell({"polls": asked, "cpu": cpu})
+    say({"polls": asked, "cpu": cpu})
 
 
-async def _poll_ours(told: Report) -> None:
+async def _poll_ours(server: Report) -> None:
     from airflow_provider_hubprefs.triggers import operation
 
     operation._JITTER = 0.0  # as often as the other
-    async for _ in ours(0, 0.2, told["url"], told["token"]).run():
+    async for _ in ours(0, 0.2, server["url"], server["token"]).run():
         pass
 
 
-async def _poll_httpx(told: Report) -> None:
+async def _poll_httpx(server: Report) -> None:
     import httpx
 
-    path = f"{told['url']}/communication-preferences/2026-09/statuses/{quote(address(0), safe='')}/unsubscribe-all"
-    headers = {"Authorization": f"Bearer {told['token']}"}
+    path = f"{server['url']}/communication-preferences/2026-09/statuses/{quote(address(0), safe='')}/unsubscribe-all"
+    headers = {"Authorization": f"Bearer {server['token']}"}
     async with httpx.AsyncClient(headers=headers) as client:
         while not (await client.get(path, params={"channel": "EMAIL"})).json()["results"]:
             await asyncio.sleep(0.2)
 
 
-def tell(what: object) -> None:
+def say(what: object) -> None:
     """A line to the benchmark; what Airflow prints goes elsewhere."""
     _OUT.write(json.dumps(what) + "\n")
     _OUT.flush()
@@ -252,7 +256,7 @@ def start(arguments: list[str], *, python: str = sys.executable, env: dict[str, 
     )
 
 
-def told(process: Any) -> Any:
+def heard(process: Any) -> Any:
     """Its next line."""
     line = process.stdout.readline()
     if not line:
@@ -266,7 +270,7 @@ def compare(
     """One contender against a fresh local HubSpot."""
     with tempfile.TemporaryDirectory() as folder:
         server = start(["serve", how, *numbers])
-        where = told(server)
+        where = heard(server)
         extra = json.dumps({"budget_store": f"file://{folder}"})
         ours_at = {"conn_type": "hubprefs", "host": where["url"], "password": where["token"], "extra": extra}
         env = {
@@ -276,15 +280,15 @@ def compare(
             "PYTHONPATH": str(Path(__file__).parent.parent),
         }
         contender = start([mode[0], name, *mode[1:]], python=python, env=env)
-        told(contender)
+        heard(contender)
         server.stdin.write("go\n")
         server.stdin.flush()
-        contender.stdin.write(json.dumps({**where, **told(server)}) + "\n")
+        contender.stdin.write(json.dumps({**where, **heard(server)}) + "\n")
         contender.stdin.flush()
-        report: Report = told(contender)
+        report: Report = heard(contender)
         server.stdin.write("stats\n")
         server.stdin.flush()
-        stats = told(server)
+        stats = heard(server)
         contender.wait()
         server.wait()
     return {
@@ -353,8 +357,8 @@ def main() -> None:
                 report = compare(name, ["alone", "20"], "none", ["1", *span])
                 figures.append(report["cpu"] / report["polls"] * 1000)
         for name, figures in per.items():
-            told = " ".join(f"{figure:.2f}" for figure in figures)
-            print(f"1 wait, {name}: {statistics.median(figures):.2f} ms CPU a poll ({told})")
+            listed = " ".join(f"{figure:.2f}" for figure in figures)
+            print(f"1 wait, {name}: {statistics.median(figures):.2f} ms CPU a poll ({listed})")
         print(f"ratio {statistics.median(per['ours']) / statistics.median(per['httpx']):.2f}")
 
 

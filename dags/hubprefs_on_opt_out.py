@@ -1,9 +1,9 @@
-"""Mirrors opt-outs to a file the moment they appear in HubSpot: nobody schedules a DAG to look for them.
+"""Mirror opt-outs to a file as soon as HubSpot shows them, without a schedule. Airflow 3 only: it has asset watchers.
 
-A watcher in the triggerer searches the portal's contacts once a minute, writes those that have opted out since as
-a list, and starts this DAG, which appends the list to the mirror. Airflow 3 only: it is where assets have watchers.
+A watcher in the triggerer searches the portal's contacts once a minute, writes new opt-outs to a numbered list and
+starts this DAG, which joins the lists in one file.
 
-Where lists and mirror are is in the environment of Airflow, as watchers are made when this file is read:
+The environment of Airflow says where and how often, because watchers are made when this file is parsed:
 ``HUBPREFS_OPT_OUTS`` (a folder) and ``HUBPREFS_OPT_OUTS_EVERY`` (seconds).
 """
 
@@ -25,10 +25,8 @@ def on_opt_out() -> None:
     """Define the DAG."""
     from airflow.sdk import AssetWatcher
 
-    watcher = AssetWatcher(
-        name="hubspot_contacts", trigger=HubPrefsOptOutTrigger(output=FOLDER, poll_interval=EVERY)
-    )
-    opt_outs = Asset("hubspot_opt_outs", watchers=[watcher])
+    trigger = HubPrefsOptOutTrigger(output=FOLDER, poll_interval=EVERY)
+    opt_outs = Asset("hubspot_opt_outs", watchers=[AssetWatcher(name="hubspot_contacts", trigger=trigger)])
 
     with DAG(
         "hubprefs_on_opt_out",
@@ -40,22 +38,18 @@ def on_opt_out() -> None:
 
         @task
         def mirror(triggering_asset_events: Any = None) -> dict[str, int]:
-            """Append what is not in the mirror yet, up to the list of the event: a run that failed is made up for."""
-            import json
-
+            """Join all lists up to the one of the event. It may run again, and makes up for a run that failed."""
             from airflow.providers.common.compat.sdk import ObjectStoragePath
 
             folder = ObjectStoragePath(FOLDER)
-            done, whole = folder / "mirrored.json", folder / "mirror.jsonl"
-            state = json.loads(done.read_text()) if done.exists() else {"lists": 0, "bytes": 0}
-            # What was written and not noted, by a task that was killed in between, is written again.
-            mirrored = whole.read_bytes()[: state["bytes"]] if whole.exists() else b""
             last = max(event.extra["payload"]["number"] for event in triggering_asset_events[opt_outs])
-            for number in range(state["lists"] + 1, last + 1):
-                mirrored += (folder / f"opt-outs-{number:08}.jsonl").read_bytes()
-            whole.write_bytes(mirrored)
-            done.write_text(json.dumps({"lists": max(last, state["lists"]), "bytes": len(mirrored)}))
-            return {"lists": max(0, last - state["lists"]), "opt_outs": mirrored.count(b"\n")}
+            joined = b"".join(
+                (folder / f"opt-outs-{number:08}.jsonl").read_bytes() for number in range(1, last + 1)
+            )
+            file = folder / "mirror.jsonl"
+            if not file.exists() or file.stat().st_size < len(joined):  # a run of an older event adds nothing
+                file.write_bytes(joined)
+            return {"lists": last, "opt_outs": joined.count(b"\n")}
 
         mirror()
 

@@ -1,139 +1,112 @@
-"""Asking HubSpot the same of many subscribers: by one call where it can be, however it refuses."""
+"""Ask HubSpot the same about many rows, on a task's thread; see :mod:`~airflow_provider_hubprefs.hubspot.batches`."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.writes import found_in
-from airflow_provider_hubprefs.hubspot.errors import (
-    ConflictError,
-    HubSpotError,
-    MissingScopesError,
-    NotFoundError,
-    ValidationError,
-)
-from airflow_provider_hubprefs.hubspot.polling import told_of
+from airflow_provider_hubprefs.hubspot.answers import found_in, operations_by_subscriber
+from airflow_provider_hubprefs.hubspot.batches import REFUSALS, BatchCaller
+from airflow_provider_hubprefs.hubspot.client import _run
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_hubprefs.bulk.row import Row
-    from airflow_provider_hubprefs.bulk.writes import Found, Pair
+    from airflow_provider_hubprefs.hubspot.answers import StatusesBySubscriber
+    from airflow_provider_hubprefs.hubspot.batches import Pair
+    from airflow_provider_hubprefs.hubspot.calls import Call
     from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.models import Operation
-
-_REFUSALS = (ValidationError, NotFoundError, ConflictError)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of HubSpot's.
+    """HubSpot's answer to one call.
 
-    :param rows: asked for in this call.
-    :param single: whether it was the call for one subscriber: whatever came back is about it.
+    :param rows: that the call asked about.
+    :param single: whether it was the single call: the whole answer is about that subscriber.
     """
 
     rows: Sequence[Row]
     operation: Operation[Any]
     single: bool
 
-    def found(self) -> Found:
-        """Statuses by subscriber; a subscriber of a batch whom the answer does not have is absent."""
+    def found(self) -> StatusesBySubscriber:
+        """Statuses by subscriber; a subscriber that is not in the answer to a batch is absent."""
         return found_in(self.operation, asked=self.rows[0].subscriber if self.single else None)
 
 
 Refusals = list[tuple["Row", HubSpotError]]
-"""Rows HubSpot refused when they stood alone, and why."""
+"""Rows that HubSpot refused when they stood alone, and why."""
 
 
 class Exchange:
-    """Batches, halves of batches, or single calls, whatever it takes to get an answer for every row.
+    """Asks about rows, by as few calls as HubSpot permits. Any number of threads may use it.
 
-    :param client: of the portal; may be used by many threads, and so may this.
+    :param client: of the portal.
     :param operations: counts the answers by their operation status.
     """
 
     def __init__(self, client: Client, operations: Counter[str] | None = None) -> None:
         self.client = client
         self.operations: Counter[str] = Counter() if operations is None else operations
-        self._one_by_one: set[str] = set()
+        self._batches = BatchCaller(self._send)
         self._lock = threading.Lock()
+        self._fell_back: set[str] = set()
         self.fell_back: Callable[[], None] = lambda: None
-        """Told once for each pair that from here on goes one by one, before the first of those calls."""
+        """Called once for each pair that takes single calls from here on, before the first of them."""
 
-    def goes_singly(self, pair: Pair) -> bool:
-        """Whether it takes a call for each subscriber."""
-        return pair.name in self._one_by_one
+    def goes_singly(self, pair: Pair[Row]) -> bool:
+        """Whether each subscriber takes a call of its own."""
+        return self._batches.goes_singly(pair)
 
-    def ask(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
-        """Ask for all rows.
+    def ask(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+        """Ask about all rows.
 
-        A batch that HubSpot refuses as a whole is halved until the guilty row stands alone: n of them in a batch
-        of 100 cost about 2 n log2(100) more requests.
-
-        :param pair: the call for a batch and the call for one.
-        :raises HubSpotError: what no row is to blame for.
+        :param pair: the call for a batch and the single call.
+        :raises HubSpotError: an error that no row causes.
         """
-        if not rows:
-            return [], []
-        if self.goes_singly(pair):
-            return self._ask_singly(pair, rows)
-        try:
-            operation = self.client.send(pair.batch(rows))
-        except MissingScopesError as error:
-            self._fall_back(pair, error)
-            return self._ask_singly(pair, rows)
-        except _REFUSALS as error:
-            if len(rows) == 1:
-                return [], [(rows[0], error)]
-            half = len(rows) // 2
-            answers, refusals = self.ask(pair, rows[:half])
-            more_answers, more_refusals = self.ask(pair, rows[half:])
-            return answers + more_answers, refusals + more_refusals
-        return [self._answer(rows, operation, single=False)], []
+        return _run(self._ask(pair, rows))
 
-    def actual(self, pair: Pair, rows: Sequence[Row]) -> tuple[Found, Refusals]:
-        """Read what HubSpot shows of these subscribers now; those it does not tell of are absent.
+    def actual(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[StatusesBySubscriber, Refusals]:
+        """Read the statuses that HubSpot shows now; a subscriber that it says nothing about is absent.
 
-        An answer that is not COMPLETE, because of some of them, still tells of those it has statuses of; that
-        somebody has none is taken from a COMPLETE one only. Nobody is asked for twice, however many of the rows
-        are about them.
+        An answer that is not COMPLETE still says something about the subscribers it has statuses of; that a subscriber
+        has no status is believed of a COMPLETE answer only. Each subscriber is asked about once.
         """
         by_subscriber = _by_subscriber(rows)
-        answers, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
-        actual: Found = {}
+        answers, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
+        actual: StatusesBySubscriber = {}
         for answer in answers:
             found, certain = answer.found(), answer.operation.complete or answer.single
             actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
-    def about(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
-        """What HubSpot answers about these subscribers, and the rows that an answer is about.
+    def about(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
+        """Read HubSpot's answers about these rows, each with all rows that it is about.
 
-        Nobody is asked for twice. An answer for many that is not COMPLETE is read as
-        :func:`~airflow_provider_hubprefs.hubspot.polling.told_of` does; about whom it is not clear is asked alone.
+        Each subscriber is asked about once, and once more by the single call where the answer to a batch is not clear
+        about it; see :func:`~airflow_provider_hubprefs.hubspot.answers.operations_by_subscriber`.
         """
         by_subscriber = _by_subscriber(rows)
-        asked, refused = self.ask(pair, [about[0] for about in by_subscriber.values()])
+        asked, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
         answers: list[Answer] = []
         for answer in asked:
             if answer.operation.complete or len(answer.rows) == 1:
                 answers.append(answer)
                 continue
-            told = told_of(answer.operation, [row.subscriber for row in answer.rows])
+            clear = operations_by_subscriber(answer.operation, [row.subscriber for row in answer.rows])
             answers += [
-                Answer([row], told[row.subscriber], single=True)
+                Answer([row], clear[row.subscriber], single=True)
                 for row in answer.rows
-                if row.subscriber in told
+                if row.subscriber in clear
             ]
-            alone, more = self._ask_singly(pair, [row for row in answer.rows if row.subscriber not in told])
-            answers += alone
-            refused += more
+            unclear = [row for row in answer.rows if row.subscriber not in clear]
+            _run(self._ask_singly(pair, unclear, answers, refused))
         return (
             [
                 (one, [row for first in one.rows for row in by_subscriber[first.subscriber]])
@@ -142,30 +115,44 @@ class Exchange:
             [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]],
         )
 
-    def _ask_singly(self, pair: Pair, rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
-        answers: list[Answer] = []
-        refusals: Refusals = []
-        for row in rows:
-            try:
-                operation = self.client.send(pair.single(row))
-            except _REFUSALS as error:
-                refusals.append((row, error))
-            else:
-                answers.append(self._answer([row], operation, single=True))
-        return answers, refusals
-
-    def _answer(self, rows: Sequence[Row], operation: Operation[Any], *, single: bool) -> Answer:
+    async def _send(self, call: Call[Operation[Any]]) -> Operation[Any]:
+        operation = self.client.send(call)
         with self._lock:
             self.operations[operation.status] += 1
-        return Answer(rows, operation, single)
+        return operation
 
-    def _fall_back(self, pair: Pair, error: MissingScopesError) -> None:
-        with self._lock:
-            told = pair.name in self._one_by_one
-            self._one_by_one.add(pair.name)
-        if not told:
-            _log.warning("%s. From here on: one call per subscriber instead of one per batch.", error)
-            self.fell_back()
+    async def _ask(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+        answers: list[Answer] = []
+        refusals: Refusals = []
+        singly: list[Row] = []
+        async for part, answer in self._batches.ask(pair, rows):
+            if answer is None:
+                singly += part
+            elif not isinstance(answer, HubSpotError):
+                answers.append(Answer(part, answer, single=False))
+            elif isinstance(answer, REFUSALS):
+                refusals.append((part[0], answer))
+            else:
+                raise answer
+        if singly:
+            with self._lock:
+                first = pair.name not in self._fell_back
+                self._fell_back.add(pair.name)
+            if first:
+                self.fell_back()
+        await self._ask_singly(pair, singly, answers, refusals)
+        return answers, refusals
+
+    async def _ask_singly(
+        self, pair: Pair[Row], rows: Sequence[Row], answers: list[Answer], refusals: Refusals
+    ) -> None:
+        for row in rows:
+            try:
+                operation = await self._send(pair.single(row))
+            except REFUSALS as error:
+                refusals.append((row, error))
+            else:
+                answers.append(Answer([row], operation, single=True))
 
 
 def _by_subscriber(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -1,4 +1,4 @@
-"""The opt-outs of a portal as numbered lists: whatever is restarted when, each is in one list, and in one only."""
+"""The opt-outs of a portal as numbered lists: each opt-out is in exactly one list, whenever a triggerer is killed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.feed import Feed, Mark, iso
+from airflow_provider_hubprefs.bulk.numbered_lists import ListWriter, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,31 +15,19 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.crm import Found, OptOut
 
 
-class OptOutMark(Mark, kw_only=True):
-    """Where the lists of opt-outs stand.
+class OptOutLists(ListWriter):
+    """Writes opt-outs that are in no list yet to a new list.
 
-    :param floor: opt-outs before this time were all told of, or are not asked for; milliseconds since 1970.
-    :param first: the lists from this number on may have opt-outs that are not before the floor.
+    An opt-out is new when it is not before the floor and in none of the lists since. The floor follows the watermark
+    at a distance: HubSpot's search index lags, and what it shows late is no older than that.
+
+    :param folder: of the lists and the cursor.
+    :param overlap: that distance in milliseconds; the index must never lag more.
+    :param arguments: see :class:`~.numbered_lists.ListWriter`.
+    :param kept: see :class:`~.numbered_lists.ListWriter`.
+    :raises ListError: the folder belongs to another watcher.
     """
 
-    floor: int
-    first: int = 1
-
-
-class OptOutFeed(Feed[OptOutMark]):
-    """The opt-outs of a portal as lists.
-
-    An opt-out is new when it is not before the floor and in none of the lists since. The floor follows the
-    watermark at a distance: HubSpot's index is behind, and what it shows late is no older than that.
-
-    :param folder: where the lists are, and the mark.
-    :param overlap: that distance, in milliseconds; the index must never be further behind.
-    :param arguments: see :class:`~.feed.Feed`.
-    :param kept: see :class:`~.feed.Feed`.
-    :raises FeedError: the folder is another watcher's.
-    """
-
-    MARK: ClassVar[type[Mark]] = OptOutMark
     NAME: ClassVar[str] = "opt-outs"
 
     def __init__(
@@ -47,59 +35,50 @@ class OptOutFeed(Feed[OptOutMark]):
     ) -> None:
         super().__init__(folder, arguments=arguments, kept=kept)
         self._overlap = overlap
-        # Contact and time of what is in lists and not before the floor; those lists, each with its last time.
-        self._seen: set[tuple[int, int]] = set()
-        self._lists: list[tuple[int, int]] = []
-        if self.mark is not None:
-            self._remember(self.mark)
-
-    def begin(self, *, floor: int, watermark: int = 0) -> None:
-        """Begin with opt-outs at a time and after it, in milliseconds since 1970."""
-        self._save(OptOutMark(watermark=watermark, floor=floor))
+        # Contact and time of each listed opt-out that is not before the floor, and the last time in each such list.
+        self._listed: set[tuple[int, int]] = set()
+        self._last_times: list[tuple[int, int]] = []
+        if self.cursor is not None:
+            for number in range(self.cursor.first, self.cursor.next):
+                keys = set(self._keys(number))
+                self._listed |= {key for key in keys if key[1] >= self.cursor.floor}
+                self._last_times.append((number, max((at for _, at in keys), default=0)))
 
     def take(self, found: Found) -> bool:
-        """Take what a look at the contacts gave, and write a list of what is new.
+        """Write what is new in a search of the contacts to a list. Safe to repeat when it fails.
 
-        When it fails, it may be asked again: nothing has moved.
-
-        :return: whether the mark has moved.
-        :raises FeedError: somebody else writes to this folder.
+        :return: whether the cursor has moved.
+        :raises ListError: another watcher writes to this folder.
         """
-        mark, lists = msgspec.structs.replace(self._mark), list(self._lists)
-        new = [one for one in found.opt_outs if self._is_new(one)]
+        cursor, last_times = msgspec.structs.replace(self._begun), list(self._last_times)
+        new = [
+            one
+            for one in found.opt_outs
+            if one.at >= cursor.floor and (one.contact_id, one.at) not in self._listed
+        ]
         if new:
             self._check_alone()
             new.sort(key=lambda one: (one.at, one.contact_id))
-            self._write(mark.next, map(_row, new))
-            lists.append((mark.next, max(one.at for one in new)))
-            mark.next += 1
-        mark.watermark = max(mark.watermark, found.watermark)
-        mark.floor = max(mark.floor, mark.watermark - self._overlap)
-        lists = [one for one in lists if one[1] >= mark.floor]
-        mark.first = lists[0][0] if lists else mark.next
-        if mark == self.mark:
+            self._write(cursor.next, map(_row, new))
+            last_times.append((cursor.next, new[-1].at))
+            cursor.next += 1
+        cursor.watermark = max(cursor.watermark, found.watermark)
+        cursor.floor = max(cursor.floor, cursor.watermark - self._overlap)
+        last_times = [one for one in last_times if one[1] >= cursor.floor]
+        cursor.first = last_times[0][0] if last_times else cursor.next
+        if cursor == self.cursor:
             return False
-        self._save(mark)
-        self._lists = lists
-        self._seen.update((one.contact_id, one.at) for one in new)
-        self._seen = {key for key in self._seen if key[1] >= mark.floor}
+        self._save(cursor)
+        self._last_times = last_times
+        self._listed.update((one.contact_id, one.at) for one in new)
+        self._listed = {key for key in self._listed if key[1] >= cursor.floor}
         return True
-
-    def _is_new(self, one: OptOut) -> bool:
-        return one.at >= self._mark.floor and (one.contact_id, one.at) not in self._seen
 
     def _keys(self, number: int) -> Iterator[tuple[int, int]]:
         """Contact and time of a list's lines."""
         for line in self._lines(number):
             row = msgspec.json.decode(line)
             yield row["contact_id"], row["opted_out_at_ms"]
-
-    def _remember(self, mark: OptOutMark) -> None:
-        """Read again what is in lists and not before the floor."""
-        for number in range(mark.first, mark.next):
-            keys = set(self._keys(number))
-            self._seen |= {key for key in keys if key[1] >= mark.floor}
-            self._lists.append((number, max((at for _, at in keys), default=0)))
 
 
 def _row(one: OptOut) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from airflow_provider_hubprefs.bulk.single import error_of
 from airflow_provider_hubprefs.bulk.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot import errors
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
-from airflow_provider_hubprefs.hubspot.polling import Question
+from airflow_provider_hubprefs.hubspot.polling_question import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
@@ -27,21 +27,21 @@ _DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Interpretation:
     """What an answer means to whoever waits.
 
     :param done: whether the wait is over.
     :param result: what came of it, without the address; None while it is not over.
     :param error: why it is over without a result: HubSpot canceled, and that is a failure.
     :param text: for the log.
-    :param strange: whether HubSpot said something nobody knows.
+    :param unknown_status: whether HubSpot answered an undocumented status.
     """
 
     done: bool
     result: dict[str, Any] | None = None
     error: HubSpotError | None = None
     text: str
-    strange: bool = False
+    unknown_status: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,26 +88,26 @@ class Wait:
 
     def call(self, calls: Calls) -> Call[Operation[Any]]:
         """The question, asked of this subscriber alone."""
-        return self.question.single(calls, self.subscriber)
+        return self.question.pair(calls).single(self.subscriber)
 
-    def judge(self, operation: Operation[Any]) -> Answer:
+    def interpret(self, operation: Operation[Any]) -> Interpretation:
         """What an answer means."""
         result = self._result(operation)
         if operation.canceled:
             error = error_of(operation) if self.fail_on_canceled else None
-            return Answer(done=True, result=None if error else result, error=error, text="CANCELED")
+            return Interpretation(done=True, result=None if error else result, error=error, text="CANCELED")
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
         done = operation.complete and seen
-        strange = operation.status not in KNOWN_STATUSES
-        if strange:
+        unknown = operation.status not in KNOWN_STATUSES
+        if unknown:
             text = f"HubSpot answered the unknown operation status {operation.status!r}; waiting on"
         else:
             missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
             text = f"{result['subscriber']}: operation {operation.status}{missing}"
-        return Answer(done=done, result=result if done else None, text=text, strange=strange)
+        return Interpretation(done=done, result=result if done else None, text=text, unknown_status=unknown)
 
-    def pardon(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
+    def tolerate(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
         """Wait on after a failure that passes, unless there were too many in a row.
 
         A subscriber whose preference is expected, and whom HubSpot does not know yet, is no failure.

@@ -6,7 +6,7 @@ subscriber, and judges what HubSpot answers. It sends nothing itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
@@ -19,14 +19,13 @@ from airflow_provider_hubprefs.bulk.row import (
     Row,
     Wanted,
 )
+from airflow_provider_hubprefs.hubspot.batches import Pair
 from airflow_provider_hubprefs.hubspot.models import (
     NO_STATUS_CHANGE,
     Operation,
     OptedOut,
     StatusChange,
     SubscriberOptedOut,
-    SubscriberStatuses,
-    SubscriberWideStatuses,
     SubscriptionStatus,
     WideStatus,
     decode,
@@ -39,32 +38,16 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
     from airflow_provider_hubprefs.hubspot.models import Definition, Reply
 
-Found = dict[str, list[Any]]
-"""Lower-cased subscriber -> the statuses HubSpot answered for it."""
-
-
 _NOTHING = Wanted()
 SOMEBODY = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", subscription_id=1))
 """Nobody's address, with which calls are built that are never sent, to find out what is wrong with the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One thing asked of many subscribers: by one call for a batch, or one call each.
-
-    :param name: of the batch endpoint.
-    """
-
-    name: str
-    batch: Callable[[Sequence[Row]], Call[Operation[Any]]]
-    single: Callable[[Row], Call[Operation[Any]]]
-
-
 class Write(Protocol):
     """What a run wants. ``row`` is the row it is about: of every row the same may be wanted, or something else."""
 
-    write: Pair
-    read: Pair
+    write: Pair[Row]
+    read: Pair[Row]
     silent: bool
     """Whether a batch that is COMPLETE without errors has done what it does not tell of."""
 
@@ -122,14 +105,14 @@ class UnsubscribeAll:
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
         self.silent = not verbose
-        self.write = Pair(
+        self.write: Pair[Row] = Pair(
             "batch_unsubscribe_all",
             lambda rows: replace(
                 calls.batch_unsubscribe_all(_subscribers(rows), verbose=verbose, **brand), read=_opted_out
             ),
             lambda row: calls.unsubscribe_all(row.subscriber, **brand),
         )
-        self.read = Pair(
+        self.read: Pair[Row] = Pair(
             "batch_get_unsubscribe_all",
             lambda rows: calls.batch_get_unsubscribe_all(_subscribers(rows), **brand),
             lambda row: calls.get_unsubscribe_all(row.subscriber, **brand),
@@ -211,12 +194,12 @@ class SetStatus:
         self._basis_by_row = basis_by_row
         self._definitions = definitions
         self._found: list[frozenset[int] | None] = []
-        self.write = Pair(
+        self.write: Pair[Row] = Pair(
             "batch_set_statuses",
             lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
             lambda row: self._single(calls, self._change(row)),
         )
-        self.read = Pair(
+        self.read: Pair[Row] = Pair(
             "batch_get_statuses",
             lambda rows: calls.batch_get_statuses(_subscribers(rows)),
             lambda row: calls.get_statuses(row.subscriber),
@@ -347,25 +330,6 @@ def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
         wide.status == "UNSUBSCRIBED" and (brand is None or wide.business_unit_id in {None, brand})
         for wide in actual
     )
-
-
-def found_in(operation: Operation[Any], *, asked: str | None = None) -> Found:
-    """Statuses by subscriber, whatever kind of rows an answer has. HubSpot promises no order.
-
-    :param asked: the subscriber of a single call: whatever came back is about it.
-    """
-    found: Found = {} if asked is None else {asked.lower(): []}
-    for row in operation.results:
-        statuses: Sequence[Any] | None
-        match row:
-            case SubscriberStatuses() | SubscriberOptedOut():
-                statuses = row.statuses
-            case SubscriberWideStatuses():
-                statuses = row.wide_statuses
-            case _:
-                statuses = [row]
-        found.setdefault((asked or row.subscriber).lower(), []).extend(statuses or ())
-    return found
 
 
 def _opted_out(reply: Reply) -> Operation[Any]:

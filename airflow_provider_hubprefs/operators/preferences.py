@@ -101,7 +101,7 @@ class _OneSubscriberOperator(BaseOperator):
 
         trigger = self._trigger(hook, subscriber)
         if self.deferrable:
-            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
         return self.execute_complete(context, asyncio.run(trigger.outcome()))
 
     def _trigger(self, hook: HubPrefsHook, subscriber: str) -> HubPrefsOperationTrigger:
@@ -109,7 +109,7 @@ class _OneSubscriberOperator(BaseOperator):
 
         now, limit, number = time.time(), self.execution_timeout, self.subscription_id
         return HubPrefsOperationTrigger(
-            sealed=hook.seal(subscriber),
+            encrypted=hook.seal(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
             hubprefs_conn_id=self.hubprefs_conn_id,

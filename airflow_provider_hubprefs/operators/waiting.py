@@ -76,7 +76,7 @@ class BatchWait:
         if self._operator.deferrable:
             if self._marked:
                 self._operator.defer(
-                    trigger=trigger, method_name="execute_complete", timeout=trigger.patience
+                    trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout
                 )
             _log.warning(
                 "It is waited for in the worker: to go on after a wait in the triggerer, a run needs a source that can "
@@ -109,7 +109,7 @@ class BatchWait:
             if (limit := operator.execution_timeout) is not None:
                 self._execution_deadline = now + limit.total_seconds()
         return HubPrefsBatchTrigger(
-            sealed=" ".join(self._hook.seal(row.subscriber) for row in rows),
+            encrypted=" ".join(self._hook.seal(row.subscriber) for row in rows),
             subscription_id=self._write.subscription_of(rows[0]),
             business_unit_id=self._hook.business_unit_id,
             hubprefs_conn_id=operator.hubprefs_conn_id,

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
-    XComArg,
     conf,
 )
 
-from airflow_provider_hubprefs.arguments import (
-    depend_on,
-    hangs_in_the_triggerer,
-    is_template_without_address,
-    reveal_subscriber,
-    template_of,
-    whole_number,
-)
+from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -38,42 +27,37 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.waiting import Wait
 
 _RETRY_TOTAL = 30.0
-"""Seconds; a poll that fails is followed by another, so its own retries may end early."""
+"""Seconds. A poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
 class HubPrefsOperationSensor(BaseSensorOperator):
     """Wait until the operation on one subscriber is COMPLETE or CANCELED.
 
-    HubSpot has no endpoint for the operation itself (its OpenAPI documents show none): what is asked is the
-    subscriber's opt-out, or its statuses where a ``subscription_id`` is given, whose answer carries the
-    operation's status. A status HubSpot adds later is logged and waited on.
+    HubSpot has no endpoint for the operation itself (its OpenAPI documents show none). The sensor asks for the
+    subscriber's opt-out, or for its statuses where a ``subscription_id`` is given: the answer carries the operation's
+    status. The sensor logs a status that HubSpot adds later, and waits on.
 
     Returns ``{"subscriber": <masked>, "operation": "COMPLETE" | "CANCELED", "opted_out": ..., "subscription_id":
     ..., "status": ..., "started_at": ..., "completed_at": ..., "errors": [...]}``, deferred or not.
 
-    :param subscriber: the address; may be a template or an earlier task's result. It is never stored, but
-        sealed with the connection's credentials where the task is deferred.
+    :param subscriber: the address; may be a template or an earlier task's result. A task that is deferred stores it
+        encrypted with the connection's credentials; it is stored nowhere else.
     :param subscription_id: ask for the status for this subscription rather than for the opt-out. (templated)
     :param business_unit_id: brand; by default the connection's. (templated)
     :param expect: also wait until the preference itself is seen: ``"opted_out"``, or with a
         ``subscription_id`` ``"SUBSCRIBED"`` or ``"UNSUBSCRIBED"``. (templated)
     :param fail_on_canceled: whether CANCELED fails the task, or is a result to branch on.
     :param max_transient_failures: so many polls in a row may fail for reasons that pass (time-outs, 5xx, 429)
-        before the task does. A poll retries by itself for as long as
-        ``poke_interval``, 30 s at most.
-    :param deferrable: ask once, then wait in the triggerer and leave the worker to others; ``mode`` does not
-        matter then. By default ``[operators] default_deferrable``.
-    :param start_from_trigger: with ``deferrable=True`` begin in the triggerer too, without a worker for the first
-        question. That takes Airflow 3.3, where the triggerer renders templates, and a ``subscriber`` that is a template
-        or an earlier task's result: Airflow keeps the arguments in clear, and an address has no business there. A
-        task that cannot begin there, a mapped one too, begins on a worker.
-    :param max_budget_share: so much of the account's budget, at most, for all waits of a triggerer together that
-        name the same share; they ask for up to 100 subscribers by one request. A task that pokes has it for itself.
+        before the task does. Each poll retries for ``poke_interval``, 30 s at most.
+    :param deferrable: ask once, then wait in the triggerer, without a worker; ``mode`` does not matter then. By
+        default ``[operators] default_deferrable``.
+    :param max_budget_share: of the account's budget, at most, for all waits of a triggerer together that have the
+        same share; they ask about up to 100 subscribers by one request. A task that pokes has the share for itself.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
-    :raises HubPrefsFailException: CANCELED, or something no waiting helps against.
-    :raises HubPrefsException: too many failures in a row, or the account's day is used up.
+    :raises HubPrefsFailException: CANCELED, or an error that waiting does not help against.
+    :raises HubPrefsException: too many failures in a row, or the account's daily requests are used up.
     """
 
     template_fields: Sequence[str] = (
@@ -95,7 +79,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         fail_on_canceled: bool = True,
         max_transient_failures: int = 5,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        start_from_trigger: bool = False,
         max_budget_share: float = 0.5,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
@@ -116,11 +99,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         self._event: Mapping[str, Any] | None = None
         self._deadlines: dict[str, float | None] = {}
         depend_on(self, subscriber)
-        if start_from_trigger:
-            self._start_from_trigger()
 
     def execute(self, context: Context) -> Any:
-        """Ask until it is over; or, deferrable, once, and go on in the triggerer."""
+        """Ask until the operation is over; a deferrable task asks once and waits in the triggerer."""
         limit = self.execution_timeout
         self._deadlines = {
             "deadline": time.time() + self.timeout,
@@ -129,7 +110,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return super().execute(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once; what is not over goes on in the triggerer, where that is wanted."""
+        """Ask once; a deferrable task whose operation is not over waits on in the triggerer."""
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         event, self._event = self._event, None
@@ -143,27 +124,27 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             try:
                 operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
-                failures, text = wait.pardon(
+                failures, text = wait.tolerate(
                     error, failures=self._failures(context), most=self.max_transient_failures
                 )
                 self._remember_failures(failures, context)
                 self.log.warning(text)
                 return self._go_on(wait, failures)
             self._remember_failures(0, context)
-            answer = wait.judge(operation)
+            answer = wait.interpret(operation)
             if answer.error is not None:
-                # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
+                # Final: soft_fail skips, and a retry would only wait for the same.
                 raise HubPrefsFailException(str(answer.error), error=answer.error)
             if answer.done:
                 return PokeReturnValue(is_done=True, xcom_value=answer.result)
-            (self.log.warning if answer.strange else self.log.info)(answer.text)
+            (self.log.warning if answer.unknown_status else self.log.info)(answer.text)
             return self._go_on(wait, 0)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Go on after the triggerer; ``event`` says all there is to know.
+        """Go on after the triggerer.
 
-        What it says is taken for a poke's answer, so that ``soft_fail``, ``never_fail`` and ``silent_fail`` mean
-        what they mean without deferring.
+        The event counts as a poke's answer, so that ``soft_fail``, ``never_fail`` and ``silent_fail`` do what they do
+        without deferring.
         """
         from airflow_provider_hubprefs.triggers import events
 
@@ -178,17 +159,10 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the triggerer. The base class would let ``soft_fail`` skip what it fails without deferring."""
+        """Go on after the triggerer. In the base class ``soft_fail`` would skip errors that fail a task that pokes."""
         if next_method == "execute_complete":
             return self.execute_complete(context, **(next_kwargs or {}))
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowException as error:
-            # Airflow lets a task that began in the triggerer wait no longer than its execution_timeout.
-            limit = self.execution_timeout if self.start_from_trigger else None
-            if _is_airflows_timeout(error) and limit is not None and limit.total_seconds() < self.timeout:
-                raise AirflowTaskTimeout from error
-            raise
+        return super().resume_execution(next_method, next_kwargs, context)
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
@@ -201,9 +175,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         )
 
     def _wait(self, context: Context) -> Wait:
-        """What is waited for: the arguments, once they are rendered.
+        """What the task waits for: its rendered arguments.
 
-        :raises ValidationError: one of them cannot work.
+        :raises ValidationError: an argument cannot work.
         """
         from airflow_provider_hubprefs.bulk.waiting import Wait
 
@@ -227,75 +201,25 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
         trigger = HubPrefsOperationTrigger(
-            **{**asdict(wait), "subscriber": ""},
-            **self._how_to_wait(),
-            sealed=self._hook.seal(wait.subscriber),
+            encrypted=self._hook.seal(wait.subscriber),
+            subscription_id=wait.subscription_id,
+            business_unit_id=wait.business_unit_id,
+            expect=wait.expect,
+            fail_on_canceled=wait.fail_on_canceled,
+            poke_interval=self.poke_interval,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            max_transient_failures=self.max_transient_failures,
+            max_budget_share=self.max_budget_share,
             hubprefs_conn_id=self.hubprefs_conn_id,
             api_version=self.api_version,
             failures=failures,
             deadline=self._deadlines.get("deadline"),
             execution_deadline=self._deadlines.get("execution_deadline"),
         )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
 
-    def _start_from_trigger(self) -> None:
-        """Have the scheduler hand the task to the triggerer, or say why it will not.
-
-        :raises ValueError: the sensor is not deferrable.
-        """
-        from airflow.triggers.base import BaseTrigger, StartTriggerArgs
-
-        from airflow_provider_hubprefs.triggers import GRACE
-
-        if not self.deferrable:
-            raise ValueError(
-                "start_from_trigger=True: expected deferrable=True with it, got deferrable=False"
-            )
-        names = (
-            "subscriber",
-            "subscription_id",
-            "business_unit_id",
-            "expect",
-            "hubprefs_conn_id",
-            "api_version",
-        )
-        templates = {name: template_of(getattr(self, name)) for name in names}
-        if not hasattr(BaseTrigger, "render_template_fields"):
-            problem = "this Airflow renders no templates in the triggerer, 3.3 does"
-        elif not is_template_without_address(templates["subscriber"]):
-            problem = "the subscriber is no template, or one with an address in it, and Airflow would keep it in clear"
-        elif any(isinstance(value, XComArg) for value in templates.values()):
-            problem = "an argument is made of earlier results in a way that no template says"
-        elif any(map(hangs_in_the_triggerer, templates.values())):
-            problem = "the triggerer renders xcom_pull only with map_indexes=-1"
-        else:
-            self.start_from_trigger = True
-            self.start_trigger_args = StartTriggerArgs(
-                trigger_cls="airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
-                trigger_kwargs={
-                    **templates,
-                    **self._how_to_wait(),
-                    "fail_on_canceled": self.fail_on_canceled,
-                    "templated": True,
-                    "timeout": self.timeout,
-                    "execution_timeout": self.execution_timeout and self.execution_timeout.total_seconds(),
-                },
-                next_method="execute_complete",
-                timeout=timedelta(seconds=self.timeout) + GRACE,
-            )
-            return
-        self.log.warning("%s begins on a worker: %s", self.task_id, problem)
-
-    def _how_to_wait(self) -> dict[str, Any]:
-        return {
-            "poke_interval": self.poke_interval,
-            "exponential_backoff": self.exponential_backoff,
-            "max_wait": self.max_wait.total_seconds() if self.max_wait else None,
-            "max_transient_failures": self.max_transient_failures,
-            "max_budget_share": self.max_budget_share,
-        }
-
-    # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
+    # In reschedule mode every poke is a new process: Airflow 3.3 keeps the count in the task state store.
 
     def _failures(self, context: Context) -> int:
         store = _task_state_store(context)
@@ -311,10 +235,3 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
 def _task_state_store(context: Context) -> Any:
     return context.get("task_state_store")
-
-
-def _is_airflows_timeout(error: BaseException | None) -> bool:
-    """Whether that is where it comes from; the base class of sensors makes other exceptions of it."""
-    while error is not None and type(error).__name__ != "TaskDeferralTimeout":
-        error = error.__cause__
-    return error is not None

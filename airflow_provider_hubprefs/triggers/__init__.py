@@ -1,6 +1,6 @@
-"""What waits in the triggerer."""
+"""Waits and watches in the triggerer."""
 
 from datetime import timedelta
 
 GRACE = timedelta(minutes=2)
-"""A trigger knows its deadlines; Airflow's own comes this much later, for a triggerer that is not there."""
+"""A trigger keeps its own deadlines. Airflow's time-out comes this much later, in case no triggerer runs."""

@@ -1,4 +1,4 @@
-"""Wait for a run of many in the triggerer: a few of its subscribers stand for all."""
+"""Wait in the triggerer for a bulk run: a few of its subscribers stand for all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE
 from airflow_provider_hubprefs.triggers import events
-from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger, patience_of, seconds_left
+from airflow_provider_hubprefs.triggers.operation import (
+    HubPrefsOperationTrigger,
+    defer_timeout_of,
+    seconds_left,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,31 +22,29 @@ if TYPE_CHECKING:
 
 
 class HubPrefsBatchTrigger(BaseTrigger):
-    """Ask until the operations on some subscribers are over, then say so by one event, without an address.
+    """Ask until the operations on some subscribers are over, then yield one event, without an address. It only reads.
 
-    What became of them, and of all the others they stand for, the task asks itself. So whatever ends the wait for one
-    of them counts as its end, an error as well: the task meets it, too. The first question comes one
-    ``poke_interval`` after the beginning. It only reads.
+    The task then asks what became of all pending rows. An error therefore ends the wait for a subscriber like any
+    other end: the task meets the error, too. HubSpot is asked first one ``poke_interval`` after the beginning.
 
-    Rows of a release before are made anew from what it stored: every argument has a default, and none is ever
-    taken away.
+    A later release makes triggers of what this one stored: every argument has a default, and none is ever removed.
 
-    :param sealed: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
+    :param encrypted: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`.
-    :param subscription_id: one of those that were written; None where the opt-out was.
+    :param subscription_id: one that the run wrote; None where it wrote opt-outs.
     :param business_unit_id: brand.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
     :param poke_interval: seconds.
-    :param deadline: epoch seconds; then it asks once more and gives up. None: never.
-    :param execution_deadline: epoch seconds; then it gives up at once. None: never.
-    :param max_budget_share: so much of the account's budget for all waits of a process together, at most.
+    :param deadline: epoch seconds; then the trigger asks once more and gives up. None: never.
+    :param execution_deadline: epoch seconds; then the trigger gives up at once. None: never.
+    :param max_budget_share: of the account's budget for all waits of a process together, at most.
     """
 
     def __init__(
         self,
         *,
-        sealed: str = "",
+        encrypted: str = "",
         subscription_id: int | None = None,
         business_unit_id: int | None = None,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
@@ -53,10 +55,10 @@ class HubPrefsBatchTrigger(BaseTrigger):
         max_budget_share: float = BUDGET_SHARE,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sealed = sealed
+        self.encrypted = encrypted
         self.deadline = deadline
         self.execution_deadline = execution_deadline
-        self._same_for_all: dict[str, Any] = {
+        self._shared_arguments: dict[str, Any] = {
             "subscription_id": subscription_id,
             "business_unit_id": business_unit_id,
             "hubprefs_conn_id": hubprefs_conn_id,
@@ -72,25 +74,25 @@ class HubPrefsBatchTrigger(BaseTrigger):
         """Class path and arguments, always in this order."""
         return (
             "airflow_provider_hubprefs.triggers.batch.HubPrefsBatchTrigger",
-            {"sealed": self.sealed, **self._same_for_all},
+            {"encrypted": self.encrypted, **self._shared_arguments},
         )
 
     @property
-    def patience(self) -> timedelta | None:
-        """How long Airflow should wait for the event; None: for ever."""
-        return patience_of(self.deadline, self.execution_deadline)
+    def defer_timeout(self) -> timedelta | None:
+        """How long Airflow should wait for the event; None: without end."""
+        return defer_timeout_of(self.deadline, self.execution_deadline)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event, and end."""
         yield TriggerEvent(await self.outcome())  # type: ignore[no-untyped-call]
 
     async def outcome(self) -> dict[str, Any]:
-        """Wait, and say what came of it; see :mod:`~airflow_provider_hubprefs.triggers.events`."""
+        """Wait, and return the event; see :mod:`~airflow_provider_hubprefs.triggers.events`."""
         ends = [seconds_left(end) for end in (self.deadline, self.execution_deadline)]
         await asyncio.sleep(min([self._first_pause, *(left for left in ends if left is not None)]))
         waits = [
-            HubPrefsOperationTrigger(sealed=one, fail_on_canceled=False, **self._same_for_all)
-            for one in self.sealed.split()
+            HubPrefsOperationTrigger(encrypted=one, fail_on_canceled=False, **self._shared_arguments)
+            for one in self.encrypted.split()
         ]
         ended = {event["status"] for event in await asyncio.gather(*(wait.outcome() for wait in waits))}
         status = events.SUCCESS

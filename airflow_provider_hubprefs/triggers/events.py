@@ -1,6 +1,6 @@
-"""What a trigger says when its wait is over, and what a task makes of it.
+"""The event that ends a wait: what the trigger puts in, and how the task reads it.
 
-An event holds JSON without an address: Airflow logs it. It holds all a task needs to go on.
+An event is JSON without an address, because Airflow logs it. It holds all that the task needs to go on.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
 def over(
     status: str, *, result: Mapping[str, Any] | None = None, error: Exception | None = None
 ) -> dict[str, Any]:
-    """What an event says.
+    """Make an event.
 
     :param status: one of those above.
-    :param result: what the task returns.
-    :param error: what it raises.
+    :param result: that the task returns.
+    :param error: that the task raises.
     """
-    told = None if error is None else described(error)
-    return {"status": status, "result": None if result is None else dict(result), "error": told}
+    return {
+        "status": status,
+        "result": None if result is None else dict(result),
+        "error": None if error is None else described(error),
+    }
 
 
 def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the wait came to, in a task that goes on. Time-outs are the task's own matter.
+    """Return the result of a wait, in the task that goes on, or raise its error. The task handles time-outs before.
 
-    :raises HubPrefsFailException: HubSpot canceled, or something no waiting helps against.
-    :raises HubPrefsException: everything else that ended the wait, also an event that cannot be read.
+    :raises HubPrefsFailException: HubSpot canceled the operation, or waiting does not help against the error.
+    :raises HubPrefsException: any other error, also an event of an unknown status.
     :raises AirflowNotFoundException: the connection was removed meanwhile.
     """
     if event is None or event.get("status") not in {SUCCESS, CANCELED, ERROR}:
-        said = "none" if event is None else repr(event.get("status"))
-        raise HubPrefsException(f"the wait ended with an event that nobody knows (status {said})")
+        status = None if event is None else event.get("status")
+        raise HubPrefsException(f"the wait ended with an event of an unknown status: {status!r}")
     if event["status"] == SUCCESS:
         return dict(event["result"])
-    told = event["error"]
-    if told["type"] == AirflowNotFoundException.__name__:
-        raise AirflowNotFoundException(told["message"])
-    error = revived(told)
+    kind, message = event["error"]["type"], event["error"]["message"]
+    if kind == AirflowNotFoundException.__name__:
+        raise AirflowNotFoundException(message)
+    error = revived(event["error"])
     if event["status"] == CANCELED:
-        # Final for whoever waits: soft_fail skips, and a retry would only wait for the same.
-        raise HubPrefsFailException(told["message"], error=error)
+        # Final: soft_fail skips, and a retry would only wait for the same.
+        raise HubPrefsFailException(message, error=error)
     if error is None:
-        raise HubPrefsException(f"{told['type']}: {told['message']}")
+        raise HubPrefsException(f"{kind}: {message}")
     with airflow_errors():
         raise error
     raise AirflowException("not reached")  # pragma: no cover - for type checkers

@@ -1,26 +1,42 @@
-"""Start DAGs when somebody opts out."""
+"""Start DAGs when a contact opts out."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_hubprefs.triggers.watching import Watcher, check_seconds
+from airflow.providers.common.compat.triggers import BaseEventTrigger
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_hubprefs.triggers.retry import retried
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from airflow_provider_hubprefs.bulk.opt_outs import OptOutFeed
+    from airflow_provider_hubprefs.bulk.numbered_lists import NewList
+    from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
     from airflow_provider_hubprefs.hubspot.aio import AsyncClient
     from airflow_provider_hubprefs.hubspot.crm import Found
 
+T = TypeVar("T")
+
+STORED_WITHIN = 5.0
+"""Seconds after which Airflow has certainly stored an event; the triggerer does so about once a second."""
+
+SHORTEST_INTERVAL = 1.0
+"""Seconds between two searches, at least."""
+
+_STATE_KEY = "hubprefs_opt_outs"
+"""Where the cursor is in the asset's state store."""
+
 _RETRY_TOTAL = 30.0
-"""Seconds; a look that fails is followed by another, so its own retries may end early."""
+"""Seconds. A search that fails is followed by another, so its own retries may end early."""
 
 
-class HubPrefsOptOutTrigger(Watcher):
-    """Tell of contacts that have opted out of everything: for an ``AssetWatcher``.
+class HubPrefsOptOutTrigger(BaseEventTrigger):
+    """Emit an event when contacts have opted out of everything: for an ``AssetWatcher``.
 
     .. code-block:: python
 
@@ -29,38 +45,26 @@ class HubPrefsOptOutTrigger(Watcher):
             watchers=[AssetWatcher(name="portal", trigger=HubPrefsOptOutTrigger(output="s3://bucket/opt-outs"))],
         )
 
-    New opt-outs are written as a list, a JSON object with ``subscriber``, ``contact_id``, ``opted_out_at`` and
-    ``opted_out_at_ms`` on each line, to the folder ``output``; the event says where: ``{"list": ..., "number":
-    1, "count": 12, "watermark": "2027-01-15T08:00:00.000Z"}``, without an address. Every opt-out is in one
-    list, and in one only, also when the triggerer is killed at any time. An event may come twice then, of the
-    same list: whoever remembers the last ``number`` reads nothing twice.
+    The watcher writes new opt-outs to a list in the folder ``output``, one JSON object with ``subscriber``,
+    ``contact_id``, ``opted_out_at`` and ``opted_out_at_ms`` on each line. The event names the list, without an
+    address: ``{"list": ..., "number": 1, "count": 12, "watermark": "2027-01-15T08:00:00.000Z"}``. Each opt-out is in
+    exactly one list, whenever the triggerer is killed. After a kill an event may come twice, with the same list: a
+    consumer that remembers the last ``number`` reads nothing twice.
 
     It searches the CRM (scope ``crm.objects.contacts.read``), so it sees contacts only, and as late as HubSpot's
-    index does. Where it stands is kept in ``output`` and, on Airflow 3.3, in the asset's state store. There, too,
-    all watchers of one connection share one poll.
+    index does. Its cursor is kept in ``output`` and, on Airflow 3.3, in the asset's state store. On Airflow 3.3 all
+    watchers of one connection share one search.
 
-    :param output: folder of the lists, for this watcher alone: whatever ``ObjectStoragePath`` reads and writes.
-    :param since: begin with opt-outs at this time (ISO 8601, UTC where it has no offset) rather than now. Where
-        there already is a mark it changes nothing.
+    :param output: folder of the lists, for this watcher alone: any path that ``ObjectStoragePath`` reads and writes.
+    :param since: begin with opt-outs at this time (ISO 8601, UTC where it has no offset) rather than now. Ignored
+        where there is a cursor.
     :param poll_interval: seconds between two searches.
-    :param overlap: seconds that HubSpot may take to show an opt-out in its index, at most.
+    :param overlap: seconds by which HubSpot's index may lag, at most.
     :param max_consecutive_failures: so many tries in a row may fail before the trigger does; each waits longer.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
-    :raises ValueError: an argument that cannot work.
+    :raises ValueError: an argument cannot work.
     """
-
-    ARGUMENTS: ClassVar[Sequence[str]] = (
-        "output",
-        "since",
-        "poll_interval",
-        "overlap",
-        "max_consecutive_failures",
-        "hubprefs_conn_id",
-        "api_version",
-    )
-    OWN: ClassVar[frozenset[str]] = frozenset({"output", "since"})
-    KEPT: ClassVar[str] = "hubprefs_opt_outs"
 
     def __init__(
         self,
@@ -73,63 +77,176 @@ class HubPrefsOptOutTrigger(Watcher):
         hubprefs_conn_id: str = "hubprefs_default",
         api_version: str | None = None,
     ) -> None:
-        super().__init__(
-            output=output,
-            poll_interval=poll_interval,
-            max_consecutive_failures=max_consecutive_failures,
-            hubprefs_conn_id=hubprefs_conn_id,
-            api_version=api_version,
-        )
-        check_seconds(overlap, "overlap", least=0)
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
+        if not isinstance(output, str) or not output.strip():
+            raise ValueError(
+                f"output: expected a folder for the lists, such as s3://bucket/opt-outs, got {output!r}"
+            )
         if since is not None:
             _milliseconds(since)
-        self.since = since
-        self.overlap = overlap
-
-    def _poll(self) -> _Portal:
-        return _Portal(self)
-
-    def _make_feed(self, folder: Any, *, arguments: dict[str, Any], kept: list[Any]) -> OptOutFeed:
-        from airflow_provider_hubprefs.bulk.opt_outs import OptOutFeed
-
-        return OptOutFeed(folder, overlap=int(self.overlap * 1000), arguments=arguments, kept=kept)
-
-    async def _begin(self, feed: OptOutFeed, found: Found) -> Sequence[Found]:
-        """What there was before the shared poll: its first look reached back to another mark, or was no whole one."""
-        if feed.mark is None:
-            begin = (
-                partial(feed.begin, floor=found.watermark + 1, watermark=found.watermark)
-                if self.since is None
-                else partial(feed.begin, floor=_milliseconds(self.since))
+        _check_seconds("poll_interval", poll_interval, least=SHORTEST_INTERVAL)
+        _check_seconds("overlap", overlap, least=0)
+        if not isinstance(max_consecutive_failures, int) or max_consecutive_failures < 0:
+            raise ValueError(
+                f"max_consecutive_failures: expected a whole number of at least 0, got {max_consecutive_failures!r}"
             )
-            await self._patiently("The mark cannot be written", partial(asyncio.to_thread, begin))
-            if self.since is None:
-                return ()
-        if feed.mark is None or (found.whole and found.floor <= feed.mark.floor):
-            return ()
-        portal = _Portal(self, floor=feed.mark.floor)
+        self.output = output
+        self.since = since
+        self.poll_interval = poll_interval
+        self.overlap = overlap
+        self.max_consecutive_failures = max_consecutive_failures
+        self.hubprefs_conn_id = hubprefs_conn_id
+        self.api_version = api_version
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments. Airflow knows an event trigger by their order, which must not change."""
+        return "airflow_provider_hubprefs.triggers.opt_out.HubPrefsOptOutTrigger", {
+            "output": self.output,
+            "since": self.since,
+            "poll_interval": self.poll_interval,
+            "overlap": self.overlap,
+            "max_consecutive_failures": self.max_consecutive_failures,
+            "hubprefs_conn_id": self.hubprefs_conn_id,
+            "api_version": self.api_version,
+        }
+
+    # One search for all watchers of a connection (Airflow 3.3) ---------------------------------------------
+
+    def shared_stream_key(self) -> Hashable | None:
+        """Watchers share a search unless anything but ``output`` and ``since`` differs."""
+        own = {"output", "since"}
+        return (_STATE_KEY, *(value for name, value in self.serialize()[1].items() if name not in own))
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Any]:
+        """Search again and again; yield what each search found, also when that is nothing."""
+        trigger = cls(**kwargs)
+        search = _Search(trigger)
         try:
-            return [await self._patiently(portal.what, portal.look)]
+            while True:
+                yield await trigger._retried(search.what, search.run)
+                await asyncio.sleep(trigger.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311
         finally:
-            await portal.aclose()
+            await search.aclose()
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
+        """Write what is new for this watcher, and emit its lists."""
+        lists = await self._retried("The cursor cannot be read", self._open_lists)
+        async for event in self._emit(lists):
+            yield event
+        begun = False
+        async for found in shared_stream:
+            if not begun:
+                await self._begin(lists, found)
+                begun = True
+            await self._take(lists, found)
+            async for event in self._emit(lists):
+                yield event
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """The same without a shared stream: before Airflow 3.3, and in tests."""
+        stream = type(self).open_shared_stream(self.serialize()[1])
+        async for event in self.filter_shared_stream(stream):
+            yield event
+
+    # This watcher's own lists ------------------------------------------------------------------------------
+
+    async def _open_lists(self) -> OptOutLists:
+        store = getattr(self, "asset_state_store", None)
+        kept = []
+        if store is not None:
+            try:
+                kept.append(await store.aget(_STATE_KEY))
+            except ValueError:  # several assets have this watcher: the cursor in the folder must do
+                self.asset_state_store = None
+        return await asyncio.to_thread(self._make_lists, kept)
+
+    def _make_lists(self, kept: list[Any]) -> OptOutLists:
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
+
+        folder = ObjectStoragePath(self.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments = {"lists": _STATE_KEY, "hubprefs_conn_id": self.hubprefs_conn_id}
+        return OptOutLists(folder, overlap=int(self.overlap * 1000), arguments=arguments, kept=kept)
+
+    async def _begin(self, lists: OptOutLists, found: Found) -> None:
+        """Take what the shared search has passed already: this watcher's cursor may be further back."""
+        if lists.cursor is None:
+            begin = (
+                partial(lists.begin, floor=found.watermark + 1, watermark=found.watermark)
+                if self.since is None
+                else partial(lists.begin, floor=_milliseconds(self.since))
+            )
+            await self._retried("The cursor cannot be written", partial(asyncio.to_thread, begin))
+            if self.since is None:
+                return
+        if lists.cursor is None or (found.whole and found.floor <= lists.cursor.floor):
+            return
+        search = _Search(self, floor=lists.cursor.floor)
+        try:
+            await self._take(lists, await self._retried(search.what, search.run))
+        finally:
+            await search.aclose()
+
+    async def _take(self, lists: OptOutLists, found: Found) -> None:
+        if await self._retried("The list cannot be written", partial(asyncio.to_thread, lists.take, found)):
+            await self._keep_cursor(lists)
+
+    async def _emit(self, lists: OptOutLists) -> AsyncIterator[TriggerEvent]:
+        """Emit each undelivered list, and note its delivery once Airflow has certainly stored the event."""
+        if lists.cursor is None:
+            return
+        new_lists = await self._retried(
+            "The list cannot be read", lambda: asyncio.to_thread(list, lists.undelivered())
+        )
+        for new in new_lists:
+            yield TriggerEvent(self._payload(new, lists.cursor.watermark))  # type: ignore[no-untyped-call]
+            await asyncio.sleep(STORED_WITHIN)
+            await self._retried(
+                "The cursor cannot be written", partial(asyncio.to_thread, lists.mark_delivered, new)
+            )
+            await self._keep_cursor(lists)
+
+    def _payload(self, new: NewList, watermark: int) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.numbered_lists import iso  # loaded before, with the lists
+
+        return {
+            "list": f"{self.output.rstrip('/')}/{new.name}",
+            "number": new.number,
+            "count": new.count,
+            "watermark": iso(watermark),
+        }
+
+    async def _keep_cursor(self, lists: OptOutLists) -> None:
+        """Keep the cursor in the asset's state store, too: Airflow shows it, and it survives the loss of the folder."""
+        store = getattr(self, "asset_state_store", None)
+        if store is not None and lists.cursor is not None:
+            state = lists.cursor.state()
+            await self._retried("The asset's state cannot be stored", lambda: store.aset(_STATE_KEY, state))
+
+    async def _retried(self, what: str, do: Callable[[], Awaitable[T]]) -> T:
+        return await retried(what, do, rest=self.poll_interval, failures=self.max_consecutive_failures)
 
 
-class _Portal:
-    """The contacts of a connection, looked at again and again.
+class _Search:
+    """Searches the contacts of a connection, again and again.
 
-    :param trigger: what to look for, and how.
-    :param floor: how far back to begin; by default with the last change that HubSpot's index knows.
+    :param trigger: what to search for, and how.
+    :param floor: search for contacts changed at this time (milliseconds since 1970) or later; by default from
+        ``overlap`` before the last change that HubSpot's index knows.
     """
 
     def __init__(self, trigger: HubPrefsOptOutTrigger, floor: int | None = None) -> None:
-        self.what = f"Opt-outs of {trigger.hubprefs_conn_id!r} cannot be looked for"
+        self.what = f"Opt-outs of {trigger.hubprefs_conn_id!r} cannot be searched for"
         self._trigger = trigger
         self._client: AsyncClient | None = None
         self._floor = floor
-        self._judged: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
 
-    async def look(self) -> Found:
-        """Look once."""
+    async def run(self) -> Found:
+        """Search once. Safe to repeat when it fails."""
         overlap = int(self._trigger.overlap * 1000)
         await asyncio.to_thread(_load)
         try:
@@ -140,12 +257,12 @@ class _Portal:
             if self._floor is None:
                 newest = await client.send(last_change_call(version))
                 self._floor = max([0, *(one.modified - overlap for one in newest.results)])
-            calls = find_opt_outs(version, floor=self._floor, judged=self._judged)
+            calls = find_opt_outs(version, floor=self._floor, judged=self._seen)
             found = await send_all_async(calls, client.send)
         except BaseException:
-            await self.aclose()  # whatever it was, the connection may be another one when it is tried again
+            await self.aclose()  # the next try looks the connection up again: it may have been changed
             raise
-        self._judged = found.judged
+        self._seen = found.judged
         self._floor = max(self._floor, found.watermark - overlap)
         return found
 
@@ -159,16 +276,21 @@ class _Portal:
         from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
         trigger = self._trigger
-        patience = {"retry_total": min(_RETRY_TOTAL, trigger.poll_interval)}
+        settings = {"retry_total": min(_RETRY_TOTAL, trigger.poll_interval)}
         return await HubPrefsHook(
-            trigger.hubprefs_conn_id, trigger.api_version, settings=patience
+            trigger.hubprefs_conn_id, trigger.api_version, settings=settings
         ).aget_client()
 
 
 def _load() -> None:
-    """Load what a look needs: in a thread, as it takes its time."""
+    """Import what a search needs, in a thread: it would block the event loop."""
     import airflow_provider_hubprefs.hooks.hubprefs
     import airflow_provider_hubprefs.hubspot.crm  # noqa: F401
+
+
+def _check_seconds(name: str, value: object, *, least: float) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= 86_400:
+        raise ValueError(f"{name}: expected seconds from {least:g} to 86400, got {value!r}")
 
 
 def _milliseconds(since: str) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.feed import FeedError
-from airflow_provider_hubprefs.bulk.opt_outs import OptOutFeed, OptOutMark
+from airflow_provider_hubprefs.bulk.numbered_lists import Cursor, ListError
+from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs, send_all
@@ -35,11 +35,11 @@ class Clock:
 
 
 class Killed(BaseException):
-    """What a SIGKILL is to a test: nobody catches it."""
+    """Stands for SIGKILL: no code catches it."""
 
 
-def opt_outs_in(folder: Path, about: str = "portal", kept: Any = ()) -> OptOutFeed:
-    return OptOutFeed(folder, overlap=OVERLAP, arguments={"portal": about}, kept=kept)
+def opt_outs_in(folder: Path, about: str = "portal", kept: Any = ()) -> OptOutLists:
+    return OptOutLists(folder, overlap=OVERLAP, arguments={"portal": about}, kept=kept)
 
 
 class Watcher:
@@ -48,37 +48,37 @@ class Watcher:
     def __init__(self, hubspot: Simulator, folder: Path) -> None:
         self.client = Client(StaticToken(hubspot.token), host=hubspot.url, pacer=ProcessPacer(limit=10_000))
         self.folder = folder
-        self.told: list[int] = []
+        self.delivered: list[int] = []
         self.restart()
 
     def restart(self) -> None:
-        self.feed = opt_outs_in(self.folder)
-        self.judged: dict[int, int] = {}
-        if not self.feed.begun:
-            self.feed.begin(floor=BEGIN)
+        self.lists = opt_outs_in(self.folder)
+        self.seen: dict[int, int] = {}
+        if self.lists.cursor is None:
+            self.lists.begin(floor=BEGIN)
 
     def poll(self, kill: random.Random | None = None, chance: float = 0.0) -> None:
-        assert self.feed.mark is not None
+        assert self.lists.cursor is not None
         try:
-            with killing(self.feed, kill, chance):
+            with killing(self.lists, kill, chance):
                 found = send_all(
-                    find_opt_outs(self.client.calls.version, floor=self.feed.mark.floor, judged=self.judged),
+                    find_opt_outs(self.client.calls.version, floor=self.lists.cursor.floor, judged=self.seen),
                     self.client.send,
                 )
-                self.judged = found.judged
-                self.feed.take(found)
-                for news in list(self.feed.untold()):
-                    self.told.append(news.number)
-                    self.feed.told(news)
+                self.seen = found.judged
+                self.lists.take(found)
+                for new in list(self.lists.undelivered()):
+                    self.delivered.append(new.number)
+                    self.lists.mark_delivered(new)
         except Killed:
             self.restart()
 
 
 class killing:  # noqa: N801 - reads as what it does
-    """Kill before or after a list or the mark is written."""
+    """Kill before or after a list or the cursor is written."""
 
-    def __init__(self, feed: OptOutFeed, chance: random.Random | None, share: float) -> None:
-        self.feed, self.chance, self.share = feed, chance, share
+    def __init__(self, lists: OptOutLists, chance: random.Random | None, share: float) -> None:
+        self.lists, self.chance, self.share = lists, chance, share
 
     def _perhaps(self) -> None:
         if self.chance is not None and self.chance.random() < self.share:
@@ -94,11 +94,11 @@ class killing:  # noqa: N801 - reads as what it does
         return acted
 
     def __enter__(self) -> None:
-        self.feed._write = self._around(self.feed._write)  # type: ignore[method-assign]
-        self.feed._place.save = self._around(self.feed._place.save)  # type: ignore[method-assign]
+        self.lists._write = self._around(self.lists._write)  # type: ignore[method-assign]
+        self.lists._place.save = self._around(self.lists._place.save)  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        del self.feed._write, self.feed._place.save
+        del self.lists._write, self.lists._place.save
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -170,8 +170,8 @@ def test_every_opt_out_is_in_one_list_whatever_happens_when(
         Counter(row["subscriber"] for row in lines(tmp_path)) - Counter({"before@x.example": 1}) == expected
     )
     written = sorted(int(file.stem.rpartition("-")[2]) for file in tmp_path.glob("opt-outs-*.jsonl"))
-    assert sorted(set(watcher.told)) == written == list(range(1, len(written) + 1))
-    assert len(json.dumps(watcher.feed.mark.state() if watcher.feed.mark else None)) < 200
+    assert sorted(set(watcher.delivered)) == written == list(range(1, len(written) + 1))
+    assert len(json.dumps(watcher.lists.cursor.state() if watcher.lists.cursor else None)) < 200
 
 
 def test_more_than_ten_thousand_at_the_same_moment(simulate: Any, clock: Clock, tmp_path: Path) -> None:
@@ -189,7 +189,9 @@ def test_more_than_ten_thousand_at_the_same_moment(simulate: Any, clock: Clock, 
     assert hubspot.stats["answers"]["search_contacts"] == {"200": 2 * (1 + 53)}
 
 
-def test_who_opts_in_and_out_again_is_told_of_again(simulate: Any, clock: Clock, tmp_path: Path) -> None:
+def test_a_contact_that_opts_in_and_out_again_is_listed_again(
+    simulate: Any, clock: Clock, tmp_path: Path
+) -> None:
     hubspot = simulate(resubscribe_clears_opt_out=True)
     watcher = Watcher(hubspot, tmp_path)
     for _ in range(2):
@@ -218,52 +220,52 @@ def test_a_portal_where_nothing_happens_costs_one_request_a_look(
 
 
 def test_a_list_that_could_not_be_kept_in_mind_is_written_again(tmp_path: Path) -> None:
-    feed = opt_outs_in(tmp_path)
-    feed.begin(floor=0)
+    lists = opt_outs_in(tmp_path)
+    lists.begin(floor=0)
     first = Found([OptOut(1, "a@x.example", 5)], 5, 0, {})
-    with pytest.raises(Killed), killing(feed, random.Random(), 1.0):
-        feed.take(first)
-    feed._place.save, save = lambda _: (_ for _ in ()).throw(OSError("full")), feed._place.save  # type: ignore
+    with pytest.raises(Killed), killing(lists, random.Random(), 1.0):
+        lists.take(first)
+    lists._place.save, save = lambda _: (_ for _ in ()).throw(OSError("full")), lists._place.save  # type: ignore
     with pytest.raises(OSError, match="full"):
-        feed.take(first)
-    feed._place.save = save  # type: ignore[method-assign]
-    assert feed.take(first)
-    assert not feed.take(first)
+        lists.take(first)
+    lists._place.save = save  # type: ignore[method-assign]
+    assert lists.take(first)
+    assert not lists.take(first)
     assert [row["contact_id"] for row in lines(tmp_path)] == [1]
 
 
-def test_lists_are_told_of_until_that_is_kept(tmp_path: Path) -> None:
-    feed = opt_outs_in(tmp_path)
-    feed.begin(floor=0)
-    feed.take(Found([OptOut(1, None, 5)], 5, 0, {}))
-    feed.take(Found([OptOut(2, None, 6), OptOut(3, None, 6)], 6, 0, {}))
+def test_lists_are_delivered_until_that_is_kept(tmp_path: Path) -> None:
+    lists = opt_outs_in(tmp_path)
+    lists.begin(floor=0)
+    lists.take(Found([OptOut(1, None, 5)], 5, 0, {}))
+    lists.take(Found([OptOut(2, None, 6), OptOut(3, None, 6)], 6, 0, {}))
     again = opt_outs_in(tmp_path)
-    assert [(news.number, news.count) for news in again.untold()] == [(1, 1), (2, 2)]
-    again.told(next(again.untold()))
-    assert [news.number for news in opt_outs_in(tmp_path).untold()] == [2]
+    assert [(new.number, new.count) for new in again.undelivered()] == [(1, 1), (2, 2)]
+    again.mark_delivered(next(again.undelivered()))
+    assert [new.number for new in opt_outs_in(tmp_path).undelivered()] == [2]
 
 
-def test_the_mark_that_came_furthest_counts(tmp_path: Path) -> None:
-    feed = opt_outs_in(tmp_path)
-    feed.begin(floor=7)
-    assert feed.mark is not None
-    elsewhere = OptOutMark(watermark=9, floor=8, next=4, first=4, told=3, arguments=feed.mark.arguments)
+def test_the_cursor_that_came_furthest_counts(tmp_path: Path) -> None:
+    lists = opt_outs_in(tmp_path)
+    lists.begin(floor=7)
+    assert lists.cursor is not None
+    elsewhere = Cursor(watermark=9, floor=8, next=4, first=4, delivered=3, arguments=lists.cursor.arguments)
     of_others = {**elsewhere.state(), "next": 9, "arguments": "others"}
     later = {**elsewhere.state(), "format": 2, "next": 9}
     broken = {"format": 1, "next": "many"}
     found = opt_outs_in(tmp_path, kept=[None, "nonsense", broken, later, of_others, elsewhere.state()])
-    assert found.mark == elsewhere
+    assert found.cursor == elsewhere
 
 
 def test_a_folder_is_for_one_watcher(tmp_path: Path) -> None:
     opt_outs_in(tmp_path).begin(floor=0)
-    with pytest.raises(FeedError, match=r"another watcher's, or of other arguments \(portal\)"):
+    with pytest.raises(ListError, match=r"belong to another watcher, or are of other arguments \(portal\)"):
         opt_outs_in(tmp_path, "another portal")
     first, second = opt_outs_in(tmp_path), opt_outs_in(tmp_path)
     first.take(Found([OptOut(1, None, 5)], 5, 0, {}))
-    with pytest.raises(FeedError, match="another watcher writes"):
+    with pytest.raises(ListError, match="another watcher writes"):
         second.take(Found([OptOut(2, None, 6)], 6, 0, {}))
-    with pytest.raises(FeedError, match="another watcher writes"):
+    with pytest.raises(ListError, match="another watcher writes"):
         second.take(Found([], 7, 0, {}))
     assert [row["contact_id"] for row in lines(tmp_path)] == [1]
     assert first.take(Found([OptOut(3, None, 6)], 6, 0, {}))

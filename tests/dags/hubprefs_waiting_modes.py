@@ -27,21 +27,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "failing_silent": {"max_transient_failures": 0, "silent_fail": True},
     "revoked": {},
     "revoked_soft": {"soft_fail": True},
-    "strange": {},
+    "unknown": {},
     "expected": {"expect": "opted_out"},
     "killed": {"execution_timeout": timedelta(seconds=4)},
     "unconnected": {"hubprefs_conn_id": "hubprefs_nowhere"},
 }
-
-
-class BegunInTheTriggerer(HubPrefsOperationSensor):
-    """Begins as the scheduler would have it, which ``dag.test()`` leaves to the worker."""
-
-    def execute(self, context: Any) -> None:
-        from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
-
-        args: Any = self.start_trigger_args
-        self.defer(trigger=HubPrefsOperationTrigger(**args.trigger_kwargs), method_name=args.next_method)
 
 
 def note_exception(context: Any) -> None:
@@ -57,15 +47,12 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     default_args={"on_failure_callback": note_exception},
-    user_defined_macros={"address": lambda name: f"{name}@example.com"},
 ):
     for name, arguments in ARGUMENTS.items():
-        for mode in ("poke", "deferred", "begun"):
-            begun = mode == "begun"
-            (BegunInTheTriggerer if begun else HubPrefsOperationSensor)(
+        for mode in ("poke", "deferred"):
+            HubPrefsOperationSensor(
                 task_id=f"{name}.{mode}",
-                subscriber=f"{{{{ address('{name}.begun') }}}}" if begun else f"{name}.{mode}@example.com",
-                deferrable=mode != "poke",
-                start_from_trigger=begun,
+                subscriber=f"{name}.{mode}@example.com",
+                deferrable=mode == "deferred",
                 **{"poke_interval": 0.1, "timeout": 60, **arguments},
             )

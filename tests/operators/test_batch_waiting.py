@@ -134,7 +134,7 @@ class TestOneTry:
         trigger, patience = deferred.value.trigger, deferred.value.timeout
         stored = trigger.serialize()[1]
         assert "@" not in str(stored) + str(store)
-        whom = [unseal(one, key=hubspot.token) for one in stored["sealed"].split()]
+        whom = [unseal(one, key=hubspot.token) for one in stored["encrypted"].split()]
         assert whom == [PEOPLE[1], PEOPLE[3], PEOPLE[4]]
         assert stored["subscription_id"] is None
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)

@@ -123,7 +123,7 @@ class TestOneTry:
         assert methods(hubspot) == ["POST"]
         stored = trigger.serialize()[1]
         assert "jane" not in str(stored)
-        assert unseal(stored["sealed"], key=hubspot.token) == JANE
+        assert unseal(stored["encrypted"], key=hubspot.token) == JANE
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
         assert 90 < patience.total_seconds() <= 90 + 120
 
@@ -177,5 +177,5 @@ class TestOneTry:
         assert told == {**found, "outcome": "changed", "subscription_id": 7}
         with pytest.raises(AirflowTaskTimeout):
             operator.execute_complete(context, {"status": "execution_timeout"})
-        with pytest.raises(HubPrefsException, match="nobody knows"):
+        with pytest.raises(HubPrefsException, match="unknown status"):
             operator.execute_complete(context)

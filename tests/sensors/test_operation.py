@@ -1,4 +1,4 @@
-"""The sensor waits for the operation, for the preference where asked, and no longer than told."""
+"""The sensor waits for the operation, for the preference where asked, and no longer than its timeout."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestTheOperation:
         assert result["errors"] == []
         assert polls(hubspot) == 1
 
-    @pytest.mark.parametrize("version", ["v4", "2025-09", "2026-03", "2026-09"])
+    @pytest.mark.parametrize("version", ["v4", "2026-03", "2026-09"])
     def test_pending_and_processing_are_waited_for(
         self, hubspot: Simulator, context: Any, version: str
     ) -> None:
@@ -104,7 +104,7 @@ class TestThePreference:
         assert wait(context, business_unit_id=0)["opted_out"] is False
 
     @pytest.mark.parametrize("status", ["SUBSCRIBED", "UNSUBSCRIBED"])
-    @pytest.mark.parametrize("version", ["v3", "2026-09"])
+    @pytest.mark.parametrize("version", ["v4", "2026-09"])
     def test_a_status_is_waited_for(
         self, hubspot: Simulator, context: Any, status: str, version: str
     ) -> None:
@@ -204,9 +204,9 @@ class TestAsEverywhereInAirflow:
         with caplog.at_level(logging.DEBUG):
             opt_out(context)
             wait(context)
-        told = caplog.text + "".join(capsys.readouterr())
-        assert "j***@e***.com" in told
-        assert "jane" not in told
+        logged = caplog.text + "".join(capsys.readouterr())
+        assert "j***@e***.com" in logged
+        assert "jane" not in logged
 
     def test_both_modes_under_airflow_and_a_branch_for_canceled(
         self, hubspot: Simulator, run_dag: Any
@@ -232,3 +232,15 @@ class TestAsEverywhereInAirflow:
         assert (run.tasks["poke"], run.tasks["reschedule"]) == ("failed", "failed")
         # Each sensor: 2 tolerated and one too many; each poll may retry within its poke_interval.
         assert polls(hubspot) == 6
+
+    @pytest.mark.parametrize(
+        ("arguments", "raised"), [({}, AirflowSensorTimeout), ({"soft_fail": True}, AirflowSkipException)]
+    )
+    def test_a_triggerer_that_is_not_there_is_a_time_out(
+        self, context: Any, arguments: dict[str, Any], raised: type[BaseException]
+    ) -> None:
+        from airflow.models.trigger import TriggerFailureReason
+
+        sensor = HubPrefsOperationSensor(task_id="wait", subscriber=JANE, deferrable=True, **arguments)
+        with pytest.raises(raised):
+            sensor.resume_execution("__fail__", {"error": TriggerFailureReason.TRIGGER_TIMEOUT}, context)

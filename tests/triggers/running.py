@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.triggers.watching import Watcher
+from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
 
-PATIENCE = 15
+LONGEST = 15
 
 
 class Store:
@@ -36,9 +36,9 @@ class Store:
 
 
 class Running:
-    """A trigger as the triggerer runs it; what it was told is in ``events``."""
+    """A trigger as the triggerer runs it; its payloads are in ``events``."""
 
-    def __init__(self, trigger: Watcher, stream: AsyncIterator[Any] | None = None) -> None:
+    def __init__(self, trigger: HubPrefsOptOutTrigger, stream: AsyncIterator[Any] | None = None) -> None:
         self.events: list[dict[str, Any]] = []
         self._stream = trigger.run() if stream is None else trigger.filter_shared_stream(stream)
         self.task = asyncio.create_task(self._run())
@@ -48,7 +48,7 @@ class Running:
             self.events.append(event.payload)
 
     async def until(self, events: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LONGEST):
             while len(self.events) < events:
                 if self.task.done():
                     self.task.result()
@@ -68,7 +68,7 @@ def answers(hubspot: Simulator, endpoint: str) -> int:
 async def asked(hubspot: Simulator, endpoint: str, times: int) -> None:
     """Wait until there were so many more requests."""
     wanted = answers(hubspot, endpoint) + times
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(LONGEST):
         while answers(hubspot, endpoint) < wanted:
             await asyncio.sleep(0.01)
 

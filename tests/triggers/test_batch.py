@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 PEOPLE = [f"p{number}@example.com" for number in range(3)]
 
 
-def wait(*whom: str, **arguments: Any) -> dict[str, Any]:
+def wait(*subscribers: str, **arguments: Any) -> dict[str, Any]:
     """The event of a trigger that runs in a guarded loop."""
     hook = HubPrefsHook()
-    given = {"sealed": " ".join(map(hook.seal, whom)), "poke_interval": 0.3, "deadline": time.time() + 60}
+    given = {
+        "encrypted": " ".join(map(hook.seal, subscribers)),
+        "poke_interval": 0.3,
+        "deadline": time.time() + 60,
+    }
     trigger = HubPrefsBatchTrigger(**{**given, **arguments})
     assert "example.com" not in f"{trigger!r} {trigger.serialize()}"
 
@@ -74,9 +78,9 @@ class TestHowItEnds:
         assert event["status"] == "execution_timeout"
         assert hubspot.requests == []
 
-    @pytest.mark.parametrize("why", ["revoked", "sealed by others"])
+    @pytest.mark.parametrize("why", ["revoked", "other credentials"])
     def test_with_an_error_that_the_task_will_meet_too(self, hubspot: Simulator, why: str) -> None:
         if why == "revoked":
             hubspot.fault("status", status=401, times=None)
-        sealed = {"sealed": "nothing"} if why != "revoked" else {}
-        assert wait(*PEOPLE, **sealed)["status"] == "success"
+        encrypted = {"encrypted": "nothing"} if why != "revoked" else {}
+        assert wait(*PEOPLE, **encrypted)["status"] == "success"

@@ -1,4 +1,4 @@
-"""Triggers that a release before has stored still run: ``golden/`` has what each release stores of each class.
+"""Triggers that an earlier release has stored still run: ``golden/`` has what each release stores of each class.
 
 A file there is never changed once its release is out; a release that adds an argument adds a file.
 """
@@ -107,8 +107,8 @@ def test_a_wait_that_a_release_began_ends(path: Path, arguments: int | None, hub
     stored = json.loads(path.read_text())
     brand = stored["kwargs"]["business_unit_id"]
     hubspot.load({"brands": [{"id": brand, "name": "Other"}]})
-    hubspot.opt_out(stored["kwargs"]["subscriber"])
-    kwargs = dict(list(stored["kwargs"].items())[:arguments])
+    hubspot.opt_out(JANE)
+    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "encrypted": HubPrefsHook().seal(JANE)}
     event = first_event(made_of({**stored, "kwargs": kwargs}))
     assert event["status"] == "success"
     assert event["result"]["opted_out"] is True
@@ -124,7 +124,7 @@ def test_a_wait_for_many_that_a_release_began_ends(
     path: Path, arguments: int | None, hubspot: Simulator
 ) -> None:
     stored = json.loads(path.read_text())
-    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "sealed": HubPrefsHook().seal(JANE)}
+    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "encrypted": HubPrefsHook().seal(JANE)}
     late = arguments is None  # its deadline is long over
     event = first_event(made_of({**stored, "kwargs": {"poke_interval": 0.1, **kwargs}}))
     assert (event["status"], event["result"]) == ("success", {"asked_about": 1})
