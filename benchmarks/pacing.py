@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-from airflow_provider_hubprefs.hubspot.pacing import Budget, Pacer, Ticket, pacer_for
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
+from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,8 +43,6 @@ class Pyrate:
     """pyrate-limiter as a pacer: what it grants is sent, and it learns nothing from the answers."""
 
     budget = Budget()
-    blocks = True
-    quick = False
 
     def __init__(self, store: str, limit: int = LIMIT, interval: float = INTERVAL) -> None:
         from pyrate_limiter import Limiter, Rate, SQLiteBucket
@@ -51,15 +51,15 @@ class Pyrate:
         path = store.partition(":")[2]
         self._limiter = Limiter(SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True))
 
-    def wait(self, ticket: Ticket) -> float:
+    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
         """Wait here, as its users do."""
         self._limiter.try_acquire("budget", blocking=True)
         return 0.0
 
-    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
+    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
         """Nothing."""
 
-    def pause(self, seconds: float | None = None) -> None:
+    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
         """Nothing."""
 
 

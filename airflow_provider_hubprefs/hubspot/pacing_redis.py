@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from airflow_provider_hubprefs.hubspot.pacing import SlotPacer, SteadyPacer, StoreError
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, SlotPacer, StoreError
 from airflow_provider_hubprefs.hubspot.pacing_slots import (
     ALONE_FOR,
     ASK_AGAIN,
@@ -194,29 +193,13 @@ return {result[1], whole(result[2]), s.limit, whole(s.interval), redis.call('ZCA
 """
 
 
-def redis_pacer(store: str, key: str) -> SteadyPacer:
-    """A budget in Redis; this process' part of it while Redis is gone.
-
-    :param store: ``redis://[[user]:password@]host[:port][/db]`` or ``rediss://...``, as redis-py reads it.
-    :param key: fingerprint of the credential.
-    :raises ValueError: redis-py cannot read the URL.
-    """
-    url = urlsplit(store)
-    try:
-        name = f"Redis at {url.hostname or 'localhost'}:{url.port or 6379}"
-        pacer = RedisPacer(store, key)
-    except ValueError:
-        # The URL may have a password in it.
-        raise ValueError("budget_store: expected redis://[user:password@]host[:port][/db]") from None
-    return SteadyPacer(pacer, name)
-
-
 class RedisPacer(SlotPacer):
     """A budget shared by all processes that name the same Redis.
 
-    :param url: see :func:`redis_pacer`.
+    :param url: ``redis://[[user]:password@]host[:port][/db]`` or ``rediss://...``, as redis-py reads it.
     :param key: fingerprint of the credential.
     :param clock: monotonic seconds, of this process; what is shared goes by Redis' clock.
+    :raises ValueError: redis-py cannot read the URL.
     """
 
     def __init__(self, url: str, key: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -251,11 +234,11 @@ class RedisPacer(SlotPacer):
         seconds = interval / 1e6 if interval else None
         return Budget(burst, remaining, seconds, daily, daily_remaining)
 
-    def _take(self, number: int, *, patient: bool = True) -> tuple[bool, float]:
-        promised, wait = self._run("take", number, number >> SERIAL_BITS)
+    def _take(self, number: int, *, blocking: bool) -> tuple[bool, float]:
+        promised, wait = self._run("take", number, number >> SERIAL_BITS, blocking=blocking)
         return promised, self._clock() + wait
 
-    def _give(self, number: int, sent: float | None, said: Budget, *, patient: bool = True) -> None:
+    def _give(self, number: int, sent: float | None, said: Budget, *, blocking: bool) -> None:
         # The message takes its time: in Redis' eyes the request was sent earlier than its age says, never later.
         age = None if sent is None else self._clock() - sent + (0 if self._now else 2 * self._trip)
         self._run(
@@ -267,13 +250,16 @@ class RedisPacer(SlotPacer):
             _microseconds(said.interval),
             said.daily,
             said.daily_remaining,
+            blocking=blocking,
         )
 
-    def _hold(self, seconds: float | None) -> float:
-        _, wait = self._run("pause", _microseconds(seconds))
+    def _hold(self, seconds: float | None, *, blocking: bool) -> float:
+        _, wait = self._run("pause", _microseconds(seconds), blocking=blocking)
         return self._clock() + wait
 
-    def _run(self, step: str, *arguments: int | None) -> tuple[bool, float]:
+    def _run(self, step: str, *arguments: int | None, blocking: bool) -> tuple[bool, float]:
+        if not blocking:
+            raise BusyError
         constants = (FIRST_INTERVAL, LEASE, ALONE_FOR, ASK_AGAIN)
         asked = time.monotonic()
         given = ["" if each is None else each for each in arguments]

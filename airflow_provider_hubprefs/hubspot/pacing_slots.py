@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -96,9 +95,9 @@ class Slots:
     limit: int = FIRST_LIMIT
     interval: float = FIRST_INTERVAL
     share: float = 1.0
-    free: array[float] = field(default_factory=lambda: array("d"))
-    held: array[int] = field(default_factory=lambda: array("q"))
-    since: array[float] = field(default_factory=lambda: array("d"))
+    free: list[float] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    since: list[float] = field(default_factory=list)
     not_before: float = NEVER
     heard: float = NEVER
     alone_until: float = NEVER
@@ -230,7 +229,7 @@ class Slots:
         """More slots are free at once; of too many, unused ones go first."""
         there = len(self.free) + len(self.held)
         if there < self.size:
-            self.free[:0] = array("d", [NEVER]) * (self.size - there)
+            self.free[:0] = [NEVER] * (self.size - there)
         else:
             del self.free[: there - self.size]
 

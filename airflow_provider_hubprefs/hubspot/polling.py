@@ -33,7 +33,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.models import Operation, SubscriberStatuses, SubscriberWideStatuses
-from airflow_provider_hubprefs.hubspot.pacing import QueuedPacer, shared
+from airflow_provider_hubprefs.hubspot.pacing_shares import FifoPacer, SharePacer
 from airflow_provider_hubprefs.hubspot.privacy import mask
 
 if TYPE_CHECKING:
@@ -513,5 +513,5 @@ def _part_of(pacer: Pacer, share: float) -> Pacer:
     """The part of a budget that all waits of this process share, whatever they ask. It may ask the budget's store."""
     with _parts_lock:
         if (pacer, share) not in _parts:
-            _parts[pacer, share] = QueuedPacer(pacer if share == 1 else shared(pacer, share))
+            _parts[pacer, share] = FifoPacer(pacer if share == 1 else SharePacer(pacer, share))
         return _parts[pacer, share]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket, shared
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing_slots import LEASE, Slots
 
 from .conftest import Clock
@@ -295,22 +295,3 @@ def test_a_slot_whose_answer_never_comes_is_back_after_the_lease_and_an_interval
 
     assert slots.take(LEASE - 1, 3) is None
     assert slots.take(LEASE, 3) == LEASE + 10
-
-
-@pytest.mark.parametrize(("share", "most"), [(0.5, 10), (0.07, 2), (0.001, 1), (1, 20)])
-def test_a_consumer_with_a_share_has_no_more_slots_in_any_window(share: float, most: int) -> None:
-    whole = ProcessPacer(limit=20)
-    part = shared(whole, share)
-    said = {"x-hubspot-ratelimit-max": "20", "x-hubspot-ratelimit-interval-milliseconds": "10000"}
-    ticket = Ticket()
-    assert part.wait(ticket) == 0
-    part.done(ticket, said)
-
-    assert [part.wait(Ticket()) > 0 for _ in range(20)].count(False) == most - 1
-    assert whole.wait(Ticket()) == 0 or most == 20
-
-
-@pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan")])
-def test_a_share_that_makes_no_sense_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="max_budget_share: expected more than 0"):
-        shared(ProcessPacer(), share)
