@@ -82,9 +82,7 @@ class FilePacer(ProcessPacer):
         :raises BusyError: another process has it, or it must be opened and may not be.
         :raises StoreError: it cannot be opened, read or written.
         """
-        with (
-            self._lock
-        ):  # by `with`, which no signal handler can interrupt before the lock's release is certain
+        with self._lock:  # a signal handler that raises cannot come between this and the release
             try:
                 try:
                     file, size = self._acquire(may_open=may_open)

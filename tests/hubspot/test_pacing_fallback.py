@@ -74,12 +74,22 @@ def test_a_failure_at_the_answer_is_no_failure_of_the_call(pacer: FallbackPacer)
         assert pacer.budget.burst == 10
 
 
-def test_threads_of_a_process_whose_store_fails_warn_once(
-    pacer: FallbackPacer, caplog: pytest.LogCaptureFixture
+def test_threads_whose_store_fails_at_the_same_time_warn_once(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    learned(pacer, 100)
+    together, been_there = threading.Barrier(8), threading.local()
+
+    def meeting() -> float:
+        """The store's clock, where threads meet that have just found the store in order."""
+        if not hasattr(been_there, "met"):
+            been_there.met = True
+            together.wait(20)
+        return clock()
+
+    store = FilePacer("key", folder=tmp_path, clock=meeting)
+    pacer = FallbackPacer(store, "the file", clock=clock)
+    threads = [threading.Thread(target=pacer.wait, args=(Ticket(),)) for _ in range(together.parties)]
     with full_disk():
-        threads = [threading.Thread(target=pacer.wait, args=(Ticket(),)) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:

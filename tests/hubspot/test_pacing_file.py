@@ -130,7 +130,6 @@ def test_a_fork_of_a_process_that_has_the_lock_can_go_on(tmp_path: Path) -> None
                     signal.alarm(20)  # a child that waits for its parent's lock would wait for ever
                     os._exit(free_now(pacer))
                 children.append(child)
-                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             return self.now
 
     clock = Forking()

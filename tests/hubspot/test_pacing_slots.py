@@ -111,15 +111,20 @@ class Stranger:
         self.world.at(self.world.clock.now + 1 / self.rate, self.ask)
 
 
-def processes(count: int, clock: Clock) -> list[ProcessPacer]:
-    """Pacers that share their slots, as those of processes do."""
-    pacers = [ProcessPacer(clock=clock) for _ in range(count)]
-    for pacer in pacers:
-        pacer._slots = pacers[0]._slots
-    return pacers
+class OneOfMany(ProcessPacer):
+    """The pacer of one process of several: what they share is these slots."""
+
+    def __init__(self, slots: Slots, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self._slots = slots
 
 
-def team(world: World, pacers: list[ProcessPacer], threads: int, latency: float = 0.12) -> list[Worker]:
+def processes(count: int, clock: Clock, slots: Slots | None = None) -> list[OneOfMany]:
+    slots = slots or Slots()
+    return [OneOfMany(slots, clock) for _ in range(count)]
+
+
+def team(world: World, pacers: list[OneOfMany], threads: int, latency: float = 0.12) -> list[Worker]:
     luck = random.Random(1)
 
     def travel() -> Travel:
@@ -241,12 +246,9 @@ def test_with_nobody_else_there_nobody_else_is_ever_seen(
 ) -> None:
     """However requests and answers overtake each other."""
     there = world(limit, interval / 8)
-    pacers = processes(count, there.clock)
     slots = Slots(limit=limit, interval=interval / 8, heard=1000.0)
-    for pacer in pacers:
-        pacer._slots = slots
     travel = itertools.cycle([(to * TICK, back * TICK) for to, back in travels])
-    for pacer in pacers:
+    for pacer in processes(count, there.clock, slots):
         for _ in range(threads):
             Worker(there, pacer, travel)
 
