@@ -1,12 +1,12 @@
-"""Spending the account's budget without ever being told 429.
+"""Spending the account's budget without a single 429.
 
-A request needs a slot, and a slot is free again one interval after its **answer arrived**: that is never
-before HubSpot's own window forgot it, whatever the latency. How many slots there are, how long the interval
-is and how much of it others have used, HubSpot says in the headers of every answer.
+A request needs a slot, and a slot is free again one interval after its **answer arrived**. HubSpot's own window has
+dropped the request by then, whatever the latency. The headers of every answer say how many slots there are, how long
+the interval is and how many requests other clients have sent.
 
-The arithmetic is in :mod:`.pacing_slots`. Where a budget is kept decides who shares it: in this process
-(:class:`ProcessPacer`), in a file for all processes of a machine (:mod:`.pacing_file`), or in Redis for many
-machines (:mod:`.pacing_redis`). :mod:`.pacing_store` chooses.
+The arithmetic is in :mod:`.pacing_slots`. The place of a budget decides who shares it: this process
+(:class:`ProcessPacer`), all processes of a machine (:mod:`.pacing_file`), or many machines (:mod:`.pacing_redis`).
+:mod:`.pacing_store` chooses.
 
 Nothing here sleeps for a slot: a client calls :meth:`Pacer.wait` and sleeps in its own way.
 """
@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_provider_hubprefs.hubspot.pacing_slots import (
-    ALONE_FOR,
     ASK_AGAIN,
     FIRST_INTERVAL,
     FIRST_LIMIT,
     NEVER,
+    PROBE_FOR,
     SERIAL_BITS,
     Budget,
     Slots,
@@ -61,8 +61,8 @@ class Ticket:
 class Pacer(Protocol):
     """One budget, shared by all that spend it.
 
-    An event loop calls with ``blocking=False``. :class:`BusyError` then means that the store would keep it waiting:
-    call again in a thread, with the same arguments and ``blocking=True``.
+    An event loop calls with ``blocking=False``. On :class:`BusyError` it calls again in a thread, with the same
+    arguments and ``blocking=True``.
     """
 
     def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
@@ -102,7 +102,7 @@ _alive: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 class Forkable(ABC):
-    """What has locks or descriptors that a forked child must not share with its parent."""
+    """An object with locks or descriptors that a forked child must not share with its parent."""
 
     def __init__(self) -> None:
         self.begin()
@@ -110,7 +110,7 @@ class Forkable(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Make what belongs to one process only; a forked child calls it again."""
+        """Make the locks and descriptors; runs again in a forked child."""
 
 
 def _begin_in_child() -> None:
@@ -124,8 +124,8 @@ os.register_at_fork(after_in_child=_begin_in_child)
 class SlotPacer(Forkable):
     """What pacers have in common, wherever they keep their slots: one turn in the queue per process.
 
-    Only one thread of a process waits with a slot of its own; the others call again when that one goes. So slots that
-    come one by one go round among the processes, and a killed process loses little that was promised.
+    Only one thread of a process waits with a promised slot; the others call again when that one sends. So slots that
+    come one by one go to all processes in turn, and a killed process loses at most one promised slot.
 
     :param clock: monotonic seconds.
     """
@@ -154,8 +154,8 @@ class SlotPacer(Forkable):
                 return max(at - now, ASK_AGAIN / 10)
             ticket.slot, ticket.at, ticket.sent = number, at, None
             now = self._clock()  # later than before, if only by the time that the store took
-            # Not for long: the limit may rise meanwhile, or other processes end.
-            self._turn, self._whose_turn = min(at, now + ALONE_FOR), number
+            # Not for long: the limit may rise, or other processes may end.
+            self._turn, self._whose_turn = min(at, now + PROBE_FOR), number
         wait = max(ticket.at, self._not_before) - now
         if wait > 0:
             return wait
@@ -173,7 +173,7 @@ class SlotPacer(Forkable):
             self._turn = NEVER
         if number is not None and number >> SERIAL_BITS == self._owner:
             self._give(number, ticket.sent, said, blocking=blocking)
-        elif said.burst is not None:  # without a slot, or with one of the process that this one is a fork of
+        elif said.burst is not None:  # no slot, or one of the process that this one was forked from
             self._give(-1, None, said, blocking=blocking)
         ticket.slot = None
 
@@ -219,8 +219,8 @@ class ProcessPacer(SlotPacer):
         interval: float = FIRST_INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        heard = NEVER if limit is None else clock()
-        self._slots = Slots(limit=limit or FIRST_LIMIT, interval=interval, heard=heard)
+        last_answer = NEVER if limit is None else clock()
+        self._slots = Slots(limit=limit or FIRST_LIMIT, interval=interval, last_answer=last_answer)
         super().__init__(clock)
 
     def begin(self) -> None:

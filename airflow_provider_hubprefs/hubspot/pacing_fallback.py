@@ -1,4 +1,4 @@
-"""What a process does while the store of its budget fails: it goes on with its share of the limit."""
+"""While the store of a budget fails, each process uses its share of the limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.hubspot.pacing import (
     StoreError,
     Ticket,
 )
-from airflow_provider_hubprefs.hubspot.pacing_slots import ALONE_FOR, NEVER, Budget
+from airflow_provider_hubprefs.hubspot.pacing_slots import NEVER, PROBE_FOR, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,7 +91,7 @@ class FallbackPacer(Forkable):
                 self._failed(error)
 
     def _may_try(self, *, blocking: bool) -> bool:
-        """Whether a store that failed is to be tried again now: by one thread, as that may take its time."""
+        """Whether to try a failed store again now. One thread does, and it may take long."""
         with self._lock:
             if (now := self._clock()) < self._try_at:
                 return False
@@ -106,7 +106,7 @@ class FallbackPacer(Forkable):
             if self._failing:
                 return
             limit, interval, users = self._store.last_seen
-            self._own.follow(limit, interval, 1 / users, rest=ALONE_FOR if self._worked else 0.0)
+            self._own.follow(limit, interval, 1 / users, rest=PROBE_FOR if self._worked else 0.0)
             self._failing = True
         _log.warning(
             "The budget in %s cannot be shared (%s). This process uses 1/%d of it and tries again every %d s.",

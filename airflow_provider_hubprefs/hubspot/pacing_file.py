@@ -1,9 +1,9 @@
 """A budget for all processes of one machine: a small file that each of them locks, reads, changes and writes.
 
-``flock`` keeps them apart, and the kernel ends it with the process that had it: no lock is ever stale. The state is
-one write with a checksum, so a kill leaves the old state, the new one, or one that is noticed and begins anew: one
-request then goes alone, and its answer says what is used. (The file is not mapped into memory: truncating a mapped
-file kills the process.) Times are the machine's monotonic ones, which each boot begins anew.
+The lock is ``flock``: the kernel releases it when its process ends. The state is one write with a checksum, so a kill
+leaves the old state, the new one, or a damaged one. A budget whose file is damaged, deleted, truncated or of before a
+reboot begins anew, with a probe whose answer says what is used. (The file is not mapped into memory: truncating a
+mapped file kills the process.) Times are the machine's monotonic ones.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_HEAD = struct.Struct("=II")  # checksum and length of what follows
+_HEAD = struct.Struct("=II")  # checksum and length of the rest
 _decoder = msgspec.msgpack.Decoder(tuple[float, Slots])
 
 _LONGEST_LOCKED = 2.0
-"""Seconds after which the process that has the lock is taken for stopped: it needs some microseconds."""
+"""Seconds after which the process that holds the lock counts as stopped: it needs some microseconds."""
 
 _NAP = 0.00005
 """Seconds between two tries to lock."""
@@ -47,7 +47,7 @@ class FilePacer(ProcessPacer):
     """A budget shared by all processes of this machine that name the same folder.
 
     :param key: fingerprint of the credential: the file's name.
-    :param folder: made if it is not there; by default a folder of the user's alone in the machine's temporary one.
+    :param folder: made if absent; by default a private folder of this user in the machine's temporary one.
     :param clock: monotonic seconds, the same for all processes.
     """
 
@@ -60,7 +60,7 @@ class FilePacer(ProcessPacer):
         super().__init__(clock=clock)
 
     def begin(self) -> None:
-        """See :class:`Forkable`. A descriptor of before the fork shares the parent's lock."""
+        """See :class:`Forkable`. A descriptor from before the fork shares the parent's lock."""
         super().begin()
         self._close()
 
@@ -79,7 +79,7 @@ class FilePacer(ProcessPacer):
     def _try_change(self, step: Callable[[Slots], T], *, may_open: bool) -> T:
         """Change the slots in the file.
 
-        :raises BusyError: another process has it, or it must be opened and may not be.
+        :raises BusyError: another process holds the lock, or the file is not open yet and must not be opened now.
         :raises StoreError: it cannot be opened, read or written.
         """
         with self._lock:  # a signal handler that raises cannot come between this and the release
@@ -100,7 +100,7 @@ class FilePacer(ProcessPacer):
                 raise StoreError(error.strerror or str(error)) from error
 
     def _acquire(self, *, may_open: bool) -> tuple[int, int]:
-        """Lock the file and return it with its size; one that was deleted or replaced is opened anew."""
+        """Lock the file and return it with its size; after a deletion or replacement, open the new one."""
         while True:
             if self._file is None:
                 if not may_open:
@@ -116,7 +116,7 @@ class FilePacer(ProcessPacer):
         """Open the file, or make it: a plain file that only this user can read and write.
 
         :raises OSError: it cannot be made.
-        :raises StoreError: another user has it, or it is a link.
+        :raises StoreError: it belongs to another user, or is no plain file.
         """
         if self._private:
             make_private(self.path.parent)
@@ -132,7 +132,7 @@ class FilePacer(ProcessPacer):
         return file
 
     def _read(self, file: int, size: int) -> Slots:
-        """The slots of the file; new ones where it is new, damaged, or of before a reboot."""
+        """The slots in the file; new ones if it is empty, damaged, or of before a reboot."""
         data = os.pread(file, size, 0)
         if not data:
             return Slots()
@@ -157,7 +157,7 @@ class FilePacer(ProcessPacer):
 
 
 def _decode(data: bytes) -> tuple[float, Slots]:
-    """When it was written, and what.
+    """When the slots were written, and the slots.
 
     :raises ValueError: it is damaged.
     """

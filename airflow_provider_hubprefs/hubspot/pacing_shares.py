@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SharePacer:
-    """A share of a budget, for one consumer in this process: it leaves the rest to others.
+    """A share of a budget for one consumer in this process; the rest is left to others.
 
     :param pacer: of the whole budget.
     :param share: more than 0, at most 1.

@@ -1,4 +1,4 @@
-"""Which pacer a process uses for a credential: the one of its ``budget_store``."""
+"""The pacers of a process: one for each ``budget_store`` and credential."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def search_pacer(key: str) -> Pacer:
     """The one pacer of this process for a credential's CRM searches.
 
     They have a limit of their own, five a second for the whole account, which no header states (HubSpot's guide
-    "Search the CRM"). Only this process keeps to it: a process that shares it with others meets a 429 and waits.
+    "Search the CRM"). Each process paces only its own searches: if several search, a 429 makes them wait.
 
     :param key: see :func:`pacer_for`.
     """

@@ -252,7 +252,7 @@ def test_a_damaged_file_begins_anew_and_the_log_says_so_once(
     pacer = learned(FilePacer("key", folder=tmp_path))
     pacer.path.write_bytes(garbage(pacer.path.read_bytes()))
 
-    assert free_now(pacer) == 1  # one goes ahead
+    assert free_now(pacer) == 1  # the probe
     assert free_now(FilePacer("key", folder=tmp_path)) == 0
 
     assert [record.message for record in caplog.records] == [
@@ -308,12 +308,12 @@ def test_a_file_that_is_removed_while_in_use_is_made_again_and_shared_again(
         folder.rmdir()
 
     ahead = send(one)
-    assert other.wait(Ticket()) > 0  # one goes ahead, of both
+    assert other.wait(Ticket()) > 0  # one probe for both
     other.done(before, headers(10, remaining=8))
     one.done(ahead, headers(10, remaining=7))
     clock.now += 0.1
 
-    # Of the 7 that are left. HubSpot's figure tells of those that the file forgot, and some stay for others.
+    # Of the 7 that are left. HubSpot's figure counts those that the file forgot, and some stay for others.
     assert free_now(other) + free_now(one) == 5
     assert one.path.stat().st_size > 0
 

@@ -103,9 +103,7 @@ def test_processes_and_their_threads_share_one_budget(busy_hubspot: Simulator, s
 
 
 @needs_redis
-def test_processes_that_are_killed_take_nobodys_budget_with_them(
-    busy_hubspot: Simulator, server: Redis
-) -> None:
+def test_a_killed_process_takes_no_budget_with_it(busy_hubspot: Simulator, server: Redis) -> None:
     workers = Workers(busy_hubspot, server.url, 3, calls=8)
     workers.have_sent(30)
     killed = workers.running.pop()
@@ -117,7 +115,7 @@ def test_processes_that_are_killed_take_nobodys_budget_with_them(
 
 
 @needs_redis
-def test_without_redis_each_goes_on_with_its_part_and_comes_back(
+def test_without_redis_each_goes_on_with_its_share_and_comes_back(
     busy_hubspot: Simulator, mortal: Redis
 ) -> None:
     workers = Workers(busy_hubspot, mortal.url, 2, threads=4, calls=30)
@@ -203,7 +201,7 @@ def test_a_script_that_redis_forgot_is_given_again(server: Redis) -> None:
 
 
 @needs_redis
-def test_what_nobody_uses_goes(server: Redis) -> None:
+def test_an_unused_budget_is_dropped(server: Redis) -> None:
     learned(RedisPacer(server.url, "key")).wait(Ticket())
 
     keys = server.command("KEYS", "*")
@@ -237,7 +235,7 @@ def test_a_fork_shares_the_budget(server: Redis) -> None:
 
 @needs_redis
 @pytest.mark.parametrize("back", [0.5, 100])
-def test_a_clock_that_is_put_back_stops_nobody(server: Redis, back: float) -> None:
+def test_a_clock_that_is_put_back_stops_no_process(server: Redis, back: float) -> None:
     pacer = RedisPacer(server.url, "key")
     pacer._now = "2000000000"
     learned(pacer)
