@@ -26,14 +26,16 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-from airflow_provider_hubprefs.hubspot.pacing import Budget, Pacer, Ticket, pacer_for
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
+from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LIMIT, INTERVAL, LATENCY_MS, THREADS = 190, 10.0, 120, 8
-STRANGERS_RATE = 5.7
+UNPACED_RATE = 5.7
 HAMMERED_FOR = 2.0
 
 
@@ -41,8 +43,6 @@ class Pyrate:
     """pyrate-limiter as a pacer: what it grants is sent, and it learns nothing from the answers."""
 
     budget = Budget()
-    blocks = True
-    quick = False
 
     def __init__(self, store: str, limit: int = LIMIT, interval: float = INTERVAL) -> None:
         from pyrate_limiter import Limiter, Rate, SQLiteBucket
@@ -51,15 +51,15 @@ class Pyrate:
         path = store.partition(":")[2]
         self._limiter = Limiter(SQLiteBucket.init_from_file(rates, db_path=path, use_file_lock=True))
 
-    def wait(self, ticket: Ticket) -> float:
+    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
         """Wait here, as its users do."""
         self._limiter.try_acquire("budget", blocking=True)
         return 0.0
 
-    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
+    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
         """Nothing."""
 
-    def pause(self, seconds: float | None = None) -> None:
+    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
         """Nothing."""
 
 
@@ -152,7 +152,7 @@ def redis_server(folder: str) -> Iterator[str | None]:
             process.terminate()
 
 
-class Stranger(threading.Thread):
+class UnpacedClient(threading.Thread):
     """A client of the same app that knows nothing of the budget, and never tries again."""
 
     def __init__(self, portal: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class Stranger(threading.Thread):
         """Send at a steady rate; one thread per request, for they overlap."""
         while not self.over:
             threading.Thread(target=self.ask, daemon=True).start()
-            time.sleep(1 / STRANGERS_RATE)
+            time.sleep(1 / UNPACED_RATE)
 
     def ask(self) -> None:
         """Send one request."""
@@ -183,16 +183,16 @@ def ceiling(
 ) -> None:
     """Measure how much of the budget so many processes use together, and how evenly."""
     with hubspot(limit) as portal:
-        stranger = Stranger(portal) if beside else None
-        if stranger:
-            stranger.start()
+        other = UnpacedClient(portal) if beside else None
+        if other:
+            other.start()
             time.sleep(INTERVAL)
         end = time.time() + seconds + INTERVAL + 5.0  # Python starts, and libraries load
         workers = [start("work", portal["url"], portal["token"], store, end) for _ in range(count)]
         results = [json.loads(worker.communicate()[0]) for worker in workers]
-        if stranger:
-            stranger.over = True
-    # The first window is a gift and does not count, but beside a stranger, where what matters begins with it.
+        if other:
+            other.over = True
+    # The first window is a gift and does not count, but beside another client, where the run begins with it.
     begin = min(result["answered"][0] for result in results) + (0.0 if beside else INTERVAL)
     end = begin + seconds
     for result in results:
@@ -204,10 +204,10 @@ def ceiling(
         f"{name:26} {count:2} x {THREADS}   {sum(counts) / most:6.3f}   {steady(results, limit):6.3f}   "
         f"{sum(result['throttled'] for result in results):4}   {min(shares):5.2f} - {max(shares):4.2f}"
     )
-    if stranger:
-        there = [status for at, status in stranger.answers if begin <= at < end]
+    if other:
+        there = [status for at, status in other.answers if begin <= at < end]
         fair = min(len(there), most / 2)
-        line += f"   stranger: {there.count(200)} of {len(there)}, {there.count(200) / fair:.2f} of its fair share"
+        line += f"   the other: {there.count(200)} of {len(there)}, {there.count(200) / fair:.2f} of its fair share"
     say(line)
 
 
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument(
         "--stores", default="process,file,redis,pyrate", help="separated by commas (%(default)s)"
     )
-    parser.add_argument("--only", choices=["ceiling", "stranger", "guess", "cost"], help="one of the tables")
+    parser.add_argument("--only", choices=["ceiling", "beside", "guess", "cost"], help="one of the tables")
     options = parser.parse_args()
     names = {
         "process": "this process",
@@ -287,8 +287,8 @@ def main() -> None:
             say(f"\nFrom the first request on, where the account has 100 and not {LIMIT}\n{head}")
             for kind in shared:
                 ceiling(names[kind], store(kind), 4, min(options.seconds, 40.0), limit=100)
-        if options.only in (None, "stranger"):
-            say(f"\nBeside a client on the same app, {STRANGERS_RATE} requests/s\n{head}")
+        if options.only in (None, "beside"):
+            say(f"\nBeside a client on the same app, {UNPACED_RATE} requests/s\n{head}")
             for kind in shared:
                 ceiling(names[kind], store(kind), 4, min(options.seconds, 40.0), beside=True)
         if options.only in (None, "cost"):

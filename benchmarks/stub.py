@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 
-TOKEN = "pat-na1-00000000-0000-0000-0000-000000000000"  # noqa: S105 - of nobody
+TOKEN = "pat-na1-00000000-0000-0000-0000-000000000000"  # noqa: S105 - no real token
 _PATH = b"/statuses/batch/unsubscribe-all?"
 _WHEN = "2026-11-22T06:00:00.000Z"
 _NAMES = ("Marketing Information", "Customer Service Communication", "One to One")

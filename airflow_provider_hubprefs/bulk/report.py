@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.row import Row
-    from airflow_provider_hubprefs.hubspot.pacing import Budget
+    from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
 
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
 OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)

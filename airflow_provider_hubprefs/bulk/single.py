@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.writes import found_in
 from airflow_provider_hubprefs.hubspot.answers import found_in
 from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub

@@ -21,7 +21,7 @@ import httpx
 from airflow_provider_hubprefs.hubspot.endpoints import is_loopback
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MalformedAnswerError
 from airflow_provider_hubprefs.hubspot.models import Reply
-from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing import BusyError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.sending import (
     USER_AGENT,
@@ -52,8 +52,7 @@ _url = lru_cache(maxsize=100)(httpx.URL)
 class AsyncClient(Sender):
     """HubSpot over HTTP, for any number of tasks of one event loop.
 
-    To make one may ask the budget's store, which takes its time: an event loop does that in a thread. Whoever
-    is cancelled gives the place in the queue back that it had.
+    A task that is cancelled gives the place in the queue back that it had.
 
     :param auth: whose token to send.
     :param connections: kept open at most.
@@ -105,23 +104,13 @@ class AsyncClient(Sender):
         await self._nap(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Ask, in a thread where that takes its time.
+        """Ask here; in a thread only where the answer takes time: a thread costs ten times what the answer does.
 
-        Of a budget that is quick, only where others are asking: a thread costs ten times what the answer does.
-
-        A thread cannot be cancelled: whoever is cancelled meanwhile waits for its answer, or a slot would be
+        A thread cannot be cancelled: a task that is cancelled meanwhile waits for its answer, or a slot would be
         promised after the place in the queue was given back.
         """
-        if not self.pacer.blocks:
-            return question(*arguments)
-        if self.pacer.quick and arguments and isinstance(ticket := arguments[0], Ticket):
-            ticket.patient = False
-            try:
-                return question(*arguments)
-            except BusyError:
-                pass
-            finally:
-                ticket.patient = True
+        with suppress(BusyError):
+            return question(*arguments, blocking=False)
         asked = asyncio.ensure_future(asyncio.to_thread(question, *arguments))
         try:
             return await asyncio.shield(asked)

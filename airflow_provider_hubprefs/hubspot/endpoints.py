@@ -54,7 +54,7 @@ class Endpoint:
     :param repeatable: whether sending it twice does no harm. True for reads and for v4 and dated writes
         (HubSpot answers NO_STATUS_CHANGE), False for v3's writes (400 on a repeat).
     :param paced: whether it counts against the account's burst limit.
-    :param search: whether it has the CRM search's limit instead, see :func:`~.pacing.search_pacer`.
+    :param search: whether it has the CRM search's limit instead, see :func:`~.pacing_store.search_pacer`.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""A budget for many machines: in Redis, by its clock, one script and one round trip per step.
+"""A budget for many machines: in Redis, by Redis' clock, one script and one round trip per step.
 
-The script is :class:`~.pacing_slots.Slots` once more, in Lua; a test compares the two step by step.
+The script repeats :class:`~.pacing_slots.Slots` in Lua; a property test compares the two step by step.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from airflow_provider_hubprefs.hubspot.pacing import SlotPacer, SteadyPacer, StoreError
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, SlotPacer, StoreError
 from airflow_provider_hubprefs.hubspot.pacing_slots import (
-    ALONE_FOR,
     ASK_AGAIN,
     FIRST_INTERVAL,
     FIRST_LIMIT,
     LEASE,
+    PROBE_FOR,
     SERIAL_BITS,
     Budget,
 )
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TIMEOUT = 1.0
-"""Seconds until Redis is taken for gone; a thread that asks for a slot waits so long at most."""
+"""Seconds that a step may take; after it Redis counts as unreachable."""
 
 _KEPT = 24 * 3600
-"""Seconds after which what nobody used is forgotten."""
+"""Seconds until Redis drops an unused budget."""
 
 _FIGURES = ("burst", "burst_remaining", "interval", "daily", "daily_remaining")
 
@@ -47,13 +46,13 @@ _FIGURES = ("burst", "burst_remaining", "interval", "daily", "daily_remaining")
 _SCRIPT = """
 local FIGURES, FREE, HELD, USERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local step, now = ARGV[1], tonumber(ARGV[2])
-local LIMIT, INTERVAL, LEASE, ALONE, ASK, KEPT = unpack(ARGV, 3, 8)
+local LIMIT, INTERVAL, LEASE, PROBE, ASK, KEPT = unpack(ARGV, 3, 8)
 if not now then
     local t = redis.call('TIME')
     now = t[1] * 1000000 + t[2]
 end
 
-local names = {'limit', 'interval', 'not_before', 'heard', 'alone_until', 'others', 'others_before',
+local names = {'limit', 'interval', 'not_before', 'last_answer', 'probe_until', 'others', 'others_before',
                'others_since', 'clock'}
 local known = redis.call('HMGET', FIGURES, unpack(names))
 local s = {}
@@ -68,7 +67,7 @@ local function resize()
     if missing < 0 then redis.call('LTRIM', FREE, whole(-missing), -1) end
 end
 
--- A clock that was put back: a little, and it stands still; a lot, and the times mean nothing any more.
+-- A clock that was put back: by up to a second it stands still; by more, the times mean nothing and go.
 if s.clock - now > 1000000 then
     redis.call('DEL', FREE, HELD, USERS)
     for name in pairs(s) do if name ~= 'limit' and name ~= 'interval' then s[name] = 0 end end
@@ -96,13 +95,13 @@ local function turn_over()
 end
 
 local function may_go()
-    if s.heard >= math.max(s.not_before, now - 2 * s.interval) then return true end
-    if s.alone_until < now - s.interval then
-        s.alone_until = now + ALONE
+    if s.last_answer >= math.max(s.not_before, now - 2 * s.interval) then return true end
+    if s.probe_until < now - s.interval then
+        s.probe_until = now + PROBE
         return true
     end
-    if now < s.alone_until then return false end
-    s.heard, s.alone_until = now, 0
+    if now < s.probe_until then return false end
+    s.last_answer, s.probe_until = now, 0
     return true
 end
 
@@ -128,7 +127,7 @@ local function take(number)
     local at = math.max(now, redis.call('LINDEX', FREE, whole(stay)) + s.interval)
     redis.call('LPOP', FREE)
     redis.call('ZADD', HELD, whole(at), number)
-    if s.alone_until > 0 then s.alone_until = at + ALONE end
+    if s.probe_until > 0 then s.probe_until = at + PROBE end
     return at
 end
 
@@ -146,7 +145,7 @@ local function notice(sent, used)
     if more <= 0 then return end
     turn_over()
     s.others = math.max(s.others, more)
-    if s.alone_until > 0 then
+    if s.probe_until > 0 then
         for _ = 1, math.min(more, free()) do
             redis.call('LPOP', FREE)
             redis.call('RPUSH', FREE, whole(now))
@@ -177,13 +176,13 @@ elseif step == 'give' then
         resize()
         if remaining and sent then notice(sent, burst - remaining) end
     end
-    if sent then s.heard, s.alone_until = now, 0 end
+    if sent then s.last_answer, s.probe_until = now, 0 end
     free_one(number)
 elseif step == 'pause' then
     turn_over()
     s.others = math.max(s.others, math.floor(s.limit / 3))
     s.not_before = math.max(s.not_before, now + (tonumber(ARGV[9]) or s.interval))
-    s.alone_until = 0
+    s.probe_until = 0
     result = {0, s.not_before - now}
 end
 
@@ -194,29 +193,13 @@ return {result[1], whole(result[2]), s.limit, whole(s.interval), redis.call('ZCA
 """
 
 
-def redis_pacer(store: str, key: str) -> SteadyPacer:
-    """A budget in Redis; this process' part of it while Redis is gone.
-
-    :param store: ``redis://[[user]:password@]host[:port][/db]`` or ``rediss://...``, as redis-py reads it.
-    :param key: fingerprint of the credential.
-    :raises ValueError: redis-py cannot read the URL.
-    """
-    url = urlsplit(store)
-    try:
-        name = f"Redis at {url.hostname or 'localhost'}:{url.port or 6379}"
-        pacer = RedisPacer(store, key)
-    except ValueError:
-        # The URL may have a password in it.
-        raise ValueError("budget_store: expected redis://[user:password@]host[:port][/db]") from None
-    return SteadyPacer(pacer, name)
-
-
 class RedisPacer(SlotPacer):
     """A budget shared by all processes that name the same Redis.
 
-    :param url: see :func:`redis_pacer`.
+    :param url: ``redis://[[user]:password@]host[:port][/db]`` or ``rediss://...``, as redis-py reads it.
     :param key: fingerprint of the credential.
     :param clock: monotonic seconds, of this process; what is shared goes by Redis' clock.
+    :raises ValueError: redis-py cannot read the URL.
     """
 
     def __init__(self, url: str, key: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -224,13 +207,13 @@ class RedisPacer(SlotPacer):
             url,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
-            # Once at once, for a connection that was dropped while nobody used it; waiting is not this one's to do.
+            # Once, without waiting: an idle connection may have been dropped.
             retry=Retry(NoBackoff(), 1),
         )
         self._script: Any = self._redis.register_script(_SCRIPT)
         # The braces keep all keys of a budget on one node of a cluster.
         self._keys = [f"{{hubprefs:{key}}}:{part}" for part in ("figures", "free", "held", "users")]
-        self._now = ""  # Redis' own; tests have another
+        self._now = ""  # Redis' own clock; tests set another
         self._trip = _TIMEOUT / 10  # seconds that a round trip took lately, the longest
         self._last = (FIRST_LIMIT, FIRST_INTERVAL, 1)
         super().__init__(clock)
@@ -251,12 +234,12 @@ class RedisPacer(SlotPacer):
         seconds = interval / 1e6 if interval else None
         return Budget(burst, remaining, seconds, daily, daily_remaining)
 
-    def _take(self, number: int, *, patient: bool = True) -> tuple[bool, float]:
-        promised, wait = self._run("take", number, number >> SERIAL_BITS)
+    def _take(self, number: int, *, blocking: bool) -> tuple[bool, float]:
+        promised, wait = self._run("take", number, number >> SERIAL_BITS, blocking=blocking)
         return promised, self._clock() + wait
 
-    def _give(self, number: int, sent: float | None, said: Budget, *, patient: bool = True) -> None:
-        # The message takes its time: in Redis' eyes the request was sent earlier than its age says, never later.
+    def _give(self, number: int, sent: float | None, said: Budget, *, blocking: bool) -> None:
+        # The message takes time: by Redis' clock the request was sent earlier than its age says, never later.
         age = None if sent is None else self._clock() - sent + (0 if self._now else 2 * self._trip)
         self._run(
             "give",
@@ -267,14 +250,17 @@ class RedisPacer(SlotPacer):
             _microseconds(said.interval),
             said.daily,
             said.daily_remaining,
+            blocking=blocking,
         )
 
-    def _hold(self, seconds: float | None) -> float:
-        _, wait = self._run("pause", _microseconds(seconds))
+    def _hold(self, seconds: float | None, *, blocking: bool) -> float:
+        _, wait = self._run("pause", _microseconds(seconds), blocking=blocking)
         return self._clock() + wait
 
-    def _run(self, step: str, *arguments: int | None) -> tuple[bool, float]:
-        constants = (FIRST_INTERVAL, LEASE, ALONE_FOR, ASK_AGAIN)
+    def _run(self, step: str, *arguments: int | None, blocking: bool) -> tuple[bool, float]:
+        if not blocking:
+            raise BusyError
+        constants = (FIRST_INTERVAL, LEASE, PROBE_FOR, ASK_AGAIN)
         asked = time.monotonic()
         given = ["" if each is None else each for each in arguments]
         try:
@@ -294,5 +280,5 @@ def _microseconds(seconds: float | None) -> int | None:
 
 
 def _store_error(error: Exception) -> StoreError:
-    """Tell what went wrong in a line; redis-py's texts name hosts and commands, not passwords."""
+    """The error in one line; redis-py's texts name hosts and commands, not passwords."""
     return StoreError(re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,36 +10,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIRST_LIMIT = 100
-"""Requests per interval until HubSpot has said its own figure: the lowest it documents (Free and Starter)."""
+"""Requests per interval until the first answer says it: the lowest that HubSpot documents (Free and Starter)."""
 
 FIRST_INTERVAL = 10.0
 """Seconds."""
 
 ASK_AGAIN = 0.05
-"""Seconds until asking again where nobody can say how long it takes: every slot is under way, say."""
+"""Seconds until a request asks again where the time is unknown, as when all slots are in flight."""
 
-ALONE_FOR = 1.0
-"""Seconds that a request which goes ahead alone keeps the others waiting at most."""
+PROBE_FOR = 1.0
+"""Seconds that a probe keeps the other requests waiting at most."""
 
 LEASE = 30.0
-"""Seconds after which a slot whose answer never came is taken for answered.
+"""Seconds after which a slot without an answer counts as answered.
 
-HubSpot counts a request when it arrives, not when it has been answered: whatever was sent was counted by then.
+HubSpot counts a request when it arrives, not when it answers: by then it has counted the request.
 """
 
 _MOST = 10_000
 _LONGEST = 3600.0
-"""Beyond these a figure in a header (requests; seconds) is taken for a mistake: HubSpot's highest are 250 and 10."""
+"""Higher figures in a header (requests; seconds) are ignored as mistakes: HubSpot's highest are 250 and 10."""
 
 NEVER = float("-inf")
 
 SERIAL_BITS = 20
-"""Of a slot's number, which tell one process' slots from each other; the others tell whose it is."""
+"""The low bits of a slot's number count within a process; the high bits identify the process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What HubSpot said of the account's budget last. None: it did not say (OAuth apps have no daily figures).
+    """The account's budget, as HubSpot's last answer states it. None: not stated (OAuth apps have no daily figures).
 
     :param burst: requests per interval.
     :param interval: in seconds.
@@ -54,7 +53,7 @@ class Budget:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Budget:
-        """Read ``X-HubSpot-RateLimit-*``; what is absent or no number is None.
+        """Read ``X-HubSpot-RateLimit-*``; a header that is absent or not a number gives None.
 
         :param headers: names in lower case.
         """
@@ -71,37 +70,37 @@ class Budget:
 
 @dataclass(slots=True)
 class Slots:
-    """The slots of a budget, and who has them.
+    """The slots of a budget, free and held.
 
-    **Others' requests.** What ``-Remaining`` says is used beyond our own requests was used by others. Our own are
-    counted generously (all under way, all whose answer came less than an interval before this request was sent):
-    what then is left was certainly not ours, however the answers overlapped. As long as others are there, so many
-    slots stay unused, and a few more, so that they can grow up to half of the budget.
+    **Other clients.** Requests that ``-Remaining`` counts beyond our own came from other clients of the account. Our
+    own are counted generously (all in flight, and all answered less than an interval before this request was sent), so
+    the rest was certainly not ours, however the answers overlapped. As many slots as the others use stay unused, and a
+    few more, so that the others can grow up to half of the budget.
 
-    **One goes ahead.** Where nothing was heard for two intervals (at first, after a rest, after a pause) one
-    request goes alone: its answer tells the limit and exactly what others have used before many are under way.
+    **Probe.** After two intervals without an answer (at first, after a rest, after a pause) one request goes alone:
+    its answer says the limit, and exactly what others have used, before many are in flight.
 
     :param limit: HubSpot's, per interval.
     :param share: of the limit that is ours to use.
-    :param free: when the last answer of each free slot arrived, oldest first.
-    :param held: the numbers of slots that were promised and not given back.
+    :param free: of each free slot, when its last answer arrived; oldest first.
+    :param held: numbers of the slots that were promised and not given back.
     :param since: when each of those might be used, earliest first.
-    :param not_before: nobody sends before.
-    :param heard: when the last answer came.
-    :param alone_until: so long one request goes alone.
-    :param others: the most that others were seen to use, in this interval and in the one before.
+    :param not_before: no request goes before.
+    :param last_answer: when it came.
+    :param probe_until: when the other requests stop waiting for the probe.
+    :param others: the most requests of others, in this interval and in the one before.
     :param others_since: when that interval began.
     """
 
     limit: int = FIRST_LIMIT
     interval: float = FIRST_INTERVAL
     share: float = 1.0
-    free: array[float] = field(default_factory=lambda: array("d"))
-    held: array[int] = field(default_factory=lambda: array("q"))
-    since: array[float] = field(default_factory=lambda: array("d"))
+    free: list[float] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    since: list[float] = field(default_factory=list)
     not_before: float = NEVER
-    heard: float = NEVER
-    alone_until: float = NEVER
+    last_answer: float = NEVER
+    probe_until: float = NEVER
     others: tuple[int, int] = (0, 0)
     others_since: float = NEVER
     budget: Budget = field(default_factory=Budget)
@@ -133,30 +132,29 @@ class Slots:
         kept = self._kept(now)
         if len(self.free) <= kept:
             return None
-        # The oldest goes, but not before the youngest of those it leaves behind could: they stay unused.
+        # The oldest slot goes, but no earlier than the newest of those that stay unused could.
         at = max(now, self.free[kept] + self.interval)
         self.free.pop(0)
         place = bisect_right(self.since, at)
         self.held.insert(place, number)
         self.since.insert(place, at)
-        if self.alone_until > NEVER:
-            self.alone_until = at + ALONE_FOR
+        if self.probe_until > NEVER:
+            self.probe_until = at + PROBE_FOR
         return at
 
     def pause(self, now: float, seconds: float | None) -> float:
-        """HubSpot said 429: promise nothing for so long (an interval when None); return until when.
+        """Promise no slots for so long (an interval when None), after a 429; return until when.
 
-        Somebody else was there, and since the window was full, nobody knows how much they wanted: they get room
-        to show it.
+        A 429 means other clients. The window was full, so their rate is unknown: a third of the limit is left to them.
         """
         self._turn_over(now)
         self.others = (max(self.others[0], self.limit // 3), self.others[1])
         self.not_before = max(self.not_before, now + (self.interval if seconds is None else seconds))
-        self.alone_until = NEVER
+        self.probe_until = NEVER
         return self.not_before
 
     def give(self, now: float, number: int, sent: float | None, said: Budget) -> None:
-        """Take a slot back, and follow what HubSpot said.
+        """Take a slot back, and follow HubSpot's headers.
 
         :param sent: when its request was sent; None if it never was.
         """
@@ -165,30 +163,30 @@ class Slots:
             if said.burst_remaining is not None and sent is not None:
                 self._notice(now, sent, said.burst - said.burst_remaining)
         if sent is not None:
-            self.heard, self.alone_until = now, NEVER
+            self.last_answer, self.probe_until = now, NEVER
         if number in self.held:
             self.free_one(self.held.index(number), now)
 
     def free_one(self, index: int, now: float) -> None:
-        """Take the answer to a held slot for arrived."""
+        """Free a held slot, as if its answer arrived now."""
         del self.held[index], self.since[index]
         if len(self.free) + len(self.held) < self.size:
             self.free.append(now)
 
     def _may_go(self, now: float) -> bool:
-        """Whether a request may go now, with the others or ahead of them."""
-        if self.heard >= max(self.not_before, now - 2 * self.interval):
+        """Whether a request may go now: with the others, or as the probe."""
+        if self.last_answer >= max(self.not_before, now - 2 * self.interval):
             return True
-        if self.alone_until < now - self.interval:
-            self.alone_until = now + ALONE_FOR
+        if self.probe_until < now - self.interval:
+            self.probe_until = now + PROBE_FOR
             return True
-        if now < self.alone_until:
+        if now < self.probe_until:
             return False
-        self.heard, self.alone_until = now, NEVER  # whoever went ahead takes too long
+        self.last_answer, self.probe_until = now, NEVER  # the probe takes too long
         return True
 
     def _kept(self, now: float) -> int:
-        """How many slots stay unused, for others and because there are more than are ours."""
+        """How many slots stay unused: for others, and those beyond our share."""
         self._turn_over(now)
         others, most = max(self.others), self.limit * 3 // 4
         if others:
@@ -196,46 +194,46 @@ class Slots:
         return len(self.free) + len(self.held) - max(1, min(self.size, self.limit - others))
 
     def _notice(self, now: float, sent: float, used: int) -> None:
-        """See what others have used."""
+        """Count what others have used."""
         own = len(self.held) + len(self.free) - bisect_right(self.free, sent - self.interval)
         more = used - own
         if more <= 0:
             return
         self._turn_over(now)
         self.others = (max(self.others[0], more), self.others[1])
-        if self.alone_until > NEVER:
-            # Nobody of us was under way beside it, so it is exact: there is no room for so many now.
+        if self.probe_until > NEVER:
+            # The probe was our only request in flight, so the figure is exact: so many slots are in use.
             gone = max(0, min(more - (self.limit - self.size), len(self.free)))
             del self.free[:gone]
             self.free.extend([now] * gone)
 
     def _turn_over(self, now: float) -> None:
-        """Begin a new interval; who is not seen any more is forgotten by and by."""
+        """Begin a new interval; the figure for others decays by a quarter with each."""
         past = now - self.others_since
         if past >= self.interval:
             most = max(self.others[0], self.others[1] * 3 // 4)
-            if past >= 2 * self.interval:  # nobody asked meanwhile
+            if past >= 2 * self.interval:  # no request asked meanwhile
                 most = int(most * 0.75 ** min(past / self.interval - 1, 99))
             self.others = (0, most)
             self.others_since = now
 
     def learn(self, said: Budget) -> None:
-        """Follow what HubSpot says of its limits."""
+        """Follow the limits that HubSpot states."""
         self.budget = said
         self.limit = said.burst or self.limit
         self.interval = said.interval or self.interval
         self._resize()
 
     def _resize(self) -> None:
-        """More slots are free at once; of too many, unused ones go first."""
+        """Add or drop slots. New ones are free at once; free ones are dropped first, oldest first."""
         there = len(self.free) + len(self.held)
         if there < self.size:
-            self.free[:0] = array("d", [NEVER]) * (self.size - there)
+            self.free[:0] = [NEVER] * (self.size - there)
         else:
             del self.free[: there - self.size]
 
 
 def _whole(text: str | None) -> int | None:
-    """Whole number of a header; None for anything else, and for more digits than any budget has."""
+    """Whole number of a header; None for anything else, and for more than 12 digits."""
     digits = (text or "").strip()
     return int(digits) if digits.isdecimal() and len(digits) <= 12 else None

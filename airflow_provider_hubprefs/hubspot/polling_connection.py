@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.batches import BatchCaller
 from airflow_provider_hubprefs.hubspot.errors import AuthenticationError
-from airflow_provider_hubprefs.hubspot.pacing import QueuedPacer, shared
+from airflow_provider_hubprefs.hubspot.pacing_shares import FifoPacer, SharePacer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -100,5 +100,5 @@ def _shared_pacer(pacer: Pacer, share: float) -> Pacer:
     """Return the part of a budget that all waits of this process share. It may block while it asks the store."""
     with _pacers_lock:
         if (pacer, share) not in _pacers:
-            _pacers[pacer, share] = QueuedPacer(pacer if share == 1 else shared(pacer, share))
+            _pacers[pacer, share] = FifoPacer(pacer if share == 1 else SharePacer(pacer, share))
         return _pacers[pacer, share]

@@ -27,7 +27,9 @@ from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
 )
 from airflow_provider_hubprefs.hubspot.latency import bucket_of
-from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, search_pacer, shared
+from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_shares import SharePacer
+from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 from airflow_provider_hubprefs.hubspot.retry import retry_policy
 from airflow_provider_hubprefs.hubspot.settings import Settings
@@ -71,7 +73,7 @@ class Options(TypedDict, total=False):
     :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
     :param settings: time-outs and limits.
     :param pacer: the budget; by default the one of these credentials in ``budget_store``.
-    :param budget_store: where it is kept, and so who shares it; see :func:`~.pacing.pacer_for`.
+    :param budget_store: where it is kept, and so who shares it; see :func:`~.pacing_store.pacer_for`.
     :param max_budget_share: so much of it for this client, at most.
     """
 
@@ -110,7 +112,7 @@ class Sender(ABC):
         try:
             key = fingerprint(f"{self.url} {auth.identity()}", key="budget")
             whole = pacer or pacer_for(budget_store, key)
-            self.pacer = whole if max_budget_share == 1 else shared(whole, max_budget_share)
+            self.pacer = whole if max_budget_share == 1 else SharePacer(whole, max_budget_share)
             self.search_pacer = search_pacer(key)
         except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None

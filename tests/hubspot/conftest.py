@@ -9,7 +9,9 @@ import pytest
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.simulator import Simulator
 
+from .pacing_workers import BURST, INTERVAL_MS
 from .server import Server
 from .threaded import Loop, Threaded
 
@@ -84,3 +86,11 @@ def client_of(
     yield make
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def busy_hubspot() -> Iterator[Simulator]:
+    """HubSpot with a small and short window, which counts whatever was one too many."""
+    limits = {"burst": BURST, "interval_ms": INTERVAL_MS, "count_refused": True}
+    with Simulator(portal={"limits": limits}, latency_ms=20) as hubspot:
+        yield hubspot

@@ -6,14 +6,15 @@ import asyncio
 import fcntl
 import socket
 import threading
-from array import array
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_hubprefs.hubspot.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, QueuedPacer, Ticket, pacer_for, shared
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_shares import FifoPacer, SharePacer
+from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
 from tests.triggers.loop_guard import run_guarded
 
 from . import server as answers
@@ -59,23 +60,25 @@ class Recording(ProcessPacer):
         self.asked: list[str] = []
         self.threads: set[int] = set()
 
-    def wait(self, ticket: Ticket) -> float:
-        self._note("wait")
+    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
+        self._note("wait", blocking)
         if self.gate is not None:
             self.gate.wait(10)
         wait = super().wait(ticket)
         self.asked.append("waited")
         return wait
 
-    def done(self, ticket: Ticket, headers: Mapping[str, str]) -> None:
-        self._note("done")
+    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
+        self._note("done", blocking)
         super().done(ticket, headers)
 
-    def pause(self, seconds: float | None = None) -> None:
-        self._note("pause")
+    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
+        self._note("pause", blocking)
         super().pause(0)
 
-    def _note(self, what: str) -> None:
+    def _note(self, what: str, blocking: bool) -> None:
+        if self.blocks and not blocking:
+            raise BusyError
         self.asked.append(what)
         self.threads.add(threading.get_ident())
 
@@ -95,25 +98,11 @@ def test_a_pacer_whose_store_may_block_is_asked_in_another_thread(server: Server
     assert (threading.get_ident() in pacer.threads) is not blocks
 
 
-def test_which_pacers_may_block(tmp_path: Path) -> None:
-    file = pacer_for(f"file://{tmp_path}", "key")
-
-    assert [pacer.blocks for pacer in (ProcessPacer(), file)] == [False, True]
-    assert [shared(pacer, 0.5).blocks for pacer in (ProcessPacer(), file)] == [False, True]
-
-
-def test_which_are_quick(tmp_path: Path) -> None:
-    file = pacer_for(f"file://{tmp_path}", "key")
-
-    assert [pacer.quick for pacer in (ProcessPacer(), file)] == [False, True]
-    assert [QueuedPacer(shared(pacer, 0.5)).quick for pacer in (ProcessPacer(), file)] == [False, True]
-
-
 def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever finds it locked waits in a thread, and goes on there with the same ticket."""
-    pacer = QueuedPacer(shared(pacer_for(f"file://{tmp_path}", "key"), 1.0))
+    pacer = FifoPacer(SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0))
     server.script += [OK] * 4
     in_threads: list[str] = []
     to_thread = asyncio.to_thread
@@ -156,9 +145,6 @@ def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
         return OK(connection)
 
     run_guarded(main())
-    slots = pacer._pacer._pacer._store._change(lambda slots: slots)  # type: ignore[attr-defined]
-    assert slots.held == array("q")  # every slot was given back, and once
-    assert len(slots.free) == slots.limit
 
 
 def test_cancelled_while_waiting_for_the_budget_gives_the_place_back(server: Server) -> None:

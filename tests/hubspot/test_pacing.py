@@ -11,36 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken
+from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import Budget, ProcessPacer, Ticket, process_pacer
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
 from airflow_provider_hubprefs.simulator import Simulator
 
-from .conftest import TOKEN, Clock
+from .conftest import Clock
+from .pacing_workers import free_now, headers, send
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def headers(limit: object, interval: object = 10_000) -> dict[str, str]:
-    return {
-        "x-hubspot-ratelimit-max": str(limit),
-        "x-hubspot-ratelimit-interval-milliseconds": str(interval),
-    }
-
-
-def send(pacer: ProcessPacer) -> Ticket:
-    ticket = Ticket()
-    assert pacer.wait(ticket) == 0
-    return ticket
-
-
-def free_now(pacer: ProcessPacer) -> int:
-    """How many requests could be sent at once. It takes their slots."""
-    count = 0
-    while pacer.wait(Ticket()) == 0:
-        count += 1
-    return count
 
 
 def test_as_many_requests_as_the_limit_go_at_once(clock: Clock) -> None:
@@ -173,29 +154,12 @@ def test_the_budget_is_what_hubspot_said_last(clock: Clock) -> None:
     pacer = ProcessPacer(clock=clock)
     assert pacer.budget == Budget()
 
-    daily = {"x-hubspot-ratelimit-daily": "250000", "x-hubspot-ratelimit-daily-remaining": "0"}
-    pacer.done(send(pacer), {**headers(100), "x-hubspot-ratelimit-remaining": "99", **daily})
+    pacer.done(send(pacer), headers(100, remaining=99, daily=250_000, daily_remaining=0))
     pacer.done(send(pacer), {})
 
     assert pacer.budget == Budget(
         burst=100, burst_remaining=99, interval=10.0, daily=250_000, daily_remaining=0
     )
-
-
-def test_one_credential_has_one_budget_and_two_have_two() -> None:
-    def budget(auth: StaticToken | OAuthRefresh, port: int = 1) -> object:
-        with Client(auth, host=f"http://127.0.0.1:{port}") as client:
-            return client.pacer
-
-    def app(refresh_token: str) -> OAuthRefresh:
-        return OAuthRefresh(client_id="id", client_secret="secret", refresh_token=refresh_token)
-
-    assert budget(StaticToken(TOKEN)) is budget(StaticToken(TOKEN))
-    assert budget(StaticToken(TOKEN)) is not budget(StaticToken("other"))
-    assert budget(StaticToken(TOKEN)) is not budget(StaticToken(TOKEN), 2)
-    assert budget(app("one")) is budget(app("one"))
-    assert budget(app("one")) is not budget(app("two"))
-    assert process_pacer("x") is process_pacer("x")
 
 
 TICK = 1 / 1024  # seconds that floats can add without rounding
@@ -256,11 +220,11 @@ def test_no_window_of_the_servers_ever_holds_more_than_the_limit(  # noqa: PLR09
 
 
 def test_threads_that_share_a_budget_never_meet_a_429() -> None:
-    limits = {"burst": 20, "interval_ms": 400, "count_refused": True}
+    limits = {"burst": 20, "interval_ms": 100, "count_refused": True}
     with (
         Simulator(portal={"limits": limits}) as hubspot,
         Client(
-            StaticToken(hubspot.token), host=hubspot.url, pacer=ProcessPacer(limit=20, interval=0.4)
+            StaticToken(hubspot.token), host=hubspot.url, pacer=ProcessPacer(limit=20, interval=0.1)
         ) as client,
     ):
 

@@ -7,10 +7,10 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing import Ticket, pacer_for
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_fallback import FallbackPacer
 from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
+from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
 from airflow_provider_hubprefs.simulator import Simulator
 
-from .test_pacing_file import Workers, busy_hubspot, free_now, headers, learned, violations
-
-__all__ = ["busy_hubspot"]
+from .conftest import Clock
+from .pacing_workers import Workers, free_now, headers, learned, send, violations
 
 SERVER = shutil.which("redis-server")
 CLIENT = True
 try:
-    from airflow_provider_hubprefs.hubspot.pacing_redis import RedisPacer, redis_pacer
+    from airflow_provider_hubprefs.hubspot.pacing_redis import RedisPacer
 except ModuleNotFoundError:
     CLIENT = False
 
@@ -63,11 +64,14 @@ class Redis:
         self.process.kill()
         self.process.wait()
 
-    def command(self, *words: str) -> Any:
+    @cached_property
+    def client(self) -> Any:
         import redis  # type: ignore[import-not-found,unused-ignore]
 
-        with redis.Redis.from_url(self.url, decode_responses=True) as client:
-            return client.execute_command(*words)
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+    def command(self, *words: str) -> Any:
+        return self.client.execute_command(*words)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +103,9 @@ def test_processes_and_their_threads_share_one_budget(busy_hubspot: Simulator, s
 
 
 @needs_redis
-def test_processes_that_are_killed_take_nobodys_budget_with_them(
-    busy_hubspot: Simulator, server: Redis
-) -> None:
+def test_a_killed_process_takes_no_budget_with_it(busy_hubspot: Simulator, server: Redis) -> None:
     workers = Workers(busy_hubspot, server.url, 3, calls=8)
-    while busy_hubspot.state.recorder.total < 30:
-        time.sleep(0.005)
+    workers.have_sent(30)
     killed = workers.running.pop()
     killed.kill()
 
@@ -114,20 +115,18 @@ def test_processes_that_are_killed_take_nobodys_budget_with_them(
 
 
 @needs_redis
-def test_without_redis_each_goes_on_with_its_part_and_comes_back(
+def test_without_redis_each_goes_on_with_its_share_and_comes_back(
     busy_hubspot: Simulator, mortal: Redis
 ) -> None:
-    workers = Workers(busy_hubspot, mortal.url, 2, threads=4, calls=35)
-    while busy_hubspot.state.recorder.total < 40:
-        time.sleep(0.005)
+    workers = Workers(busy_hubspot, mortal.url, 2, threads=4, calls=30)
+    workers.have_sent(40)
     mortal.kill()
-    while busy_hubspot.state.recorder.total < 80:
-        time.sleep(0.005)
+    workers.have_sent(80)
     mortal.start()
 
     results = workers.results()
 
-    assert [result["requests"] - result["throttled"] for result in results] == [140] * 2
+    assert [result["requests"] - result["throttled"] for result in results] == [120] * 2
     assert sum(result["throttled"] for result in results) <= 5
     assert int(mortal.command("HGET", "{hubprefs:key}:figures", "said_burst")) == 20
 
@@ -144,6 +143,17 @@ def test_what_one_learns_all_know(server: Redis) -> None:
     one.pause(4)
     assert 3 < one.wait(Ticket()) <= 4.1
     assert 3 < RedisPacer(server.url, "key").wait(Ticket()) <= 4.1
+
+
+@needs_redis
+def test_an_event_loop_always_asks_in_a_thread(server: Redis) -> None:
+    pacer = RedisPacer(server.url, "key")
+
+    for ask in (lambda: pacer.wait(Ticket(), blocking=False), lambda: pacer.pause(blocking=False)):
+        with pytest.raises(BusyError):
+            ask()
+
+    assert server.command("KEYS", "*") == []
 
 
 @needs_redis
@@ -191,7 +201,7 @@ def test_a_script_that_redis_forgot_is_given_again(server: Redis) -> None:
 
 
 @needs_redis
-def test_what_nobody_uses_goes(server: Redis) -> None:
+def test_an_unused_budget_is_dropped(server: Redis) -> None:
     learned(RedisPacer(server.url, "key")).wait(Ticket())
 
     keys = server.command("KEYS", "*")
@@ -225,7 +235,7 @@ def test_a_fork_shares_the_budget(server: Redis) -> None:
 
 @needs_redis
 @pytest.mark.parametrize("back", [0.5, 100])
-def test_a_clock_that_is_put_back_stops_nobody(server: Redis, back: float) -> None:
+def test_a_clock_that_is_put_back_stops_no_process(server: Redis, back: float) -> None:
     pacer = RedisPacer(server.url, "key")
     pacer._now = "2000000000"
     learned(pacer)
@@ -239,7 +249,7 @@ def test_a_redis_that_refuses_is_named_without_its_password(
     mortal: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     mortal.command("CONFIG", "SET", "requirepass", "right")
-    pacer = redis_pacer(mortal.url.replace("//", "//:wr0ngsecret@"), "key")
+    pacer = pacer_for(mortal.url.replace("//", "//:wr0ngsecret@"), "key")
 
     assert free_now(learned(pacer)) == 9
     assert len(caplog.records) == 1
@@ -249,18 +259,20 @@ def test_a_redis_that_refuses_is_named_without_its_password(
 
 
 @needs_redis
-def test_the_part_is_that_of_one_user_among_the_last_known(
-    mortal: Redis, caplog: pytest.LogCaptureFixture
+def test_the_share_is_that_of_one_user_among_the_last_known(
+    mortal: Redis, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pacers = [redis_pacer(mortal.url, "key") for _ in range(4)]
+    stores = [RedisPacer(mortal.url, "key", clock=clock) for _ in range(4)]
+    pacers = [FallbackPacer(store, "Redis", clock=clock) for store in stores]
     learned(pacers[0], 100)
-    assert [pacer.wait(Ticket()) for pacer in pacers] == [0] * 4
+    for pacer in pacers:
+        send(pacer)
     mortal.kill()
 
-    learned(pacers[3], 100)
+    learned(pacers[3], 100, clock.sleep)
 
     assert free_now(pacers[3]) == 24
-    assert "goes on with 1/4 of it" in caplog.text
+    assert "uses 1/4 of it" in caplog.text
     pacers[3].pause(0.0)
     assert pacers[3].budget.burst == 100
 
@@ -271,20 +283,6 @@ def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> 
     with pytest.raises(ValueError, match="budget_store: expected redis://") as caught:
         pacer_for(url, "key")
     assert "s3cret" not in str(caught.value)
-
-
-def test_without_the_client_the_extra_is_named() -> None:
-    code = """
-import sys
-sys.modules["redis"] = None
-from airflow_provider_hubprefs.hubspot.pacing import pacer_for
-try:
-    pacer_for("redis://localhost", "key")
-except ModuleNotFoundError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'airflow-provider-hubprefs[redis]'" in done.stdout
 
 
 STEPS = st.lists(
@@ -313,22 +311,25 @@ def test_the_script_does_what_slots_do(server: Redis, steps: list[tuple[Any, ...
         pacer._now = str(round(now * 1e6))
         if step == "take":
             expected = slots.take(now, number)
-            promised, at = pacer._take(number)
+            promised, at = pacer._take(number, blocking=True)
             assert (at if promised else None) == expected
             if expected is not None:
                 held.append((number, max(now, expected)))
         elif step == "pause":
-            assert pacer._hold(eighths / 4) == slots.pause(now, eighths / 4)
+            assert pacer._hold(eighths / 4, blocking=True) == slots.pause(now, eighths / 4)
         elif held:
             slot, at = held.pop(which % len(held))
             budget = Budget() if said is None else Budget(said[0], said[1], 4.0, 100, 50)
             slots.give(now, slot, at if sent and at <= now else None, budget)
-            pacer._give(slot, at if sent and at <= now else None, budget)
-        figures = server.command("HGETALL", "{hubprefs:key}:figures")
+            pacer._give(slot, at if sent and at <= now else None, budget, blocking=True)
+        with server.client.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall("{hubprefs:key}:figures")
+            pipeline.lrange("{hubprefs:key}:free", 0, -1)
+            pipeline.zcard("{hubprefs:key}:held")
+            figures, free, held_there = pipeline.execute()
         if figures:
             assert (int(figures["others"]), int(figures["others_before"])) == slots.others
-            free = [int(each) / 1e6 for each in server.command("LRANGE", "{hubprefs:key}:free", "0", "-1")]
-            assert [max(0.0, each) for each in slots.free] == free
-            assert int(server.command("ZCARD", "{hubprefs:key}:held")) == len(slots.held)
+            assert [max(0.0, each) for each in slots.free] == [int(each) / 1e6 for each in free]
+            assert held_there == len(slots.held)
     if steps:
         assert pacer.budget == slots.budget

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket, shared
+from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing_slots import LEASE, Slots
 
 from .conftest import Clock
@@ -48,7 +48,7 @@ Step = tuple[float, int, Callable[[], None]]
 
 
 class World:
-    """Workers and strangers, in simulated time."""
+    """Workers and other clients, in simulated time."""
 
     def __init__(self, server: Server, clock: Clock) -> None:
         self.server, self.clock = server, clock
@@ -96,7 +96,7 @@ class Worker:
         self.world.at(self.world.clock.now, self.ask)
 
 
-class Stranger:
+class UnpacedClient:
     """A client of the same app that knows nothing of any budget; it sends so many a second and never retries."""
 
     def __init__(self, world: World, rate: float, begins: float) -> None:
@@ -111,15 +111,20 @@ class Stranger:
         self.world.at(self.world.clock.now + 1 / self.rate, self.ask)
 
 
-def processes(count: int, clock: Clock) -> list[ProcessPacer]:
-    """Pacers that share their slots, as those of processes do."""
-    pacers = [ProcessPacer(clock=clock) for _ in range(count)]
-    for pacer in pacers:
-        pacer._slots = pacers[0]._slots
-    return pacers
+class OneOfMany(ProcessPacer):
+    """The pacer of one process of several: what they share is these slots."""
+
+    def __init__(self, slots: Slots, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self._slots = slots
 
 
-def team(world: World, pacers: list[ProcessPacer], threads: int, latency: float = 0.12) -> list[Worker]:
+def processes(count: int, clock: Clock, slots: Slots | None = None) -> list[OneOfMany]:
+    slots = slots or Slots()
+    return [OneOfMany(slots, clock) for _ in range(count)]
+
+
+def team(world: World, pacers: list[OneOfMany], threads: int, latency: float = 0.12) -> list[Worker]:
     luck = random.Random(1)
 
     def travel() -> Travel:
@@ -134,7 +139,7 @@ def world(limit: int = 190, interval: float = 10.0) -> World:
 
 
 @pytest.mark.parametrize(("count", "threads"), [(1, 8), (1, 32), (4, 8), (4, 60)])
-def test_with_nobody_else_there_the_whole_budget_is_used_and_never_more(count: int, threads: int) -> None:
+def test_without_other_clients_the_whole_budget_is_used_and_never_more(count: int, threads: int) -> None:
     there = world()
     workers = team(there, processes(count, there.clock), threads)
 
@@ -178,36 +183,36 @@ def test_a_limit_that_falls_while_running_is_followed_and_one_that_rises_is_used
     fallen = len(there.server.refused)
     there.run(1000 + 100)
 
-    assert fallen < 40  # those under way, and no more
+    assert fallen < 40  # those in flight, and no more
     assert len(there.server.refused) == fallen
 
 
 @pytest.mark.parametrize("begins", [-20, 0, 1, 5, 8, 13, 15, 19.5])
 @pytest.mark.parametrize(("count", "threads"), [(1, 8), (4, 8)])
-def test_beside_a_stranger_few_requests_are_refused_and_it_is_not_starved(
+def test_beside_another_client_few_requests_are_refused_and_it_is_not_starved(
     begins: float, count: int, threads: int
 ) -> None:
     there = world()
-    stranger = Stranger(there, 5.7, 1000 + begins)
+    other = UnpacedClient(there, 5.7, 1000 + begins)
     there.run(1000)
-    asked, served = stranger.asked, stranger.served
+    asked, served = other.asked, other.served
     workers = team(there, processes(count, there.clock), threads)
 
     there.run(1040)
 
     assert sum(worker.refused for worker in workers) <= 10
     # Its fair share is what it asks for: that is less than half of the budget.
-    assert stranger.served - served >= (stranger.asked - asked) / 3
+    assert other.served - served >= (other.asked - asked) / 3
     assert sum(worker.served for worker in workers) >= 4 * (190 - 57) / 2
 
 
-def test_when_the_stranger_has_gone_everything_is_used_again() -> None:
+def test_when_the_other_client_has_gone_everything_is_used_again() -> None:
     there = world()
-    stranger = Stranger(there, 5.7, 980)
+    other = UnpacedClient(there, 5.7, 980)
     there.run(1000)
     team(there, processes(1, there.clock), 8)
     there.run(1030)
-    stranger.rate = 1e-9
+    other.rate = 1e-9
     there.run(1160)
     before = len(there.server.accepted)
 
@@ -236,17 +241,14 @@ def test_every_process_gets_its_share() -> None:
     threads=st.integers(1, 5),
     travels=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000)), min_size=1, max_size=40),
 )
-def test_with_nobody_else_there_nobody_else_is_ever_seen(
+def test_without_other_clients_none_is_ever_seen(
     limit: int, interval: int, count: int, threads: int, travels: list[tuple[int, int]]
 ) -> None:
     """However requests and answers overtake each other."""
     there = world(limit, interval / 8)
-    pacers = processes(count, there.clock)
-    slots = Slots(limit=limit, interval=interval / 8, heard=1000.0)
-    for pacer in pacers:
-        pacer._slots = slots
+    slots = Slots(limit=limit, interval=interval / 8, last_answer=1000.0)
     travel = itertools.cycle([(to * TICK, back * TICK) for to, back in travels])
-    for pacer in pacers:
+    for pacer in processes(count, there.clock, slots):
         for _ in range(threads):
             Worker(there, pacer, travel)
 
@@ -256,7 +258,7 @@ def test_with_nobody_else_there_nobody_else_is_ever_seen(
     assert slots.others == (0, 0)
 
 
-def test_nobody_goes_before_the_first_has_come_back(clock: Clock) -> None:
+def test_no_request_goes_before_the_probe_has_its_answer(clock: Clock) -> None:
     pacer = ProcessPacer(clock=clock)
     first, second = Ticket(), Ticket()
     assert pacer.wait(first) == 0
@@ -267,7 +269,7 @@ def test_nobody_goes_before_the_first_has_come_back(clock: Clock) -> None:
     assert pacer.wait(second) == 0
 
 
-def test_a_first_request_that_takes_long_or_is_lost_does_not_hold_the_others_up(clock: Clock) -> None:
+def test_a_probe_that_takes_long_or_is_lost_does_not_hold_the_others_up(clock: Clock) -> None:
     pacer = ProcessPacer(clock=clock)
     assert pacer.wait(Ticket()) == 0
     waiting = Ticket()
@@ -277,7 +279,7 @@ def test_a_first_request_that_takes_long_or_is_lost_does_not_hold_the_others_up(
     assert [pacer.wait(Ticket()) for _ in range(20)] == [0] * 20
 
 
-def test_after_a_pause_one_goes_ahead(clock: Clock) -> None:
+def test_after_a_pause_a_probe_goes(clock: Clock) -> None:
     pacer = ProcessPacer(limit=10, clock=clock)
     pacer.done(ticket := Ticket(), {})
     pacer.wait(ticket)
@@ -290,27 +292,8 @@ def test_after_a_pause_one_goes_ahead(clock: Clock) -> None:
 
 
 def test_a_slot_whose_answer_never_comes_is_back_after_the_lease_and_an_interval() -> None:
-    slots = Slots(limit=2, interval=10.0, heard=0.0)
+    slots = Slots(limit=2, interval=10.0, last_answer=0.0)
     assert slots.take(0.0, 1) == slots.take(0.0, 2) == 0.0
 
     assert slots.take(LEASE - 1, 3) is None
     assert slots.take(LEASE, 3) == LEASE + 10
-
-
-@pytest.mark.parametrize(("share", "most"), [(0.5, 10), (0.07, 2), (0.001, 1), (1, 20)])
-def test_a_consumer_with_a_share_has_no_more_slots_in_any_window(share: float, most: int) -> None:
-    whole = ProcessPacer(limit=20)
-    part = shared(whole, share)
-    said = {"x-hubspot-ratelimit-max": "20", "x-hubspot-ratelimit-interval-milliseconds": "10000"}
-    ticket = Ticket()
-    assert part.wait(ticket) == 0
-    part.done(ticket, said)
-
-    assert [part.wait(Ticket()) > 0 for _ in range(20)].count(False) == most - 1
-    assert whole.wait(Ticket()) == 0 or most == 20
-
-
-@pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan")])
-def test_a_share_that_makes_no_sense_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="max_budget_share: expected more than 0"):
-        shared(ProcessPacer(), share)

@@ -289,10 +289,10 @@ def test_a_connection_that_is_not_there_is_looked_up_again(
 def test_the_limit_of_searches_is_kept(
     hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_hubprefs.hubspot import pacing
+    from airflow_provider_hubprefs.hubspot import pacing_store
 
     hubspot.load({"limits": {"search": 5}})
-    monkeypatch.setattr("airflow_provider_hubprefs.hubspot.sending.search_pacer", pacing.search_pacer)
+    monkeypatch.setattr("airflow_provider_hubprefs.hubspot.sending.search_pacer", pacing_store.search_pacer)
     hubspot.fault("answer", status=429, json={"policyName": "SECONDLY", "errorType": "RATE_LIMIT"})
     hubspot.opt_out(*(f"s{number}@example.com" for number in range(1500)))
 

@@ -1,0 +1,98 @@
+"""A process whose store fails goes on with its share of the budget, says so once, and comes back."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing_fallback import FallbackPacer
+from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer
+
+from .conftest import Clock
+from .pacing_workers import free_now, headers, learned, send
+from .test_pacing_file import full_disk
+
+
+@pytest.fixture
+def pacer(tmp_path: Path, clock: Clock) -> FallbackPacer:
+    return FallbackPacer(FilePacer("key", folder=tmp_path, clock=clock), "the file", clock=clock)
+
+
+def test_a_store_that_fails_leaves_this_process_its_share_and_comes_back(
+    tmp_path: Path, clock: Clock, pacer: FallbackPacer, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [FilePacer("key", folder=tmp_path, clock=clock) for _ in range(3)]
+    learned(others[0], 100)
+    for other in others:
+        send(other)
+    in_flight = send(pacer)
+
+    with full_disk():
+        learned(pacer, 100, clock.sleep)
+        pacer.done(in_flight, headers(100))
+        assert free_now(pacer) == 24  # a quarter, and one was sent
+        pacer.pause(0.0)
+        assert pacer.budget.burst == 100
+    (warning,) = caplog.records
+    assert "The budget in the file cannot be shared" in warning.message
+    assert "uses 1/4 of it and tries again every 3 s" in warning.message
+    caplog.clear()
+    clock.now += 3
+
+    assert pacer.wait(Ticket()) == 0
+    assert pacer.budget.burst == 100
+    assert [record.message for record in caplog.records] == ["The budget in the file is shared again"]
+
+
+def test_without_blocking_a_store_that_failed_is_not_tried(
+    clock: Clock, pacer: FallbackPacer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with full_disk():
+        learned(pacer)
+    caplog.clear()
+    assert pacer.wait(Ticket(), blocking=False) == 0
+    clock.now += 3
+
+    for _ in range(2):
+        with pytest.raises(BusyError):
+            pacer.wait(Ticket(), blocking=False)
+
+    assert pacer.wait(Ticket()) == 0
+    assert "is shared again" in caplog.text
+
+
+def test_a_failure_at_the_answer_is_no_failure_of_the_call(pacer: FallbackPacer) -> None:
+    ticket = send(pacer)
+
+    with full_disk():
+        pacer.done(ticket, headers(10))
+        pacer.pause(0.0)
+
+        assert pacer.budget.burst == 10
+
+
+def test_threads_whose_store_fails_at_the_same_time_warn_once(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    together, been_there = threading.Barrier(8), threading.local()
+
+    def meeting() -> float:
+        """The store's clock, where threads meet that have just found the store in order."""
+        if not hasattr(been_there, "met"):
+            been_there.met = True
+            together.wait(20)
+        return clock()
+
+    store = FilePacer("key", folder=tmp_path, clock=meeting)
+    pacer = FallbackPacer(store, "the file", clock=clock)
+    threads = [threading.Thread(target=pacer.wait, args=(Ticket(),)) for _ in range(together.parties)]
+    with full_disk():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(caplog.records) == 1
