@@ -200,7 +200,6 @@ class SetStatus:
         basis_by_row: bool = False,
         definitions: Callable[[], Sequence[Definition] | None] = lambda: None,
     ) -> None:
-        self._contract = calls.contract
         self._same = Wanted(
             status=status,
             subscription_id=subscription_id,
@@ -230,7 +229,6 @@ class SetStatus:
                 status=self._same.status,
                 allow_resubscribe=self._allow_resubscribe,
                 legal_basis=self._same.legal_basis,
-                contract=self._contract,
             )
 
     def check_row(self, wanted: Wanted) -> None:
@@ -300,7 +298,6 @@ class SetStatus:
             actual,
             subscription_id=wanted.subscription_id,
             status=wanted.status,
-            contract=self._contract,
         )
 
     def verdict(

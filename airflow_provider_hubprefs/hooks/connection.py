@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
 from airflow_provider_hubprefs.hubspot.sending import Sender
 from airflow_provider_hubprefs.hubspot.settings import Settings
@@ -209,14 +209,14 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> str:
     definitions = client.send(calls.get_definitions()).results
     active = sum(definition.is_active is not False for definition in definitions)
     portal, kind, scopes = _token(client)
-    like = "" if calls.version == calls.contract else f", taken to be like {calls.contract}"
+    like = "" if calls.version in VERSIONS else f", used like {VERSIONS[-1]}"
     of_brand = "" if business_unit_id is None else f" Brand: {business_unit_id}."
     return " ".join(
         [
             f"Reached {f'portal {portal}' if portal else 'the portal'} with the API {calls.version}{like}:",
             f"{len(definitions)} subscription types, {active} active.{of_brand}",
             f"Token: {kind}.",
-            _missing_scopes(calls.contract, scopes),
+            _missing_scopes(scopes),
             _budget(client),
         ]
     )
@@ -242,12 +242,12 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     return info.hub_id, auth.kind, info.scopes
 
 
-def _missing_scopes(contract: str, scopes: Iterable[str] | None) -> str:
+def _missing_scopes(scopes: Iterable[str] | None) -> str:
     if scopes is None:
         return "Scopes: HubSpot does not tell for this token."
     held = set(scopes)
     missing: dict[str, list[str]] = {}
-    for endpoint in ENDPOINTS[contract].values():
+    for endpoint in ENDPOINTS.values():
         if not any(alternative <= held for alternative in endpoint.scopes):
             needed = " or ".join(" and ".join(sorted(alternative)) for alternative in endpoint.scopes)
             missing.setdefault(needed, []).append(endpoint.name)

@@ -51,7 +51,7 @@ class HubPrefsHook(BaseHook):
 
     :param hubprefs_conn_id: connection of type ``hubprefs``: the password is the token of a private app or a
         service key; OAuth apps have client_id, client_secret and refresh_token in the extra instead.
-    :param api_version: ``v3``, ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
+    :param api_version: ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
     :param business_unit_id: brand; by default the connection's, or none.
     :param settings: overrides of the connection's time-outs and limits, by the names of
         :class:`~airflow_provider_hubprefs.hubspot.settings.Settings`.

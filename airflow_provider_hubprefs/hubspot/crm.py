@@ -19,7 +19,7 @@ import msgspec
 from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
 
 from airflow_provider_hubprefs.hubspot.calls import Call
-from airflow_provider_hubprefs.hubspot.endpoints import Endpoint, known_version
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, Endpoint
 from airflow_provider_hubprefs.hubspot.models import Wire, decode
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ READ = 50
 histories is 50" (HubSpot's error for more)."""
 
 _SCOPES = (frozenset({"crm.objects.contacts.read"}),)
-_WITHOUT_DATED = frozenset({"v3", "v4", "2025-09"})
-"""Versions of preferences beside which the CRM is at v3 (its first dated version is 2026-03)."""
-
 SEARCH_CONTACTS = Endpoint(
     name="search_contacts",
     method="POST",
@@ -263,14 +260,11 @@ def read_call(version: str, ids: Sequence[int]) -> Call[Contacts]:
 
 
 def _call(endpoint: Endpoint, version: str, body: dict[str, Any]) -> Call[Contacts]:
-    if known_version(version) in _WITHOUT_DATED:
-        path = endpoint.path.replace("/crm/objects/{version}", "/crm/v3/objects")
-    else:
-        path = endpoint.path.replace("{version}", version)
+    dated = DEFAULT_VERSION if version == "v4" else version  # the CRM has no v4
     return Call(
         endpoint=endpoint,
-        version=version,
-        path=path,
+        version=dated,
+        path=endpoint.path.replace("{version}", dated),
         body=msgspec.json.encode(body),
         read=lambda reply: decode(reply.body, Contacts),
     )

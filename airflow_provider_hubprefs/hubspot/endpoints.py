@@ -1,24 +1,24 @@
-"""One table of all endpoints of the API, in every version; how addresses and hosts become URLs.
+"""The ten endpoints of the API, its versions, and how an address becomes part of a path.
 
-The table follows HubSpot's OpenAPI documents; ``tests/contract`` compares them. v4, 2025-09, 2026-03 and
-2026-09 offer the same ten operations (2025-09 declares no 207); v3 has four of its own.
+The table follows HubSpot's OpenAPI documents: v4, 2026-03 and 2026-09 offer the same operations.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
-from airflow_provider_hubprefs.hubspot.errors import SettingsError, UnsupportedCallError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-DEFAULT_VERSION = "2026-09"
+VERSIONS = ("v4", "2026-03", "2026-09")
+DEFAULT_VERSION = VERSIONS[-1]
 DEFAULT_HOST = "https://api.hubapi.com"
 
 READ = "communication_preferences.read"
@@ -43,7 +43,7 @@ class UnknownVersionWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One operation of the API in one version.
+    """One operation of the API.
 
     :param name: what it is called here; also the hook's method.
     :param path: below ``/communication-preferences/{version}/``, or absolute for HubSpot's other APIs.
@@ -51,8 +51,6 @@ class Endpoint:
     :param body: the kind of body it takes, as the schema is called in HubSpot's documents, or None.
     :param scopes: alternatives, see :data:`Scopes`.
     :param success: HTTP statuses HubSpot declares for success.
-    :param repeatable: whether sending it twice does no harm. True for reads and for v4 and dated writes
-        (HubSpot answers NO_STATUS_CHANGE), False for v3's writes (400 on a repeat).
     :param paced: whether it counts against the account's burst limit.
     :param search: whether it has the CRM search's limit instead, see :func:`~.pacing.search_pacer`.
     """
@@ -65,14 +63,13 @@ class Endpoint:
     body: str | None = None
     scopes: Scopes = ()
     success: frozenset[int] = frozenset({200})
-    repeatable: bool = True
     paced: bool = True
     search: bool = False
 
 
 _MULTI = frozenset({200, 207})
 _CHANNEL = ("channel", "businessUnitId")
-_V4 = (
+_ALL = (
     Endpoint(
         name="get_definitions",
         method="GET",
@@ -157,82 +154,37 @@ _V4 = (
         success=_MULTI,
     ),
 )
-_V3_WRITE = Endpoint(
-    name="subscribe",
-    method="POST",
-    path="subscribe",
-    body="PublicUpdateSubscriptionStatusRequest",
-    scopes=_WRITES,
-    repeatable=False,
-)
-_V3 = (
-    Endpoint(name="get_definitions", method="GET", path="definitions", scopes=_READS),
-    Endpoint(name="get_statuses", method="GET", path="status/email/{emailAddress}", scopes=_READS),
-    _V3_WRITE,
-    replace(_V3_WRITE, name="unsubscribe", path="unsubscribe"),
-)
 
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.name: endpoint for endpoint in _ALL})
+"""All of them, by name."""
 
-def _by_name(endpoints: Iterable[Endpoint]) -> Mapping[str, Endpoint]:
-    return MappingProxyType({endpoint.name: endpoint for endpoint in endpoints})
-
-
-ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = MappingProxyType(
-    {
-        "v3": _by_name(_V3),
-        "v4": _by_name(_V4),
-        "2025-09": _by_name(replace(endpoint, success=frozenset({200})) for endpoint in _V4),
-        "2026-03": _by_name(_V4),
-        "2026-09": _by_name(_V4),
-    }
-)
-"""version -> name -> endpoint; the last version is the newest known."""
-
-_DATED = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
+_DATED = re.compile(r"\d{4}-(03|09)", re.ASCII)
 _HUBSPOT = re.compile(r"([a-z0-9-]+\.)*hubapi\.com", re.ASCII)
 _LOOPBACK = re.compile(r"localhost|::1|127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
-def known_version(version: str) -> str:
-    """Check an API version; return the version whose contract holds for it.
+def check_version(version: str) -> None:
+    """Check an API version.
 
-    HubSpot publishes a version each March and September, each with ten same operations so far: a later one
-    is spoken to as the newest known, with a warning, rather than refused.
+    HubSpot publishes a version each March and September, so far with the same ten operations. A version newer than
+    this package is therefore used like the newest known one, with a warning.
 
-    :param version: ``v3``, ``v4`` or ``YYYY-MM``.
-    :raises SettingsError: anything else.
+    :param version: ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: a version that HubSpot has ended, or that cannot exist.
     """
-    if version in ENDPOINTS:
-        return version
-    if not (isinstance(version, str) and _DATED.fullmatch(version)):
+    if version in VERSIONS:
+        return
+    if not (isinstance(version, str) and _DATED.fullmatch(version) and version > VERSIONS[-1]):
         raise SettingsError(
-            f"api_version: expected one of {', '.join(ENDPOINTS)} or another YYYY-MM, got {version!r}"
+            f"api_version: {version!r} is not supported; expected {', '.join(VERSIONS)} or a later YYYY-MM "
+            "(HubSpot publishes one each March and September)"
         )
-    newest = list(ENDPOINTS)[-1]
     warnings.warn(
-        f"api_version {version!r} is not known to this release; it is taken to have the contract of {newest}. "
-        "See whether a newer airflow-provider-hubprefs exists.",
+        f"api_version {version!r} is newer than this release; it is used like {VERSIONS[-1]}. "
+        "Check for a newer airflow-provider-hubprefs.",
         UnknownVersionWarning,
         stacklevel=3,
     )
-    return newest
-
-
-def endpoint(version: str, name: str) -> Endpoint:
-    """Look up an endpoint.
-
-    :param version: a known version, see :func:`known_version`.
-    :param name: the endpoint's name.
-    :raises UnsupportedCallError: the version does not have it; the text names those that do.
-    """
-    try:
-        return ENDPOINTS[version][name]
-    except KeyError:
-        having = [known for known, endpoints in ENDPOINTS.items() if name in endpoints]
-        raise UnsupportedCallError(
-            f"HubSpot's API {version} has no {name}; these versions do: {', '.join(having) or 'none'}. "
-            "Set api_version on the connection or the task."
-        ) from None
 
 
 def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) -> str:

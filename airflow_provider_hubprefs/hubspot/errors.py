@@ -74,12 +74,6 @@ class SettingsError(HubSpotError):
     permanent = True
 
 
-class UnsupportedCallError(HubSpotError):
-    """The API version in use cannot do what was asked; found before any request."""
-
-    permanent = True
-
-
 class AuthenticationError(HubSpotError):
     """HubSpot does not accept the credentials (401, or a 403 that is not about scopes).
 

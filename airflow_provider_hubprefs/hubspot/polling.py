@@ -26,10 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     ConflictError,
-    HubSpotError,
     MissingScopesError,
     NotFoundError,
-    UnsupportedCallError,
     ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.models import Operation, SubscriberStatuses, SubscriberWideStatuses
@@ -86,10 +84,7 @@ class Question:
         return call
 
     def batch(self, calls: Calls, subscribers: Sequence[str]) -> Call[Operation[Any]]:
-        """The call for many.
-
-        :raises UnsupportedCallError: the API version has no batches.
-        """
+        """The call for many."""
         ask: Any = calls.batch_get_unsubscribe_all if self.about == "opt_out" else calls.batch_get_statuses
         call: Call[Operation[Any]] = ask(subscribers, business_unit_id=self.business_unit_id)
         return call
@@ -340,7 +335,7 @@ class Poller:
         subscribers = list(asked)
         try:
             operation = await self._send(partial(self._question.batch, subscribers=subscribers))
-        except (MissingScopesError, UnsupportedCallError) as error:
+        except MissingScopesError as error:
             self._connection.fall_back(error)
             self._ask_alone(asked)
         except _REFUSALS:
@@ -409,9 +404,9 @@ class _Connection:
         self._client, self.one_by_one = fresh, False
         return fresh
 
-    def fall_back(self, error: HubSpotError) -> None:
-        """Ask for one at a time from here on; say so once, unless nothing could be done about it."""
-        if not self.one_by_one and isinstance(error, MissingScopesError):
+    def fall_back(self, error: MissingScopesError) -> None:
+        """Ask for one at a time from here on; say so once."""
+        if not self.one_by_one:
             _log.warning("%s. From here on: one request per waiting task instead of one per 100.", error)
         self.one_by_one = True
 

@@ -275,7 +275,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     :param poke_interval: seconds between two questions, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's; v3 has no opt-out. (templated)
+    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: HubSpot refused it.
     :raises HubPrefsException: it could not be done now.
     """

@@ -121,10 +121,10 @@ def test_a_refused_connection_is_tried_again_until_the_time_is_over(
     assert 200 < sum(clock.waits) <= 300
 
 
-def test_a_v3_write_whose_connection_was_refused_is_sent_when_the_server_is_back(
+def test_a_call_whose_connection_was_refused_is_sent_when_the_server_is_back(
     server: Server, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.script.append(answers.json(200, {"id": "7", "status": "NOT_SUBSCRIBED"}))
+    server.script.append(OK)
     connect = socket.socket.connect
     refusals = [ConnectionRefusedError(), ConnectionRefusedError()]
 
@@ -134,9 +134,10 @@ def test_a_v3_write_whose_connection_was_refused_is_sent_when_the_server_is_back
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    client = client_of(server, version="v3")
+    client = client_of(server)
 
-    assert client.send(client.calls.set_status(SUBSCRIBER, 7, "UNSUBSCRIBED")).complete
+    assert client.send(ask(client)).complete
+    assert refusals == []
     assert len(server.requests) == 1
 
 

@@ -61,9 +61,7 @@ def test_what_is_printed_names_nobody() -> None:
 @pytest.mark.parametrize(
     ("version", "path"),
     [
-        ("v3", "/crm/v3/objects/contacts/search"),
-        ("v4", "/crm/v3/objects/contacts/search"),
-        ("2025-09", "/crm/v3/objects/contacts/search"),
+        ("v4", "/crm/objects/2026-09/contacts/search"),
         ("2026-03", "/crm/objects/2026-03/contacts/search"),
         ("2026-09", "/crm/objects/2026-09/contacts/search"),
     ],

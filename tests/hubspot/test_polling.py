@@ -180,15 +180,13 @@ class TestAnswers:
         assert all(told == alone for alone, told in statuses if alone in {"COMPLETE", "CANCELED"})
         assert all(told not in {"COMPLETE", "CANCELED"} for alone, told in statuses if alone != told)
 
-    @pytest.mark.parametrize(
-        ("version", "question"), [("v3", STATUSES), ("v4", OPT_OUT), ("2025-09", STATUSES)]
-    )
+    @pytest.mark.parametrize(("version", "question"), [("v4", OPT_OUT), ("2026-03", STATUSES)])
     def test_in_every_version(self, portal: Portal, version: str, question: Question) -> None:
         portal.version = version
         portal.hubspot.opt_out(*people(3))
         answers = run(lambda: portal.ask_all(people(3), question))
         assert {one.status for answer in answers for one in answer.results} == {"UNSUBSCRIBED"}
-        assert len(portal.hubspot.requests) == (3 if version == "v3" else 1)
+        assert len(portal.hubspot.requests) == 1
 
 
 class TestWhatABatchReadTells:

@@ -214,7 +214,7 @@ def test_three_watchers_of_a_portal_are_one_poll(hubspot: Simulator, watcher: An
         ({"poll_interval": 7}, False),
         ({"overlap": 7}, False),
         ({"hubprefs_conn_id": "another"}, False),
-        ({"api_version": "v3"}, False),
+        ({"api_version": "v4"}, False),
     ],
 )
 def test_who_shares_a_poll(watcher: Any, other: dict[str, Any], same: bool) -> None:
