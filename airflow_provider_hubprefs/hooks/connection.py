@@ -16,8 +16,9 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
+from airflow_provider_hubprefs.hubspot.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.sending import Sender
 from airflow_provider_hubprefs.hubspot.settings import Settings
 

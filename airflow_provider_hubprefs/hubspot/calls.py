@@ -22,7 +22,6 @@ from airflow_provider_hubprefs.hubspot.endpoints import (
 from airflow_provider_hubprefs.hubspot.errors import (
     MalformedAnswerError,
     ValidationError,
-    error_from,
 )
 from airflow_provider_hubprefs.hubspot.models import (
     LEGAL_BASES,
@@ -39,6 +38,7 @@ from airflow_provider_hubprefs.hubspot.models import (
     decode,
 )
 from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.refusals import error_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,12 @@ class Call(Generic[T]):
     content_type: str = "application/json"
 
     def __repr__(self) -> str:
-        return f"<Call {self.endpoint.name} ({self.version})>"
+        return f"<Call {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Endpoint and version, for error texts."""
+        return f"{self.endpoint.name} ({self.version})"
 
     def conclude(self, reply: Reply) -> T:
         """Result of an answer.
@@ -79,10 +84,9 @@ class Call(Generic[T]):
         """
         if 200 <= reply.status < 300:
             return self._result(reply)
-        raise error_from(reply, self.endpoint, version=self.version)
+        raise error_from(reply, self.endpoint, call=self.name)
 
     def _result(self, reply: Reply) -> T:
-        name = f"{self.endpoint.name} ({self.version})"
         details: dict[str, Any] = {
             "status": reply.status,
             "correlation_id": reply.headers.get("x-hubspot-correlation-id"),
@@ -91,11 +95,11 @@ class Call(Generic[T]):
             return self.read(reply)
         except msgspec.ValidationError as wrong:
             failed = MalformedAnswerError(
-                f"HubSpot's answer to {name} is not of the documented shape: {wrong}", **details
+                f"HubSpot's answer to {self.name} is not of the documented shape: {wrong}", **details
             )
         except (msgspec.DecodeError, UnicodeDecodeError):
             failed = MalformedAnswerError(
-                f"HubSpot's answer to {name} is no JSON: {len(reply.body)} bytes of "
+                f"HubSpot's answer to {self.name} is no JSON: {len(reply.body)} bytes of "
                 f"{reply.content_type or 'unknown type'}, cut off or not from HubSpot",
                 retryable=True,
                 **details,

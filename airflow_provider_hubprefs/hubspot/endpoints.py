@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 VERSIONS = ("v4", "2026-03", "2026-09")
 DEFAULT_VERSION = VERSIONS[-1]
-DEFAULT_HOST = "https://api.hubapi.com"
 
 READ = "communication_preferences.read"
 WRITE = "communication_preferences.write"
@@ -159,8 +158,6 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.name: endpoint fo
 """All of them, by name."""
 
 _DATED = re.compile(r"\d{4}-(03|09)", re.ASCII)
-_HUBSPOT = re.compile(r"([a-z0-9-]+\.)*hubapi\.com", re.ASCII)
-_LOOPBACK = re.compile(r"localhost|::1|127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
 
 
 def check_version(version: str) -> None:
@@ -239,45 +236,3 @@ def query_of(endpoint: Endpoint, values: Mapping[str, object]) -> str:
             continue
         pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
     return urlencode(pairs)
-
-
-def base_url(host: str | None) -> str:
-    """Check where the token would go, and return scheme, host and port.
-
-    A token leaves for HubSpot only (``*.hubapi.com``), by https; plain http is for loopback, where the
-    simulator lives.
-
-    :param host: ``api.hubapi.com``, ``https://api.hubapi.com``, ``http://127.0.0.1:8080`` or None.
-    :raises SettingsError: a path, another scheme, another host.
-    """
-    given = (host or DEFAULT_HOST).strip()
-    try:
-        parts = urlsplit(given if "://" in given else f"https://{given}")
-        name, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise SettingsError(f"host: expected {DEFAULT_HOST}, got something that is no URL") from None
-    if parts.username or parts.password:
-        raise SettingsError(
-            "host: expected no user or password in it; the token belongs in the password field"
-        )
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise SettingsError(f"host: expected no path, query or fragment behind it; leave only {DEFAULT_HOST}")
-    # The whole name is matched, since libraries disagree about where "evil.example\\.hubapi.com" leads.
-    local = _LOOPBACK.fullmatch(name) is not None
-    if not local and not _HUBSPOT.fullmatch(name):
-        got = repr(name) if "." in name else "something else"  # perhaps a token in the wrong field
-        raise SettingsError(
-            f"host: expected HubSpot's ({DEFAULT_HOST}) or loopback, got {got}; the token is sent nowhere else"
-        )
-    if parts.scheme not in ({"http", "https"} if local else {"https"}):
-        raise SettingsError(
-            f"host: expected https (plain http for loopback only), got {parts.scheme}://{name}; "
-            "the token would be readable on the way"
-        )
-    shown = f"[{name}]" if ":" in name else name
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL made by :func:`base_url` is on this machine."""
-    return _LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.hubspot.auth import refresh_failure
+from airflow_provider_hubprefs.hubspot.body import ACCEPT_ENCODING
 from airflow_provider_hubprefs.hubspot.calls import Call, Calls
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, base_url
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     BurstLimitError,
     HubSpotError,
     SettingsError,
 )
+from airflow_provider_hubprefs.hubspot.host import base_url
 from airflow_provider_hubprefs.hubspot.latency import bucket_of
 from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket, pacer_for, search_pacer, shared
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
@@ -41,7 +43,13 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.models import Reply
 
 T = TypeVar("T")
-USER_AGENT = f"airflow-provider-hubprefs/{__version__}"
+HEADERS = {
+    "User-Agent": f"airflow-provider-hubprefs/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": ACCEPT_ENCODING,
+}
+"""Headers of every request."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -132,8 +140,12 @@ class Sender(ABC):
     def _check_going_on(self) -> None:  # noqa: B027 - a task of an event loop is cancelled instead
         """Whether a request may still begin; raises where not."""
 
-    async def _send(self, call: Call[T]) -> T:
-        """Send a call and return its result; failures that pass are waited for and retried."""
+    async def asend(self, call: Call[T]) -> T:
+        """Send a call and return its result; failures that pass are waited for and retried.
+
+        :param call: made by ``client.calls``.
+        :raises HubSpotError: HubSpot refused it, or it could not be done in time.
+        """
 
         def before_sleep(state: RetryCallState) -> None:
             self._count(retries=1)
@@ -221,14 +233,9 @@ class Sender(ABC):
                 self.usage.answered[bucket_of(took)] += 1
 
 
-def request_headers(call: Call[Any]) -> dict[str, str]:
-    """Headers of a request, but for the token's."""
-    headers = {"Accept": "application/json"}
-    if call.body is not None:
-        headers["Content-Type"] = call.content_type
+def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:
+    """Headers of one request, beside :data:`HEADERS`."""
+    headers = {} if call.body is None else {"Content-Type": call.content_type}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return headers
-
-
-def name_of(call: Call[Any]) -> str:
-    """A call, in error texts."""
-    return f"{call.endpoint.name} ({call.version})"

@@ -17,13 +17,12 @@ from airflow_provider_hubprefs.hubspot.endpoints import (
     ENDPOINTS,
     VERSIONS,
     UnknownVersionWarning,
-    base_url,
     check_version,
-    is_loopback,
     path_of,
     query_of,
 )
 from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
+from airflow_provider_hubprefs.hubspot.host import base_url, is_loopback
 
 from . import server as answers
 

@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.hubspot import errors
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS, Endpoint
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, error_from
+from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, Endpoint
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError
 from airflow_provider_hubprefs.hubspot.models import Reply
+from airflow_provider_hubprefs.hubspot.refusals import error_from
 
 GET = ENDPOINTS["get_statuses"]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HubSpotError)]
 
 
 def said(status: int, body: object, **headers: str) -> HubSpotError:
-    return error_from(Reply(status, headers, json.dumps(body).encode()), GET, version=DEFAULT_VERSION)
+    return error_from(Reply(status, headers, json.dumps(body).encode()), GET, call="get_statuses")
 
 
 @given(status=st.integers(100, 999).filter(lambda status: not 200 <= status < 300), body=st.binary())
 def test_every_status_and_body_is_an_error_that_names_the_status(status: int, body: bytes) -> None:
-    error = error_from(Reply(status, {}, body), GET, version=DEFAULT_VERSION)
+    error = error_from(Reply(status, {}, body), GET, call="get_statuses")
 
     assert f"HubSpot answered {status}" in str(error)
     assert error.status == status
@@ -68,9 +69,7 @@ def test_an_address_cut_off_by_the_length_of_a_message_is_masked_all_the_same() 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_the_error_of_every_endpoint_names_the_scopes_it_needs(name: str) -> None:
-    error = error_from(
-        Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), ENDPOINTS[name], version=DEFAULT_VERSION
-    )
+    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), ENDPOINTS[name], call="get_statuses")
 
     assert isinstance(error, MissingScopesError)
     assert error.scopes
@@ -80,7 +79,7 @@ def test_the_error_of_every_endpoint_names_the_scopes_it_needs(name: str) -> Non
 
 def test_scopes_nobody_knows_are_no_reason_to_say_nothing() -> None:
     other = Endpoint(name="token_info", method="POST", path="/oauth/x")
-    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), other, version="v2")
+    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), other, call="token_info")
 
     assert "the scopes this call needs" in str(error)
 

@@ -486,7 +486,8 @@ class TestBudget:
 
 def connections_of(client: AsyncClient) -> list[Any]:
     assert client._opened is not None
-    found: list[Any] = client._opened._pool.connections  # httpx does not tell otherwise
+    transport: Any = client._opened._transport  # httpx does not tell otherwise
+    found: list[Any] = transport._pool.connections
     return found
 
 
