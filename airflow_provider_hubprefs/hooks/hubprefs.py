@@ -237,12 +237,13 @@ class HubPrefsHook(BaseHook):
         :param since: a time with its zone.
         :raises ValueError: a time without.
         """
-        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, send_all
+        from airflow_provider_hubprefs.hubspot.client import run
+        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs
 
         if since.tzinfo is None:
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
         floor = round(since.timestamp() * 1000)
-        found = send_all(find_opt_outs(self.client.calls.version, floor=floor), self._send)
+        found = run(find_opt_outs(self.client.asend, self.client.calls.version, floor=floor))
         return sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at)
 
     def check_subscription(self, subscription_id: int) -> None:
@@ -268,14 +269,14 @@ class HubPrefsHook(BaseHook):
         except MissingScopesError:
             return None
 
-    def seal(self, subscriber: str) -> str:
+    def encrypt_address(self, subscriber: str) -> str:
         """Encrypt an address with the connection's credentials, for arguments of triggers.
 
-        Whoever may use the connection can open it, and nobody else: not whoever reads Airflow's database or logs.
+        Only who may use the connection can decrypt it: Airflow's database and logs show nothing of it.
         """
-        from airflow_provider_hubprefs.hubspot.privacy import seal
+        from airflow_provider_hubprefs.hubspot.privacy import encrypt_address
 
-        return seal(subscriber, key=self.client.auth.identity())
+        return encrypt_address(subscriber, key=self.client.auth.identity())
 
     # -- in an event loop -----------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class _OneSubscriberOperator(BaseOperator):
 
         now, limit, number = time.time(), self.execution_timeout, self.subscription_id
         return HubPrefsOperationTrigger(
-            sealed=hook.seal(subscriber),
+            sealed=hook.encrypt_address(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
             hubprefs_conn_id=self.hubprefs_conn_id,

@@ -229,7 +229,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         trigger = HubPrefsOperationTrigger(
             **{**asdict(wait), "subscriber": ""},
             **self._how_to_wait(),
-            sealed=self._hook.seal(wait.subscriber),
+            sealed=self._hook.encrypt_address(wait.subscriber),
             hubprefs_conn_id=self.hubprefs_conn_id,
             api_version=self.api_version,
             failures=failures,

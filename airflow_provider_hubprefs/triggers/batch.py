@@ -28,7 +28,7 @@ class HubPrefsBatchTrigger(BaseTrigger):
     taken away.
 
     :param sealed: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
-        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`.
+        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`.
     :param subscription_id: one of those that were written; None where the opt-out was.
     :param business_unit_id: brand.
     :param hubprefs_conn_id: connection.

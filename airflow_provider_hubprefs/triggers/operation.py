@@ -17,7 +17,7 @@ from airflow_provider_hubprefs.bulk.waiting import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
 from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE, waiting
-from airflow_provider_hubprefs.hubspot.privacy import mask, unseal
+from airflow_provider_hubprefs.hubspot.privacy import decrypt_address, mask
 from airflow_provider_hubprefs.triggers import GRACE, events
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param execution_deadline: epoch seconds; then it gives up at once. None: never.
     :param max_budget_share: so much of the account's budget for all waits of a process together, at most.
     :param sealed: the subscriber, encrypted with the connection's credentials, see
-        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`: Airflow 3 keeps a trigger's arguments in
-        its database and at DEBUG logs them, in clear.
+        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`: Airflow 3 keeps a trigger's
+        arguments in its database and at DEBUG logs them, in clear.
     :param templated: the task begins here: the arguments are templates still, and the connection's brand holds.
     :param timeout: seconds from the task's beginning to its deadline, where it begins here.
     :param execution_timeout: the same for its execution deadline. None: never.
@@ -263,7 +263,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
         """Whom to ask about; the seal is the connection's, whose credentials this process has to look up."""
         if self.sealed:
             try:
-                subscriber = unseal(self.sealed, key=client.auth.identity())
+                subscriber = decrypt_address(self.sealed, key=client.auth.identity())
             except ValueError:
                 raise HubSpotError(
                     f"the credentials of connection {self.hubprefs_conn_id!r} are others than when the task began to "

@@ -126,7 +126,7 @@ class _Portal:
         self._trigger = trigger
         self._client: AsyncClient | None = None
         self._floor = floor
-        self._judged: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
 
     async def look(self) -> Found:
         """Look once."""
@@ -134,18 +134,17 @@ class _Portal:
         await asyncio.to_thread(_load)
         try:
             client = self._client = self._client or await self._open()
-            from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call, send_all_async
+            from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call
 
             version = client.calls.version
             if self._floor is None:
                 newest = await client.send(last_change_call(version))
                 self._floor = max([0, *(one.modified - overlap for one in newest.results)])
-            calls = find_opt_outs(version, floor=self._floor, judged=self._judged)
-            found = await send_all_async(calls, client.send)
+            found = await find_opt_outs(client.send, version, floor=self._floor, seen=self._seen)
         except BaseException:
             await self.aclose()  # whatever it was, the connection may be another one when it is tried again
             raise
-        self._judged = found.judged
+        self._seen = found.seen
         self._floor = max(self._floor, found.watermark - overlap)
         return found
 

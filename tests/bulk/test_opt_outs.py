@@ -14,8 +14,8 @@ import pytest
 from airflow_provider_hubprefs.bulk.feed import FeedError
 from airflow_provider_hubprefs.bulk.opt_outs import OptOutFeed, OptOutMark
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs, send_all
+from airflow_provider_hubprefs.hubspot.client import Client, run
+from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -53,7 +53,7 @@ class Watcher:
 
     def restart(self) -> None:
         self.feed = opt_outs_in(self.folder)
-        self.judged: dict[int, int] = {}
+        self.seen: dict[int, int] = {}
         if not self.feed.begun:
             self.feed.begin(floor=BEGIN)
 
@@ -61,11 +61,9 @@ class Watcher:
         assert self.feed.mark is not None
         try:
             with killing(self.feed, kill, chance):
-                found = send_all(
-                    find_opt_outs(self.client.calls.version, floor=self.feed.mark.floor, judged=self.judged),
-                    self.client.send,
-                )
-                self.judged = found.judged
+                client, floor = self.client, self.feed.mark.floor
+                found = run(find_opt_outs(client.asend, client.calls.version, floor=floor, seen=self.seen))
+                self.seen = found.seen
                 self.feed.take(found)
                 for news in list(self.feed.untold()):
                     self.told.append(news.number)

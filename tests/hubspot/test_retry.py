@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 
+from airflow_provider_hubprefs.hubspot.client import run
 from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
     HubSpotError,
@@ -42,7 +42,7 @@ def attempts(error: Callable[[], Exception], **settings: float) -> tuple[int, li
 
     policy = retrying(Settings(**settings), sleep=sleep, before_sleep=lambda _: None)  # type: ignore[arg-type]
     with pytest.raises(type(error())):
-        asyncio.run(policy(fail))
+        run(policy(fail))
     return made, waits
 
 

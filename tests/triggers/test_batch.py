@@ -22,7 +22,11 @@ PEOPLE = [f"p{number}@example.com" for number in range(3)]
 def wait(*whom: str, **arguments: Any) -> dict[str, Any]:
     """The event of a trigger that runs in a guarded loop."""
     hook = HubPrefsHook()
-    given = {"sealed": " ".join(map(hook.seal, whom)), "poke_interval": 0.3, "deadline": time.time() + 60}
+    given = {
+        "sealed": " ".join(map(hook.encrypt_address, whom)),
+        "poke_interval": 0.3,
+        "deadline": time.time() + 60,
+    }
     trigger = HubPrefsBatchTrigger(**{**given, **arguments})
     assert "example.com" not in f"{trigger!r} {trigger.serialize()}"
 

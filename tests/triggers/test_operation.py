@@ -76,7 +76,7 @@ class TestWhatItStores:
 @pytest.mark.usefixtures("hubprefs_default")
 class TestItsSeal:
     def test_only_the_connection_opens_it(self, hubspot: Simulator) -> None:
-        sealed = HubPrefsHook().seal(JANE)
+        sealed = HubPrefsHook().encrypt_address(JANE)
         stored = json.dumps(HubPrefsOperationTrigger(sealed=sealed).serialize())
         assert "jane" not in stored
         event = wait(subscriber="", sealed=sealed)
@@ -85,7 +85,7 @@ class TestItsSeal:
         assert [request.path for request in hubspot.requests if "jane%40example.com" in request.path]
 
     def test_what_is_stored_stays_sealed_when_it_has_been_opened(self) -> None:
-        trigger = HubPrefsOperationTrigger(sealed=HubPrefsHook().seal(JANE))
+        trigger = HubPrefsOperationTrigger(sealed=HubPrefsHook().encrypt_address(JANE))
         before = trigger.serialize()
         run_guarded(trigger.outcome())
         assert trigger.wait.subscriber == JANE
@@ -94,7 +94,7 @@ class TestItsSeal:
     def test_other_credentials_end_the_wait_and_a_retry_may_help(
         self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sealed = HubPrefsHook().seal(JANE)
+        sealed = HubPrefsHook().encrypt_address(JANE)
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.tokens["read_only"]}
         monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
         event = wait(subscriber="", sealed=sealed)

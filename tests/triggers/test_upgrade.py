@@ -124,7 +124,10 @@ def test_a_wait_for_many_that_a_release_began_ends(
     path: Path, arguments: int | None, hubspot: Simulator
 ) -> None:
     stored = json.loads(path.read_text())
-    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "sealed": HubPrefsHook().seal(JANE)}
+    kwargs = {
+        **dict(list(stored["kwargs"].items())[:arguments]),
+        "sealed": HubPrefsHook().encrypt_address(JANE),
+    }
     late = arguments is None  # its deadline is long over
     event = first_event(made_of({**stored, "kwargs": {"poke_interval": 0.1, **kwargs}}))
     assert (event["status"], event["result"]) == ("success", {"asked_about": 1})
