@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
-_QUICK = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "migrating_max_wait": 0}
-"""Settings of a connection test: somebody is looking at a button, and Airflow gives up on it after a minute."""
 
 
 class HubPrefsHook(BaseHook):
@@ -313,7 +311,7 @@ class HubPrefsHook(BaseHook):
 
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
         """Libraries are loaded, secrets told to Airflow and the budget's store opened: not in the loop."""
-        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields
+        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields, mask_anywhere
         from airflow_provider_hubprefs.hubspot.aio import AsyncClient
 
         return client_from(
@@ -321,7 +319,7 @@ class HubPrefsHook(BaseHook):
             extra_fields(connection, extra),
             api_version=self._api_version,
             settings=self._settings,
-            mask=_mask_anywhere,
+            mask=mask_anywhere,
             max_budget_share=self._max_budget_share,
             make=AsyncClient,
         )
@@ -335,11 +333,11 @@ class HubPrefsHook(BaseHook):
 
         :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
         """
-        from airflow_provider_hubprefs.hooks.connection import describe_access
+        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_access
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         try:
-            with self._make_client(_QUICK) as client:
+            with self._make_client(TEST_SETTINGS) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             return False, str(error)
@@ -388,15 +386,3 @@ class HubPrefsHook(BaseHook):
 
     def _send(self, call: Call[T]) -> T:
         return self.client.send(call)
-
-
-def _mask_anywhere(secret: str) -> None:
-    """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        mask_secret(secret)
-    else:
-        loop.run_in_executor(None, mask_secret, secret)

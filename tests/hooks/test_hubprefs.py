@@ -214,12 +214,13 @@ def test_a_subscription_nobody_can_have_is_told_with_those_one_can_have(
         HubPrefsHook().check_subscription(subscription_id)
 
 
-def test_a_token_that_may_not_list_subscriptions_is_not_asked_to(
+def test_a_subscription_passes_unchecked_where_the_token_may_not_list_them(
     hubspot: Simulator, connect: Callable[..., None]
 ) -> None:
     hubspot.load({"tokens": {"batches": {"scopes": ["communication_preferences.statuses.batch.write"]}}})
     connect(host=hubspot.url, password=hubspot.tokens["batches"])
     HubPrefsHook().check_subscription(1)
+    assert [(request.endpoint, request.status) for request in hubspot.requests] == [("definitions", 403)]
 
 
 # -- OAuth, secrets -----------------------------------------------------------------------------------------
