@@ -18,9 +18,7 @@ def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
 
 
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
-    "api_version": _text(
-        "API version", "v3, v4, 2025-09, 2026-03 or 2026-09 (default); a later YYYY-MM is accepted"
-    ),
+    "api_version": _text("API version", "v4, 2026-03 or 2026-09 (default); a later YYYY-MM is accepted"),
     "business_unit_id": {
         "label": "Brand (businessUnitId)",
         "description": "Needed for opt-outs in portals with the Brands add-on; 0 is the account's own brand",
@@ -29,7 +27,7 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "client_id": _text("OAuth client id", "Only for OAuth apps, which need no token above"),
     "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
     "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
-    "oauth_version": _text("OAuth version", "v3 or YYYY-MM of the token endpoint; default 2026-09"),
+    "oauth_version": _text("OAuth version", "YYYY-MM of the token endpoint; default 2026-09"),
     "budget_store": _text(
         "Budget store",
         "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",

@@ -86,11 +86,11 @@ def _appear(hubspot: Any, order: list[tuple[float, int]]) -> None:
 
 def ours(number: int, interval: float, url: str, token: str) -> Any:
     """The trigger of the sensor that waits for an opt-out."""
-    from airflow_provider_hubprefs.hubspot.privacy import seal
+    from airflow_provider_hubprefs.hubspot.privacy import encrypt_address
     from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
     return HubPrefsOperationTrigger(
-        encrypted=seal(address(number), key=token),
+        encrypted=encrypt_address(address(number), key=token),
         poke_interval=interval,
         expect="opted_out",
         deadline=time.time() + 3600,

@@ -185,7 +185,7 @@ def test_the_readme_names_all_methods_and_fields() -> None:
     from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
 
     assert HOME.exists()
-    for name in {name for version in ENDPOINTS.values() for name in version} - {"subscribe", "unsubscribe"}:
+    for name in ENDPOINTS:
         assert f"`{name}`" in README
         assert hasattr(HubPrefsHook, name)
     for field in CONNECTION_FIELDS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.answers import found_in, operations_by_subscriber
 from airflow_provider_hubprefs.hubspot.batches import REFUSALS, BatchCaller
-from airflow_provider_hubprefs.hubspot.client import _run
+from airflow_provider_hubprefs.hubspot.client import run
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Exchange:
         :param pair: the call for a batch and the single call.
         :raises HubSpotError: an error that no row causes.
         """
-        return _run(self._ask(pair, rows))
+        return run(self._ask(pair, rows))
 
     def actual(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[StatusesBySubscriber, Refusals]:
         """Read the statuses that HubSpot shows now; a subscriber that it says nothing about is absent.
@@ -106,7 +106,7 @@ class Exchange:
                 if row.subscriber in clear
             ]
             unclear = [row for row in answer.rows if row.subscriber not in clear]
-            _run(self._ask_singly(pair, unclear, answers, refused))
+            run(self._ask_singly(pair, unclear, answers, refused))
         return (
             [
                 (one, [row for first in one.rows for row in by_subscriber[first.subscriber]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.hubspot.errors import UnsupportedCallError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,32 +15,22 @@ RESUBSCRIBE_NOT_ALLOWED = "RESUBSCRIBE_NOT_ALLOWED"
 """Category of our own, for whoever unsubscribed and would have been subscribed."""
 
 
-def check_resubscribe(
-    *, status: str | None, allow_resubscribe: bool, legal_basis: str | None, contract: str
-) -> None:
+def check_resubscribe(*, status: str | None, allow_resubscribe: bool, legal_basis: str | None) -> None:
     """Check what a resubscription needs, before any request.
 
-    v3 "will not allow you to resubscribe contacts who have opted out" (HubSpot's guide for v3); HubSpot's own
-    pages ask for a legal basis when a person does it.
+    HubSpot's own pages ask for a legal basis when a person does it.
 
     :param status: None where every row says its own.
-    :param contract: API version whose contract holds, see :func:`~..hubspot.endpoints.known_version`.
     :raises ValidationError: no legal basis.
-    :raises UnsupportedCallError: v3.
     """
     if not allow_resubscribe or status == "UNSUBSCRIBED":
         return
-    if contract == "v3":
-        raise UnsupportedCallError(
-            "allow_resubscribe: HubSpot's API v3 cannot resubscribe; v4 and the dated versions can. "
-            "Set api_version on the connection or the task."
-        )
     if not legal_basis:
         raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
 
 
 def objection(
-    actual: Iterable[SubscriptionStatus], *, subscription_id: int, status: str, contract: str
+    actual: Iterable[SubscriptionStatus], *, subscription_id: int, status: str
 ) -> ValidationError | None:
     """Say why a subscriber who has these statuses must not be written, or None where nothing speaks against it.
 
@@ -49,15 +39,9 @@ def objection(
     mine = [one for one in actual if one.subscription_id == subscription_id]
     if status == "UNSUBSCRIBED" or not any(one.status == "UNSUBSCRIBED" for one in mine):
         return None
-    advice = (
-        "HubSpot's API v3 cannot change that; v4 and the dated versions can, with allow_resubscribe=True and "
-        "a legal_basis"
-        if contract == "v3"
-        else "if there is a new consent, set allow_resubscribe=True and a legal_basis"
-    )
     return ValidationError(
         f"the subscriber has unsubscribed from subscription {subscription_id} and was not set to {status}: "
-        f"{advice}. Nothing was written.",
+        "if there is a new consent, set allow_resubscribe=True and a legal_basis. Nothing was written.",
         category=RESUBSCRIBE_NOT_ALLOWED,
         not_applied=True,
     )

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.hubspot.client import Usage
+from airflow_provider_hubprefs.hubspot.sending import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

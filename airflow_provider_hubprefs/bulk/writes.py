@@ -183,7 +183,6 @@ class SetStatus:
         basis_by_row: bool = False,
         definitions: Callable[[], Sequence[Definition] | None] = lambda: None,
     ) -> None:
-        self._contract = calls.contract
         self._same = Wanted(
             status=status,
             subscription_id=subscription_id,
@@ -213,7 +212,6 @@ class SetStatus:
                 status=self._same.status,
                 allow_resubscribe=self._allow_resubscribe,
                 legal_basis=self._same.legal_basis,
-                contract=self._contract,
             )
 
     def check_row(self, wanted: Wanted) -> None:
@@ -283,7 +281,6 @@ class SetStatus:
             actual,
             subscription_id=wanted.subscription_id,
             status=wanted.status,
-            contract=self._contract,
         )
 
     def verdict(

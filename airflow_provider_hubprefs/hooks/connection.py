@@ -5,21 +5,24 @@ Apart from the hook, so that importing the hook costs nothing: HTTP libraries lo
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import fields as fields_of
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
+
+import msgspec
+from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_HOST, DEFAULT_VERSION, ENDPOINTS
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
+from airflow_provider_hubprefs.hubspot.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.sending import Sender
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.settings import Settings, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,12 +34,15 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Sender)
 CONN_TYPE = "hubprefs"
 _OAUTH_FIELDS = ("client_id", "client_secret", "refresh_token")
-_SETTINGS = tuple(field.name for field in fields_of(Settings))
+_Brand = Annotated[int, msgspec.Meta(ge=0)]
+TEST_SETTINGS = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "migrating_max_wait": 0}
+"""Settings of a connection test: a person waits for it, and Airflow gives up after a minute."""
+
 _log = logging.getLogger(__name__)
 
 
 def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Fields of the connection's extra that are set, also under the long names of older forms.
+    """Fields of the connection's extra that are set, also under the ``extra__hubprefs__`` names of older forms.
 
     :param extra: the connection's, where it was read already; Airflow's property must not be in an event loop.
     :raises SettingsError: the connection is of another type, or its extra is no JSON object.
@@ -54,10 +60,10 @@ def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None)
     long = {field.removeprefix(prefix): value for field, value in given.items() if field.startswith(prefix)}
     short = {field: value for field, value in given.items() if not field.startswith(prefix)}
     fields = {**long, **short}
-    known = dict.fromkeys((*CONNECTION_FIELDS, *_SETTINGS))
+    known = dict.fromkeys((*CONNECTION_FIELDS, *Settings.__struct_fields__))
     if unknown := sorted(set(fields) - set(known)):
         _log.warning(
-            "%s: nobody reads %s in its extra; known fields: %s", name, ", ".join(unknown), ", ".join(known)
+            "%s: unknown fields in its extra: %s; known ones: %s", name, ", ".join(unknown), ", ".join(known)
         )
     return fields
 
@@ -111,12 +117,12 @@ def brand(value: object) -> int | None:
     """
     if value is None or value == "":
         return None
-    text = str(value).strip()
-    if not (text.isascii() and text.isdigit()):
+    try:
+        return msgspec.convert(value.strip() if isinstance(value, str) else value, _Brand, strict=False)
+    except msgspec.ValidationError:
         raise SettingsError(
             f"business_unit_id: expected a brand's whole number (0 is the account's own), got {value!r}"
-        )
-    return int(text)
+        ) from None
 
 
 def _extra(connection: Connection, name: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -178,23 +184,20 @@ def _host(connection: Connection) -> str:
 
 
 def _settings(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
-    if unknown := sorted(set(overrides) - set(_SETTINGS)):
-        raise SettingsError(f"settings: expected some of {', '.join(_SETTINGS)}; got {', '.join(unknown)}")
-    return replace(Settings(**_numbers(fields)), **_numbers(overrides))
+    names = Settings.__struct_fields__
+    if unknown := sorted(set(overrides) - set(names)):
+        raise SettingsError(f"settings: expected some of {', '.join(names)}; got {', '.join(unknown)}")
+    return settings_from(overrides, defaults=settings_from(fields))
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among the values; a form or a URI may give them as text."""
-    numbers: dict[str, Any] = {}
-    for name in _SETTINGS:
-        if name in values:
-            value = values[name]
-            try:
-                number = float("" if isinstance(value, bool) else value)
-            except (TypeError, ValueError):
-                raise SettingsError(f"{name}: expected a number, got {value!r}") from None
-            numbers[name] = int(number) if number.is_integer() else number
-    return numbers
+def mask_anywhere(secret: str) -> None:
+    """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        mask_secret(secret)
+    else:
+        loop.run_in_executor(None, mask_secret, secret)
 
 
 def describe_access(client: Client, *, business_unit_id: int | None) -> str:
@@ -209,14 +212,14 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> str:
     definitions = client.send(calls.get_definitions()).results
     active = sum(definition.is_active is not False for definition in definitions)
     portal, kind, scopes = _token(client)
-    like = "" if calls.version == calls.contract else f", taken to be like {calls.contract}"
+    like = "" if calls.version in VERSIONS else f", used like {VERSIONS[-1]}"
     of_brand = "" if business_unit_id is None else f" Brand: {business_unit_id}."
     return " ".join(
         [
             f"Reached {f'portal {portal}' if portal else 'the portal'} with the API {calls.version}{like}:",
             f"{len(definitions)} subscription types, {active} active.{of_brand}",
             f"Token: {kind}.",
-            _missing_scopes(calls.contract, scopes),
+            _missing_scopes(scopes),
             _budget(client),
         ]
     )
@@ -242,12 +245,12 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     return info.hub_id, auth.kind, info.scopes
 
 
-def _missing_scopes(contract: str, scopes: Iterable[str] | None) -> str:
+def _missing_scopes(scopes: Iterable[str] | None) -> str:
     if scopes is None:
         return "Scopes: HubSpot does not tell for this token."
     held = set(scopes)
     missing: dict[str, list[str]] = {}
-    for endpoint in ENDPOINTS[contract].values():
+    for endpoint in ENDPOINTS.values():
         if not any(alternative <= held for alternative in endpoint.scopes):
             needed = " or ".join(" and ".join(sorted(alternative)) for alternative in endpoint.scopes)
             missing.setdefault(needed, []).append(endpoint.name)

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
-_QUICK = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "migrating_max_wait": 0}
-"""Settings of a connection test: somebody is looking at a button, and Airflow gives up on it after a minute."""
 
 
 class HubPrefsHook(BaseHook):
@@ -51,7 +49,7 @@ class HubPrefsHook(BaseHook):
 
     :param hubprefs_conn_id: connection of type ``hubprefs``: the password is the token of a private app or a
         service key; OAuth apps have client_id, client_secret and refresh_token in the extra instead.
-    :param api_version: ``v3``, ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
+    :param api_version: ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
     :param business_unit_id: brand; by default the connection's, or none.
     :param settings: overrides of the connection's time-outs and limits, by the names of
         :class:`~airflow_provider_hubprefs.hubspot.settings.Settings`.
@@ -237,12 +235,13 @@ class HubPrefsHook(BaseHook):
         :param since: a time with its zone.
         :raises ValueError: a time without.
         """
-        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, send_all
+        from airflow_provider_hubprefs.hubspot.client import run
+        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs
 
         if since.tzinfo is None:
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
         floor = round(since.timestamp() * 1000)
-        found = send_all(find_opt_outs(self.client.calls.version, floor=floor), self._send)
+        found = run(find_opt_outs(self.client.asend, self.client.calls.version, floor=floor))
         return sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at)
 
     def check_subscription(self, subscription_id: int) -> None:
@@ -268,14 +267,14 @@ class HubPrefsHook(BaseHook):
         except MissingScopesError:
             return None
 
-    def seal(self, subscriber: str) -> str:
+    def encrypt_address(self, subscriber: str) -> str:
         """Encrypt an address with the connection's credentials, for arguments of triggers.
 
-        Whoever may use the connection can open it, and nobody else: not whoever reads Airflow's database or logs.
+        Only who may use the connection can decrypt it: Airflow's database and logs show nothing of it.
         """
-        from airflow_provider_hubprefs.hubspot.privacy import seal
+        from airflow_provider_hubprefs.hubspot.privacy import encrypt_address
 
-        return seal(subscriber, key=self.client.auth.identity())
+        return encrypt_address(subscriber, key=self.client.auth.identity())
 
     # -- in an event loop -----------------------------------------------------------------------------------
 
@@ -312,7 +311,7 @@ class HubPrefsHook(BaseHook):
 
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
         """Libraries are loaded, secrets told to Airflow and the budget's store opened: not in the loop."""
-        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields
+        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields, mask_anywhere
         from airflow_provider_hubprefs.hubspot.aio import AsyncClient
 
         return client_from(
@@ -320,7 +319,7 @@ class HubPrefsHook(BaseHook):
             extra_fields(connection, extra),
             api_version=self._api_version,
             settings=self._settings,
-            mask=_mask_anywhere,
+            mask=mask_anywhere,
             max_budget_share=self._max_budget_share,
             make=AsyncClient,
         )
@@ -334,11 +333,11 @@ class HubPrefsHook(BaseHook):
 
         :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
         """
-        from airflow_provider_hubprefs.hooks.connection import describe_access
+        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_access
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         try:
-            with self._make_client(_QUICK) as client:
+            with self._make_client(TEST_SETTINGS) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             return False, str(error)
@@ -387,15 +386,3 @@ class HubPrefsHook(BaseHook):
 
     def _send(self, call: Call[T]) -> T:
         return self.client.send(call)
-
-
-def _mask_anywhere(secret: str) -> None:
-    """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        mask_secret(secret)
-    else:
-        loop.run_in_executor(None, mask_secret, secret)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.models import Reply
 
-_VERSION = re.compile(r"v[123]|\d{4}-(0[1-9]|1[0-2])", re.ASCII)
+_VERSION = re.compile(r"\d{4}-(03|09)", re.ASCII)
 _MARGIN = 60.0
 """Seconds before its end from which a token counts as expired, so that no request is under way then."""
 
@@ -33,7 +33,7 @@ _SHORTEST_MARGIN_SHARE = 0.1
 
 
 class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of HubSpot's OAuth token endpoint; ``hub_id`` and ``scopes`` come from v3 on."""
+    """Answer of HubSpot's OAuth token endpoint."""
 
     access_token: str
     expires_in: float = 1800
@@ -118,7 +118,7 @@ class OAuthRefresh:
     :param client_id: of the app.
     :param client_secret: of the app.
     :param refresh_token: of the installation in the portal.
-    :param version: of the token endpoint, ``v3`` or ``YYYY-MM``. v1 is switched off on 2027-02-16.
+    :param version: of the token endpoint, ``YYYY-MM``.
     :param on_token: told of every new access and refresh token, to have them masked in logs.
     :raises SettingsError: something is missing, or the version cannot exist.
     """
@@ -139,7 +139,10 @@ class OAuthRefresh:
         check_secret("client_secret", client_secret)
         check_secret("refresh_token", refresh_token)
         if not _VERSION.fullmatch(version):
-            raise SettingsError(f"version of the token endpoint: expected v3 or YYYY-MM, got {version!r}")
+            raise SettingsError(
+                f"oauth_version: {version!r} is not supported; expected YYYY-MM of a March or September, such as "
+                f"{DEFAULT_VERSION}"
+            )
         self._client_id = client_id
         self._client_secret = client_secret
         self._refresh_token = refresh_token
@@ -173,7 +176,6 @@ class OAuthRefresh:
             body=urlencode(form).encode(),
             content_type="application/x-www-form-urlencoded",
             read=_token_answer,
-            recover=_final,
         )
 
     def accept(self, answer: TokenAnswer) -> None:
@@ -239,15 +241,18 @@ def _token_answer(reply: Reply) -> TokenAnswer:
     return answer
 
 
-def _final(error: HubSpotError) -> TokenAnswer | None:
-    """BAD_REFRESH_TOKEN, BAD_CLIENT_ID and their kin come as 400: nothing but a human can mend them."""
+def refresh_failure(error: HubSpotError) -> HubSpotError:
+    """Turn the token endpoint's error into the one to raise; the call that needed the token was not sent.
+
+    BAD_REFRESH_TOKEN, BAD_CLIENT_ID and the like come as 400: only a person can mend them.
+    """
     if error.status in {400, 401, 403, 404}:
-        raise AuthenticationError(
+        error = AuthenticationError(
             f"{error}; check client_id, client_secret and refresh_token in the connection's extra: "
             "the app may have been uninstalled, or the secret changed",
             status=error.status,
             category=error.category,
             correlation_id=error.correlation_id,
-            not_applied=True,
-        ) from None
-    return None
+        )
+    error.not_applied = True
+    return error

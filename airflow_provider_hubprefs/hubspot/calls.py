@@ -1,7 +1,6 @@
 """What to send for each thing one can ask of HubSpot, and how to read the answer: no I/O.
 
-A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``. v3's shapes are translated to those of v4
-and later in :mod:`.v3`.
+A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``.
 """
 
 from __future__ import annotations
@@ -11,22 +10,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from airflow_provider_hubprefs.hubspot import v3
 from airflow_provider_hubprefs.hubspot.endpoints import (
     DEFAULT_VERSION,
+    ENDPOINTS,
     Endpoint,
     check_subscriber,
-    endpoint,
-    known_version,
+    check_version,
     path_of,
     query_of,
 )
 from airflow_provider_hubprefs.hubspot.errors import (
-    HubSpotError,
     MalformedAnswerError,
-    UnsupportedCallError,
     ValidationError,
-    error_from,
 )
 from airflow_provider_hubprefs.hubspot.models import (
     LEGAL_BASES,
@@ -43,6 +38,7 @@ from airflow_provider_hubprefs.hubspot.models import (
     decode,
 )
 from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.refusals import error_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +60,6 @@ class Call(Generic[T]):
     :param body: bytes to send, or None.
     :param content_type: of the body.
     :param read: turns the answer of a success into the result.
-    :param recover: turns an error into a result where an older version says "nothing to do" by an error.
     """
 
     endpoint: Endpoint
@@ -73,10 +68,14 @@ class Call(Generic[T]):
     body: bytes | None
     read: Callable[[Reply], T]
     content_type: str = "application/json"
-    recover: Callable[[HubSpotError], T | None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Call {self.endpoint.name} ({self.version})>"
+        return f"<Call {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Endpoint and version, for error texts."""
+        return f"{self.endpoint.name} ({self.version})"
 
     def conclude(self, reply: Reply) -> T:
         """Result of an answer.
@@ -85,13 +84,9 @@ class Call(Generic[T]):
         """
         if 200 <= reply.status < 300:
             return self._result(reply)
-        error = error_from(reply, self.endpoint, version=self.version)
-        if self.recover is not None and (result := self.recover(error)) is not None:
-            return result
-        raise error
+        raise error_from(reply, self.endpoint, call=self.name)
 
     def _result(self, reply: Reply) -> T:
-        name = f"{self.endpoint.name} ({self.version})"
         details: dict[str, Any] = {
             "status": reply.status,
             "correlation_id": reply.headers.get("x-hubspot-correlation-id"),
@@ -100,11 +95,11 @@ class Call(Generic[T]):
             return self.read(reply)
         except msgspec.ValidationError as wrong:
             failed = MalformedAnswerError(
-                f"HubSpot's answer to {name} is not of the documented shape: {wrong}", **details
+                f"HubSpot's answer to {self.name} is not of the documented shape: {wrong}", **details
             )
         except (msgspec.DecodeError, UnicodeDecodeError):
             failed = MalformedAnswerError(
-                f"HubSpot's answer to {name} is no JSON: {len(reply.body)} bytes of "
+                f"HubSpot's answer to {self.name} is no JSON: {len(reply.body)} bytes of "
                 f"{reply.content_type or 'unknown type'}, cut off or not from HubSpot",
                 retryable=True,
                 **details,
@@ -115,13 +110,13 @@ class Call(Generic[T]):
 class Calls:
     """Builds the calls of one API version.
 
-    :param version: ``v3``, ``v4`` or ``YYYY-MM``.
-    :raises SettingsError: no such version can exist.
+    :param version: ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: see :func:`~.endpoints.check_version`.
     """
 
     def __init__(self, version: str = DEFAULT_VERSION) -> None:
+        check_version(version)
         self.version = version
-        self.contract = known_version(version)
 
     def get_definitions(
         self, *, business_unit_id: int | None = None, include_translations: bool = False
@@ -131,11 +126,6 @@ class Calls:
         :param business_unit_id: only those of this brand.
         :param include_translations: with names in other languages.
         """
-        if self.contract == "v3":
-            self._v3_has_no(
-                business_unit_id=business_unit_id, include_translations=include_translations or None
-            )
-            return self._call("get_definitions", read=v3.definitions)
         query = {"businessUnitId": business_unit_id, "includeTranslations": include_translations or None}
         return self._call("get_definitions", query=query, kind=Operation[Definition])
 
@@ -166,15 +156,7 @@ class Calls:
     def get_statuses(
         self, subscriber: str, *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriptionStatus]]:
-        """Statuses of one subscriber for every subscription.
-
-        v3 knows no NOT_SPECIFIED and answers 404 for an address without statuses; here that is no results.
-        """
-        if self.contract == "v3":
-            self._v3_has_no(business_unit_id=business_unit_id)
-            return self._call(
-                "get_statuses", subscriber=subscriber, read=v3.statuses, recover=v3.no_statuses_for_unknown
-            )
+        """Statuses of one subscriber for every subscription."""
         return self._call(
             "get_statuses",
             subscriber=subscriber,
@@ -194,11 +176,8 @@ class Calls:
         """Set one subscriber's status for one subscription.
 
         It does not look at the status before: :class:`~airflow_provider_hubprefs.operators` do.
-        v3 has ``subscribe`` and ``unsubscribe`` only, and answers 400 to a repetition; here that is
-        NO_STATUS_CHANGE, as in later versions.
 
         :raises ValidationError: status or legal basis outside HubSpot's enumerations.
-        :raises UnsupportedCallError: NOT_SPECIFIED on v3.
         """
         change = StatusChange(
             subscriber=subscriber,
@@ -208,13 +187,6 @@ class Calls:
             legal_basis_explanation=legal_basis_explanation,
         )
         check_change(change)
-        if self.contract == "v3":
-            return self._call(
-                v3.write_endpoint(change),
-                body=v3.change(change),
-                read=lambda reply: v3.written(reply, change),
-                recover=lambda error: v3.nothing_to_do(error, change),
-            )
         body = change.wire()
         del body["subscriberIdString"]
         return self._call("set_status", subscriber=subscriber, body=body, kind=Operation[SubscriptionStatus])
@@ -315,34 +287,18 @@ class Calls:
         subscriber: str | None = None,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        kind: type[T] | None = None,
-        read: Callable[[Reply], T] | None = None,
-        recover: Callable[[HubSpotError], T | None] | None = None,
+        kind: type[T],
     ) -> Call[T]:
-        found = endpoint(self.contract, name)
+        found = ENDPOINTS[name]
         path = path_of(found, version=self.version, subscriber=subscriber)
         asked = query_of(found, query or {})
-        if kind is not None:
-            read = _reader(kind)
-        if read is None:  # pragma: no cover - a mistake in this class
-            raise TypeError(f"{name}: neither a kind nor a reader")
         return Call(
             endpoint=found,
             version=self.version,
             path=f"{path}?{asked}" if asked else path,
             body=None if body is None else msgspec.json.encode(body),
-            read=read,
-            recover=recover,
+            read=lambda reply: decode(reply.body, kind),
         )
-
-    def _v3_has_no(self, **arguments: object) -> None:
-        for name, value in arguments.items():
-            if value is not None:
-                raise UnsupportedCallError(f"HubSpot's API v3 knows no {name}; v4 and the dated versions do")
-
-
-def _reader(kind: type[T]) -> Callable[[Reply], T]:
-    return lambda reply: decode(reply.body, kind)
 
 
 def check_change(change: StatusChange) -> None:

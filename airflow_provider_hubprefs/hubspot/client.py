@@ -5,7 +5,9 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+import zlib
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -13,19 +15,13 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_hubprefs.hubspot.endpoints import is_loopback
+from airflow_provider_hubprefs.hubspot.body import PIECE, Body
+from airflow_provider_hubprefs.hubspot.environment import ca_bundle, proxy_for
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, StoppedError
 from airflow_provider_hubprefs.hubspot.models import Reply
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
-from airflow_provider_hubprefs.hubspot.sending import (
-    USER_AGENT,
-    Options,
-    Sender,
-    Usage,
-    name_of,
-    request_headers,
-)
-from airflow_provider_hubprefs.hubspot.unanswered import Body, Cause, reasons, unanswered
+from airflow_provider_hubprefs.hubspot.sending import HEADERS, Options, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.unanswered import Cause, reasons, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,10 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.auth import Auth
     from airflow_provider_hubprefs.hubspot.calls import Call
 
-__all__ = ["Client", "Usage"]
-
 T = TypeVar("T")
-_PIECE = 64 * 1024
 
 
 class Client(Sender):
@@ -64,11 +57,7 @@ class Client(Sender):
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._nap = sleep or self.rest
-        # One policy of retries, and it is not urllib3's.
-        self._adapter = HTTPAdapter(
-            pool_connections=1, pool_maxsize=connections, max_retries=0, pool_block=False
-        )
-        self._surroundings = _surroundings(self.url)
+        self._session = _session(self.url, connections)
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -81,7 +70,7 @@ class Client(Sender):
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        self._adapter.close()
+        self._session.close()
 
     def stop(self) -> None:
         """Let requests under way end, and begin no other: whoever waits, or asks from now on, gets StoppedError.
@@ -97,7 +86,7 @@ class Client(Sender):
         :param call: made by ``client.calls``.
         :raises HubSpotError: HubSpot refused it, or it could not be done in time.
         """
-        return _run(self._send(call))
+        return run(self.asend(call))
 
     async def _sleep(self, seconds: float) -> None:
         self._nap(seconds)
@@ -109,40 +98,33 @@ class Client(Sender):
         self.rest(0)
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
-        what = name_of(call)
         timeout = (self.settings.connect_timeout, self.settings.read_timeout)
         try:
-            request = self._prepared(call, token)
-            with self._adapter.send(request, timeout=timeout, **self._surroundings) as response:
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, names, self._body(response, what))
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            failed = connection_error(error, what, self.url)
+            with self._session.request(
+                call.endpoint.method,
+                self.url + call.path,
+                data=call.body,
+                headers=request_headers(call, token),
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status_code, headers, self._read(response, call))
+        except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
+            failed = connection_error(error, call.name, self.url)
         raise failed  # out here it has no context: the original's text names the URL, and with it the address
 
-    def _prepared(self, call: Call[Any], token: str | None) -> requests.PreparedRequest:
-        """Make the request as it goes out.
+    def _read(self, response: requests.Response, call: Call[Any]) -> bytes:
+        """Read a body within the limits of size and time, however slowly it comes.
 
-        A session would parse the address and read the environment, cookies and ``~/.netrc`` again for every one of
-        them, and look for redirects in the answers: a third of what a request costs, and none of it is wanted here.
+        ``read1`` returns what has arrived; ``iter_content`` would wait for a whole piece.
         """
-        request = requests.PreparedRequest()
-        request.method, request.url, request.body = call.endpoint.method, self.url + call.path, call.body
-        request.headers = requests.utils.default_headers()
-        request.headers.update({"User-Agent": USER_AGENT, **request_headers(call)})
-        request.prepare_content_length(call.body)
-        if token is not None:
-            request.headers["Authorization"] = f"Bearer {token}"
-        return request
-
-    def _body(self, response: requests.Response, what: str) -> bytes:
-        """Read an answer with an end: in bytes, and in seconds however slowly it drips.
-
-        ``read1`` returns what is there; ``iter_content`` would wait until a whole piece has dripped in.
-        """
-        body = Body(self.settings.max_answer_bytes, what=what, status=response.status_code)
+        encoding = response.headers.get("Content-Encoding", "")
+        limit = self.settings.max_answer_bytes
+        body = Body(limit, what=call.name, status=response.status_code, encoding=encoding)
         until = time.monotonic() + self.settings.read_timeout
-        while piece := response.raw.read1(_PIECE, decode_content=True):
+        while piece := response.raw.read1(PIECE, decode_content=False):
             body.add(piece)
             if time.monotonic() > until:
                 raise requests.ReadTimeout
@@ -174,7 +156,7 @@ class _ThreadLock:
         self._lock.release()
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends: everything it awaits blocks this thread instead."""
     try:
         coroutine.send(None)
@@ -184,11 +166,29 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the client for tasks waited for an event loop")  # pragma: no cover - a mistake here
 
 
-def _surroundings(url: str) -> dict[str, Any]:
-    """Proxies and certificates, as the environment has them: what an adapter is told with every request."""
-    with requests.Session() as session:
-        session.trust_env = not is_loopback(url)  # a proxy of the environment is for the world outside
-        return dict(session.merge_environment_settings(url, proxies={}, stream=True, verify=None, cert=None))
+class _Session(requests.Session):
+    """A session that never looks at where a redirect leads: it would read the whole answer for that."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
+def _session(url: str, connections: int) -> requests.Session:
+    """Make the session: it keeps no cookies, and takes proxies and certificates from the environment once.
+
+    :param url: scheme and host.
+    :param connections: kept open at most.
+    """
+    session = _Session()
+    session.trust_env = False  # nor is ~/.netrc read
+    session.headers.update(HEADERS)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    session.verify = str(ca_bundle())
+    if (proxy := proxy_for(url)) is not None:
+        session.proxies = {"http": proxy, "https": proxy}
+    # Retries are this package's: see retry.py.
+    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0))
+    return session
 
 
 def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
@@ -211,6 +211,8 @@ def _cause(error: Exception) -> Cause:
         return Cause.BAD_PROXY
     if among(urllib3.exceptions.ProxyError):
         return Cause.PROXY
+    if isinstance(error, zlib.error):
+        return Cause.BROKEN
     unreadable_bundle = not isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
     tls = among(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
     if unreadable_bundle or (tls and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError)):

@@ -13,19 +13,18 @@ meanwhile neither moves others to another page nor is missed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
 
 from airflow_provider_hubprefs.hubspot.calls import Call
-from airflow_provider_hubprefs.hubspot.endpoints import Endpoint, known_version
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, Endpoint
 from airflow_provider_hubprefs.hubspot.models import Wire, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-T = TypeVar("T")
 OPT_OUT, MODIFIED, ID = "hs_email_optout", "lastmodifieddate", "hs_object_id"
 PAGE = 200
 """Results of one search, HubSpot's most."""
@@ -35,9 +34,6 @@ READ = 50
 histories is 50" (HubSpot's error for more)."""
 
 _SCOPES = (frozenset({"crm.objects.contacts.read"}),)
-_WITHOUT_DATED = frozenset({"v3", "v4", "2025-09"})
-"""Versions of preferences beside which the CRM is at v3 (its first dated version is 2026-03)."""
-
 SEARCH_CONTACTS = Endpoint(
     name="search_contacts",
     method="POST",
@@ -140,83 +136,55 @@ class Found:
     :param watermark: the last change of a contact that has opted out, as the index knew it when the look began, in
         milliseconds since 1970; 0 when there was none.
     :param floor: whoever was changed at this time or later was looked at.
-    :param judged: the contacts found, by id, with the time of their last change.
+    :param seen: the contacts found, by id, with the time of their last change.
     :param whole: whether all of them were looked at, rather than those that were not before.
     """
 
     opt_outs: list[OptOut]
     watermark: int
     floor: int
-    judged: dict[int, int]
+    seen: dict[int, int]
     whole: bool = True
 
 
-def find_opt_outs(
-    version: str, *, floor: int, judged: Mapping[int, int] | None = None
-) -> Generator[Call[Any], Any, Found]:
+async def find_opt_outs(
+    send: Callable[[Call[Contacts]], Awaitable[Contacts]],
+    version: str,
+    *,
+    floor: int,
+    seen: Mapping[int, int] | None = None,
+) -> Found:
     """Find all contacts that have opted out and were changed in some way at a time or after it.
 
-    A generator of calls, which is sent their results: see :func:`send_all` and :func:`send_all_async`.
-
+    :param send: ``asend`` of a client.
     :param version: API version of the connection.
     :param floor: milliseconds since 1970.
-    :param judged: who need not be looked at again unless changed since, as :class:`Found` had it before.
+    :param seen: contacts that are read again only if changed since, as :class:`Found` returned it before.
     """
-    newest: Contacts = yield search_call(version, floor=floor, newest_first=True)
+    newest = await send(search_call(version, floor=floor, newest_first=True))
     contacts = {contact.id: contact for contact in newest.results}
     if newest.total > len(newest.results):
         page, last = newest, 0
         while page.total > len(page.results) or not last:
-            page = yield search_call(version, floor=floor, above=last)
+            page = await send(search_call(version, floor=floor, above=last))
             if not page.results:
                 break
             contacts.update((contact.id, contact) for contact in page.results)
             last = page.results[-1].id
-    known = judged or {}
+    known = seen or {}
     changed = [one.id for one in contacts.values() if known.get(one.id) != one.modified]
     opt_outs: list[OptOut] = []
     for begin in range(0, len(changed), READ):
-        read: Contacts = yield read_call(version, changed[begin : begin + READ])
+        read = await send(read_call(version, changed[begin : begin + READ]))
         opt_outs += [
             OptOut(contact.id, contact.properties.get("email"), at)
             for contact in read.results
             if (at := contact.opted_out_at) is not None
         ]
     watermark = max((contact.modified for contact in newest.results), default=0)
-    seen = {one.id: one.modified for one in contacts.values()}
-    return Found(opt_outs, watermark, floor, seen, whole=not known)
-
-
-def send_all(calls: Generator[Call[Any], Any, T], send: Callable[[Call[Any]], Any]) -> T:
-    """Send calls one after the other, and return what comes of it.
-
-    :param send: ``Client.send``.
-    """
-    result = None
-    while True:
-        try:
-            call = calls.send(result)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        result = send(call)
-
-
-async def send_all_async(
-    calls: Generator[Call[Any], Any, T], send: Callable[[Call[Any]], Awaitable[Any]]
-) -> T:
-    """:func:`send_all`, in an event loop.
-
-    :param send: ``AsyncClient.send``.
-    """
-    result = None
-    while True:
-        try:
-            call = calls.send(result)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        result = await send(call)
+    return Found(
+        opt_outs, watermark, floor, {one.id: one.modified for one in contacts.values()}, whole=not known
+    )
 
 
 def last_change_call(version: str) -> Call[Contacts]:
@@ -263,14 +231,11 @@ def read_call(version: str, ids: Sequence[int]) -> Call[Contacts]:
 
 
 def _call(endpoint: Endpoint, version: str, body: dict[str, Any]) -> Call[Contacts]:
-    if known_version(version) in _WITHOUT_DATED:
-        path = endpoint.path.replace("/crm/objects/{version}", "/crm/v3/objects")
-    else:
-        path = endpoint.path.replace("{version}", version)
+    dated = DEFAULT_VERSION if version == "v4" else version  # the CRM has no v4
     return Call(
         endpoint=endpoint,
-        version=version,
-        path=path,
+        version=dated,
+        path=endpoint.path.replace("{version}", dated),
         body=msgspec.json.encode(body),
         read=lambda reply: decode(reply.body, Contacts),
     )

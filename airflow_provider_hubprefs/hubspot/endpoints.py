@@ -1,25 +1,24 @@
-"""One table of all endpoints of the API, in every version; how addresses and hosts become URLs.
+"""The ten endpoints of the API, its versions, and how an address becomes part of a path.
 
-The table follows HubSpot's OpenAPI documents; ``tests/contract`` compares them. v4, 2025-09, 2026-03 and
-2026-09 offer the same ten operations (2025-09 declares no 207); v3 has four of its own.
+The table follows HubSpot's OpenAPI documents: v4, 2026-03 and 2026-09 offer the same operations.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from airflow_provider_hubprefs.hubspot.errors import SettingsError, UnsupportedCallError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-DEFAULT_VERSION = "2026-09"
-DEFAULT_HOST = "https://api.hubapi.com"
+VERSIONS = ("v4", "2026-03", "2026-09")
+DEFAULT_VERSION = VERSIONS[-1]
 
 READ = "communication_preferences.read"
 WRITE = "communication_preferences.write"
@@ -43,7 +42,7 @@ class UnknownVersionWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One operation of the API in one version.
+    """One operation of the API.
 
     :param name: what it is called here; also the hook's method.
     :param path: below ``/communication-preferences/{version}/``, or absolute for HubSpot's other APIs.
@@ -51,8 +50,6 @@ class Endpoint:
     :param body: the kind of body it takes, as the schema is called in HubSpot's documents, or None.
     :param scopes: alternatives, see :data:`Scopes`.
     :param success: HTTP statuses HubSpot declares for success.
-    :param repeatable: whether sending it twice does no harm. True for reads and for v4 and dated writes
-        (HubSpot answers NO_STATUS_CHANGE), False for v3's writes (400 on a repeat).
     :param paced: whether it counts against the account's burst limit.
     :param search: whether it has the CRM search's limit instead, see :func:`~.pacing_store.search_pacer`.
     """
@@ -65,14 +62,13 @@ class Endpoint:
     body: str | None = None
     scopes: Scopes = ()
     success: frozenset[int] = frozenset({200})
-    repeatable: bool = True
     paced: bool = True
     search: bool = False
 
 
 _MULTI = frozenset({200, 207})
 _CHANNEL = ("channel", "businessUnitId")
-_V4 = (
+_ALL = (
     Endpoint(
         name="get_definitions",
         method="GET",
@@ -157,82 +153,35 @@ _V4 = (
         success=_MULTI,
     ),
 )
-_V3_WRITE = Endpoint(
-    name="subscribe",
-    method="POST",
-    path="subscribe",
-    body="PublicUpdateSubscriptionStatusRequest",
-    scopes=_WRITES,
-    repeatable=False,
-)
-_V3 = (
-    Endpoint(name="get_definitions", method="GET", path="definitions", scopes=_READS),
-    Endpoint(name="get_statuses", method="GET", path="status/email/{emailAddress}", scopes=_READS),
-    _V3_WRITE,
-    replace(_V3_WRITE, name="unsubscribe", path="unsubscribe"),
-)
+
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.name: endpoint for endpoint in _ALL})
+"""All of them, by name."""
+
+_DATED = re.compile(r"\d{4}-(03|09)", re.ASCII)
 
 
-def _by_name(endpoints: Iterable[Endpoint]) -> Mapping[str, Endpoint]:
-    return MappingProxyType({endpoint.name: endpoint for endpoint in endpoints})
+def check_version(version: str) -> None:
+    """Check an API version.
 
+    HubSpot publishes a version each March and September, so far with the same ten operations. A version newer than
+    this package is therefore used like the newest known one, with a warning.
 
-ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = MappingProxyType(
-    {
-        "v3": _by_name(_V3),
-        "v4": _by_name(_V4),
-        "2025-09": _by_name(replace(endpoint, success=frozenset({200})) for endpoint in _V4),
-        "2026-03": _by_name(_V4),
-        "2026-09": _by_name(_V4),
-    }
-)
-"""version -> name -> endpoint; the last version is the newest known."""
-
-_DATED = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
-_HUBSPOT = re.compile(r"([a-z0-9-]+\.)*hubapi\.com", re.ASCII)
-_LOOPBACK = re.compile(r"localhost|::1|127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}", re.ASCII)
-
-
-def known_version(version: str) -> str:
-    """Check an API version; return the version whose contract holds for it.
-
-    HubSpot publishes a version each March and September, each with ten same operations so far: a later one
-    is spoken to as the newest known, with a warning, rather than refused.
-
-    :param version: ``v3``, ``v4`` or ``YYYY-MM``.
-    :raises SettingsError: anything else.
+    :param version: ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: a version that HubSpot has ended, or that cannot exist.
     """
-    if version in ENDPOINTS:
-        return version
-    if not (isinstance(version, str) and _DATED.fullmatch(version)):
+    if version in VERSIONS:
+        return
+    if not (isinstance(version, str) and _DATED.fullmatch(version) and version > VERSIONS[-1]):
         raise SettingsError(
-            f"api_version: expected one of {', '.join(ENDPOINTS)} or another YYYY-MM, got {version!r}"
+            f"api_version: {version!r} is not supported; expected {', '.join(VERSIONS)} or a later YYYY-MM "
+            "(HubSpot publishes one each March and September)"
         )
-    newest = list(ENDPOINTS)[-1]
     warnings.warn(
-        f"api_version {version!r} is not known to this release; it is taken to have the contract of {newest}. "
-        "See whether a newer airflow-provider-hubprefs exists.",
+        f"api_version {version!r} is newer than this release; it is used like {VERSIONS[-1]}. "
+        "Check for a newer airflow-provider-hubprefs.",
         UnknownVersionWarning,
         stacklevel=3,
     )
-    return newest
-
-
-def endpoint(version: str, name: str) -> Endpoint:
-    """Look up an endpoint.
-
-    :param version: a known version, see :func:`known_version`.
-    :param name: the endpoint's name.
-    :raises UnsupportedCallError: the version does not have it; the text names those that do.
-    """
-    try:
-        return ENDPOINTS[version][name]
-    except KeyError:
-        having = [known for known, endpoints in ENDPOINTS.items() if name in endpoints]
-        raise UnsupportedCallError(
-            f"HubSpot's API {version} has no {name}; these versions do: {', '.join(having) or 'none'}. "
-            "Set api_version on the connection or the task."
-        ) from None
 
 
 def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) -> str:
@@ -287,45 +236,3 @@ def query_of(endpoint: Endpoint, values: Mapping[str, object]) -> str:
             continue
         pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
     return urlencode(pairs)
-
-
-def base_url(host: str | None) -> str:
-    """Check where the token would go, and return scheme, host and port.
-
-    A token leaves for HubSpot only (``*.hubapi.com``), by https; plain http is for loopback, where the
-    simulator lives.
-
-    :param host: ``api.hubapi.com``, ``https://api.hubapi.com``, ``http://127.0.0.1:8080`` or None.
-    :raises SettingsError: a path, another scheme, another host.
-    """
-    given = (host or DEFAULT_HOST).strip()
-    try:
-        parts = urlsplit(given if "://" in given else f"https://{given}")
-        name, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise SettingsError(f"host: expected {DEFAULT_HOST}, got something that is no URL") from None
-    if parts.username or parts.password:
-        raise SettingsError(
-            "host: expected no user or password in it; the token belongs in the password field"
-        )
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise SettingsError(f"host: expected no path, query or fragment behind it; leave only {DEFAULT_HOST}")
-    # The whole name is matched, since libraries disagree about where "evil.example\\.hubapi.com" leads.
-    local = _LOOPBACK.fullmatch(name) is not None
-    if not local and not _HUBSPOT.fullmatch(name):
-        got = repr(name) if "." in name else "something else"  # perhaps a token in the wrong field
-        raise SettingsError(
-            f"host: expected HubSpot's ({DEFAULT_HOST}) or loopback, got {got}; the token is sent nowhere else"
-        )
-    if parts.scheme not in ({"http", "https"} if local else {"https"}):
-        raise SettingsError(
-            f"host: expected https (plain http for loopback only), got {parts.scheme}://{name}; "
-            "the token would be readable on the way"
-        )
-    shown = f"[{name}]" if ":" in name else name
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL made by :func:`base_url` is on this machine."""
-    return _LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None

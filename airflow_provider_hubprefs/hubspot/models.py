@@ -190,11 +190,6 @@ class SubscriberWideStatuses(Wire, frozen=True, kw_only=True):
     subscriber: str = msgspec.field(name="subscriberIdString")
     wide_statuses: list[WideStatus] | None = None
 
-    @property
-    def opted_out(self) -> bool:
-        """Whether any wide status says UNSUBSCRIBED."""
-        return any(wide.status == "UNSUBSCRIBED" for wide in self.wide_statuses or ())
-
 
 class Translation(Wire, frozen=True, kw_only=True):
     """A subscription's name and description in one language."""

@@ -71,32 +71,32 @@ def fingerprint(value: str, *, key: str | bytes) -> str:
     return digest.hexdigest()
 
 
-def seal(text: str, *, key: str) -> str:
-    """Encrypt a text, to be kept where others read: who has the key gets it back by :func:`unseal`.
+def encrypt_address(address: str, *, key: str) -> str:
+    """Encrypt an address that others can read where it is stored.
 
-    :param key: a secret, such as the token both sides have.
-    :return: ASCII; another one every time.
+    :param key: a secret, such as the token that worker and triggerer both have.
+    :return: ASCII; different every time.
     """
-    return _fernet(key).encrypt(text.encode()).decode()
+    return _fernet(key).encrypt(address.encode()).decode()
 
 
-def unseal(sealed: str, *, key: str) -> str:
-    """Decrypt what :func:`seal` made.
+def decrypt_address(encrypted: str, *, key: str) -> str:
+    """Decrypt what :func:`encrypt_address` returned.
 
-    :raises ValueError: it was sealed with another key, or changed since.
+    :raises ValueError: it was encrypted with another key, or has changed since.
     """
     from cryptography.fernet import InvalidToken  # noqa: PLC0415 - only waits that are deferred need it
 
     try:
-        return _fernet(key).decrypt(sealed.encode()).decode()
+        return _fernet(key).decrypt(encrypted.encode()).decode()
     except InvalidToken:
-        raise ValueError("sealed with another key, or changed since") from None
+        raise ValueError("encrypted with another key, or changed since") from None
 
 
 def _fernet(key: str) -> Fernet:
     from cryptography.fernet import Fernet  # noqa: PLC0415 - only waits that are deferred need it
 
-    digest = hashlib.blake2b(key.encode(), digest_size=32, person=b"hubprefs seal").digest()
+    digest = hashlib.blake2b(key.encode(), digest_size=32, person=b"hubprefs address").digest()
     return Fernet(base64.urlsafe_b64encode(digest))
 
 

@@ -15,23 +15,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from tenacity import AsyncRetrying
-
 from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.hubspot.auth import refresh_failure
+from airflow_provider_hubprefs.hubspot.body import ACCEPT_ENCODING
 from airflow_provider_hubprefs.hubspot.calls import Call, Calls
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, base_url
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     BurstLimitError,
     HubSpotError,
     SettingsError,
 )
+from airflow_provider_hubprefs.hubspot.host import base_url
 from airflow_provider_hubprefs.hubspot.latency import bucket_of
 from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing_shares import SharePacer
 from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
-from airflow_provider_hubprefs.hubspot.retry import retry_policy
+from airflow_provider_hubprefs.hubspot.retry import retrying
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.models import Reply
 
 T = TypeVar("T")
-USER_AGENT = f"airflow-provider-hubprefs/{__version__}"
+HEADERS = {
+    "User-Agent": f"airflow-provider-hubprefs/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": ACCEPT_ENCODING,
+}
+"""Headers of every request."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +76,7 @@ class Usage:
 class Options(TypedDict, total=False):
     """What either client may be told.
 
-    :param version: API version, ``v3``, ``v4`` or ``YYYY-MM``.
+    :param version: API version, ``v4`` or ``YYYY-MM``.
     :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
     :param settings: time-outs and limits.
     :param pacer: the budget; by default the one of these credentials in ``budget_store``.
@@ -135,10 +142,11 @@ class Sender(ABC):
     def _check_going_on(self) -> None:  # noqa: B027 - a task of an event loop is cancelled instead
         """Whether a request may still begin; raises where not."""
 
-    async def _send(self, call: Call[T]) -> T:
+    async def asend(self, call: Call[T]) -> T:
         """Send a call and return its result; failures that pass are waited for and retried.
 
-        Nearly all calls succeed at once, and do without tenacity, which inspects its callbacks anew for every call.
+        :param call: made by ``client.calls``.
+        :raises HubSpotError: HubSpot refused it, or it could not be done in time.
         """
 
         def before_sleep(state: RetryCallState) -> None:
@@ -146,21 +154,8 @@ class Sender(ABC):
             error = state.outcome.exception() if state.outcome else None
             _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
 
-        begin = time.monotonic()
-        try:
-            return await self._attempt(call)
-        except HubSpotError as error:
-            failed: HubSpotError | None = error
-
-        async def attempt(call: Call[T]) -> T:
-            nonlocal failed
-            if failed is not None:
-                first, failed = failed, None
-                raise first
-            return await self._attempt(call)
-
-        policy = retry_policy(self.settings, call.endpoint, before_sleep=before_sleep, since=begin)
-        result: T = await AsyncRetrying(sleep=self._sleep, **policy)(attempt, call)
+        policy = retrying(self.settings, sleep=self._sleep, before_sleep=before_sleep)
+        result: T = await policy(self._attempt, call)
         return result
 
     async def _attempt(self, call: Call[T]) -> T:
@@ -189,16 +184,21 @@ class Sender(ABC):
                 return token
             if (failed := self._refresh_error) is not None and failed is not known:
                 raise copy.copy(failed)
-            try:
-                self.auth.accept(await self._paced(self.auth.refresh_call(), None))
-            except HubSpotError as error:
-                error.not_applied = True
-                self._refresh_error = error
-                raise
+            await self._refresh()
             fresh = self.auth.token()
         if fresh is None:
             raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
         return fresh
+
+    async def _refresh(self) -> None:
+        try:
+            self.auth.accept(await self._paced(self.auth.refresh_call(), None))
+        except HubSpotError as error:
+            failed = refresh_failure(error)
+        else:
+            return
+        self._refresh_error = failed
+        raise failed  # out here it has no context
 
     async def _paced(self, call: Call[T], token: str | None) -> T:
         if not call.endpoint.paced:
@@ -235,14 +235,9 @@ class Sender(ABC):
                 self.usage.answered[bucket_of(took)] += 1
 
 
-def request_headers(call: Call[Any]) -> dict[str, str]:
-    """Headers of a request, but for the token's."""
-    headers = {"Accept": "application/json"}
-    if call.body is not None:
-        headers["Content-Type"] = call.content_type
+def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:
+    """Headers of one request, beside :data:`HEADERS`."""
+    headers = {} if call.body is None else {"Content-Type": call.content_type}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return headers
-
-
-def name_of(call: Call[Any]) -> str:
-    """A call, in error texts."""
-    return f"{call.endpoint.name} ({call.version})"

@@ -1,49 +1,59 @@
-"""What a client may be told: how long to wait, how much to read. Shared by the sync and the async client."""
+"""How long a client waits and how much it reads. Both clients share these settings."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
 
 from airflow_provider_hubprefs.hubspot.errors import SettingsError
 
-_LONGEST = 86_400.0
-"""Seconds; a day, as long as HubSpot may ask to wait. What is longer was meant in milliseconds."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DAY = 86_400.0
+"""Seconds; as long as HubSpot may ask to wait. A longer time was meant in milliseconds."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=_DAY)]
+Timeout = Annotated[float, msgspec.Meta(gt=0, le=_DAY)]
+Bytes = Annotated[int, msgspec.Meta(gt=0)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Times are in seconds, at most a day.
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are in seconds, at most a day. Unchecked when made by name: see :func:`settings_from`.
 
     :param connect_timeout: to reach HubSpot and agree on TLS.
     :param read_timeout: between two pieces of an answer, and for the whole of its body. HubSpot itself gives
         up after 100 s and says 524 (HubSpot's guide "Error handling"), so the default is a little above.
     :param retry_total: no attempt of one call starts later than this after its first.
     :param migrating_max_wait: the longest ``Retry-After`` of a 477 (the account moves between data centres,
-        up to 24 h) that is waited for; a longer one is an error at once.
+        up to 24 h) to wait for; a longer one is an error at once.
     :param retry_first_wait: about how long after the first failure the second attempt comes.
     :param retry_max_wait: the wait doubles up to this.
     :param max_answer_bytes: a longer answer is refused while it is read; memory stays bounded.
     """
 
-    connect_timeout: float = 10.0
-    read_timeout: float = 110.0
-    retry_total: float = 300.0
-    migrating_max_wait: float = 900.0
-    retry_first_wait: float = 1.0
-    retry_max_wait: float = 60.0
-    max_answer_bytes: int = 64 * 1024 * 1024
+    connect_timeout: Timeout = 10.0
+    read_timeout: Timeout = 110.0
+    retry_total: Seconds = 300.0
+    migrating_max_wait: Seconds = 900.0
+    retry_first_wait: Seconds = 1.0
+    retry_max_wait: Seconds = 60.0
+    max_answer_bytes: Bytes = 64 * 1024 * 1024
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            most = math.inf if field.name == "max_answer_bytes" else _LONGEST
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and math.isfinite(value) and 0 <= value <= most):
-                raise SettingsError(
-                    f"{field.name}: expected a number of at least 0"
-                    f"{'' if most == math.inf else ' and at most 86400 seconds'}, got {value!r}"
-                )
-        for name in ("connect_timeout", "read_timeout", "max_answer_bytes"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name}: expected more than 0; a call without a limit can hang forever")
+
+def settings_from(values: Mapping[str, Any], *, defaults: Settings | None = None) -> Settings:
+    """Check settings that a person has written; a form or a URI gives numbers as text.
+
+    :param values: by name; other names are ignored.
+    :param defaults: for what ``values`` does not have.
+    :raises SettingsError: names the setting and the numbers it may have.
+    """
+    known = msgspec.structs.asdict(defaults) if defaults else {}
+    try:
+        return msgspec.convert({**known, **values}, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        expected, _, place = str(error).partition(" - at `$.")
+    raise SettingsError(
+        f"{place.rstrip('`')}: {expected[:1].lower()}{expected[1:]} (times are seconds, at most a day)"
+    )

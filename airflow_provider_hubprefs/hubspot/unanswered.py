@@ -10,7 +10,6 @@ from enum import Enum
 from airflow_provider_hubprefs.hubspot.errors import (
     ConnectionFailedError,
     HubSpotError,
-    MalformedAnswerError,
     SettingsError,
 )
 
@@ -61,38 +60,6 @@ def unanswered(cause: Cause, what: str, url: str, kind: str) -> HubSpotError:
                 f"{what}: the connection to {url} broke before the whole answer was there ({kind})",
                 retryable=True,
             )
-
-
-class Body:
-    """An answer's body while it is read, with an end in bytes.
-
-    :param most: bytes.
-    :param what: the call, for the text.
-    :param status: of the answer.
-    """
-
-    def __init__(self, most: int, *, what: str, status: int) -> None:
-        self._most, self._what, self._status = most, what, status
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def add(self, piece: bytes) -> None:
-        """Take a piece, unpacked.
-
-        :raises MalformedAnswerError: it is too much.
-        """
-        self._size += len(piece)
-        if self._size > self._most:
-            raise MalformedAnswerError(
-                f"HubSpot's answer to {self._what} is longer than {self._most} bytes; it was not read to its "
-                "end. Use smaller batches, or raise max_answer_bytes in the connection's extra",
-                status=self._status,
-            )
-        self._pieces.append(piece)
-
-    def whole(self) -> bytes:
-        """All of it."""
-        return b"".join(self._pieces)
 
 
 def reasons(error: BaseException | None) -> list[BaseException]:

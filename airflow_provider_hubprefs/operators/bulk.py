@@ -67,7 +67,7 @@ class HubPrefsBatchOperator(BaseOperator):
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
         ``"fail"``, or ``"restart"`` from the beginning.
     :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's; v3 has no batches. (templated)
+    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses everybody.
     :raises HubPrefsException: the source cannot be read, HubSpot failed for too long, or ``on_rejected``.
     """

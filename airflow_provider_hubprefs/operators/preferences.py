@@ -109,7 +109,7 @@ class _OneSubscriberOperator(BaseOperator):
 
         now, limit, number = time.time(), self.execution_timeout, self.subscription_id
         return HubPrefsOperationTrigger(
-            encrypted=hook.seal(subscriber),
+            encrypted=hook.encrypt_address(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
             hubprefs_conn_id=self.hubprefs_conn_id,
@@ -275,7 +275,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     :param poke_interval: seconds between two questions, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's; v3 has no opt-out. (templated)
+    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: HubSpot refused it.
     :raises HubPrefsException: it could not be done now.
     """

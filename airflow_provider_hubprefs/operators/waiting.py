@@ -109,7 +109,7 @@ class BatchWait:
             if (limit := operator.execution_timeout) is not None:
                 self._execution_deadline = now + limit.total_seconds()
         return HubPrefsBatchTrigger(
-            encrypted=" ".join(self._hook.seal(row.subscriber) for row in rows),
+            encrypted=" ".join(self._hook.encrypt_address(row.subscriber) for row in rows),
             subscription_id=self._write.subscription_of(rows[0]),
             business_unit_id=self._hook.business_unit_id,
             hubprefs_conn_id=operator.hubprefs_conn_id,

@@ -201,7 +201,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
         trigger = HubPrefsOperationTrigger(
-            encrypted=self._hook.seal(wait.subscriber),
+            encrypted=self._hook.encrypt_address(wait.subscriber),
             subscription_id=wait.subscription_id,
             business_unit_id=wait.business_unit_id,
             expect=wait.expect,

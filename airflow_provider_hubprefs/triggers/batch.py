@@ -30,7 +30,7 @@ class HubPrefsBatchTrigger(BaseTrigger):
     A later release makes triggers of what this one stored: every argument has a default, and none is ever removed.
 
     :param encrypted: the subscribers, each encrypted with the connection's credentials, separated by spaces; see
-        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`.
+        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`.
     :param subscription_id: one that the run wrote; None where it wrote opt-outs.
     :param business_unit_id: brand.
     :param hubprefs_conn_id: connection.

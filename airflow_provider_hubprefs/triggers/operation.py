@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.bulk.waiting import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
 from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE, shared_poller
-from airflow_provider_hubprefs.hubspot.privacy import unseal
+from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.triggers import GRACE, events
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class HubPrefsOperationTrigger(BaseTrigger):
     A later release makes triggers of what this one stored: every argument has a default, and none is ever removed.
 
     :param encrypted: the subscriber, encrypted with the connection's credentials, see
-        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.seal`: Airflow 3 keeps a trigger's arguments in
-        its database and logs them in clear at DEBUG.
+        :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`: Airflow 3 keeps a
+        trigger's arguments in its database and logs them in clear at DEBUG.
     :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.waiting.Wait`, also for the next three.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
@@ -187,7 +187,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     def _decrypt(self, client: AsyncClient) -> str:
         """Decrypt the subscriber with the credentials that the connection has in this process."""
         try:
-            return unseal(self.encrypted, key=client.auth.identity())
+            return decrypt_address(self.encrypted, key=client.auth.identity())
         except ValueError:
             raise HubSpotError(
                 f"connection {self.hubprefs_conn_id!r} has new credentials, and the subscriber was encrypted with the "

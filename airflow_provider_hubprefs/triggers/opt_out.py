@@ -251,14 +251,13 @@ class _Search:
         await asyncio.to_thread(_load)
         try:
             client = self._client = self._client or await self._open()
-            from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call, send_all_async
+            from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call
 
             version = client.calls.version
             if self._floor is None:
                 newest = await client.send(last_change_call(version))
                 self._floor = max([0, *(one.modified - overlap for one in newest.results)])
-            calls = find_opt_outs(version, floor=self._floor, judged=self._seen)
-            found = await send_all_async(calls, client.send)
+            found = await find_opt_outs(client.send, version, floor=self._floor, seen=self._seen)
         except BaseException:
             await self.aclose()  # the next try looks the connection up again: it may have been changed
             raise

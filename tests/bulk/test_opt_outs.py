@@ -14,8 +14,8 @@ import pytest
 from airflow_provider_hubprefs.bulk.numbered_lists import Cursor, ListError
 from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs, send_all
+from airflow_provider_hubprefs.hubspot.client import Client, run
+from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs
 from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -61,11 +61,9 @@ class Watcher:
         assert self.lists.cursor is not None
         try:
             with killing(self.lists, kill, chance):
-                found = send_all(
-                    find_opt_outs(self.client.calls.version, floor=self.lists.cursor.floor, judged=self.seen),
-                    self.client.send,
-                )
-                self.seen = found.judged
+                client, floor = self.client, self.lists.cursor.floor
+                found = run(find_opt_outs(client.asend, client.calls.version, floor=floor, seen=self.seen))
+                self.seen = found.seen
                 self.lists.take(found)
                 for new in list(self.lists.undelivered()):
                     self.delivered.append(new.number)

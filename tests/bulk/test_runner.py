@@ -16,7 +16,6 @@ from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     DailyLimitError,
     ServerError,
-    UnsupportedCallError,
     ValidationError,
 )
 
@@ -71,17 +70,12 @@ class TestWhatBecomesOfRows:
         assert hubspot.status_of("person-4@example.com", hubspot.subscription_ids[0]) == "UNSUBSCRIBED"
         assert hubspot.status_of("person-4@example.com", hubspot.subscription_ids[1]) == "NOT_SPECIFIED"
 
-    @pytest.mark.parametrize("version", ["v4", "2025-09", "2026-03", "2026-09"])
+    @pytest.mark.parametrize("version", ["v4", "2026-03", "2026-09"])
     def test_in_every_version_that_has_batches(self, run: Run, version: str) -> None:
         assert run([*people(3), "rejected@hubspot-rejects.example"], version=version).outcomes == {
             "changed": 3,
             "rejected": 1,
         }
-
-    def test_v3_says_before_any_request_that_it_has_no_batches(self, hubspot: Simulator, run: Run) -> None:
-        for write in (UnsubscribeAll, set_status(hubspot, "UNSUBSCRIBED")):
-            assert isinstance(run(people(3), write, version="v3").error, UnsupportedCallError)
-        assert hubspot.requests == []
 
 
 class TestWhatHubSpotRefuses:

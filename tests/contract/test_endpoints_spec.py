@@ -12,11 +12,11 @@ import pytest
 
 from airflow_provider_hubprefs.hubspot import models
 from airflow_provider_hubprefs.hubspot.calls import Calls
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, Endpoint
+from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, VERSIONS, Endpoint
 from airflow_provider_hubprefs.hubspot.models import StatusChange
 from tests.hubspot.scenarios import SCENARIOS
 
-from .documents import NOT_SIMULATED, SPECS, document
+from .documents import SPECS, document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +29,9 @@ pytestmark = pytest.mark.skipif(
 
 TABLE = [
     pytest.param(version, endpoint, id=f"{version} {endpoint.name}")
-    for version, endpoints in ENDPOINTS.items()
-    for endpoint in endpoints.values()
+    for version in VERSIONS
+    for endpoint in ENDPOINTS.values()
 ]
-MODERN = [version for version in ENDPOINTS if version != "v3"]
 SUBSCRIBER = "jane@example.com"
 CALLS: dict[str, tuple[Callable[[Calls], Call[Any]], ...]] = {
     "get_definitions": (
@@ -80,17 +79,6 @@ CALLS: dict[str, tuple[Callable[[Calls], Call[Any]], ...]] = {
         lambda calls: calls.batch_get_unsubscribe_all([SUBSCRIBER], business_unit_id=3),
     ),
 }
-V3_CALLS: dict[str, tuple[Callable[[Calls], Call[Any]], ...]] = {
-    "get_definitions": (lambda calls: calls.get_definitions(),),
-    "get_statuses": (lambda calls: calls.get_statuses(SUBSCRIBER),),
-    "subscribe": (
-        lambda calls: calls.set_status(SUBSCRIBER, 7, "SUBSCRIBED"),
-        lambda calls: calls.set_status(
-            SUBSCRIBER, 7, "SUBSCRIBED", legal_basis="NON_GDPR", legal_basis_explanation="asked"
-        ),
-    ),
-    "unsubscribe": (lambda calls: calls.set_status(SUBSCRIBER, 7, "UNSUBSCRIBED"),),
-}
 
 
 def operation(version: str, endpoint: Endpoint) -> dict[str, Any]:
@@ -111,10 +99,6 @@ def schema_of(content: dict[str, Any]) -> str:
 
 def validate(version: str, value: object, schema: dict[str, Any]) -> None:
     jsonschema.validate(value, {**schema, "components": document(version)["components"]})
-
-
-def calls_of(version: str) -> dict[str, tuple[Callable[[Calls], Call[Any]], ...]]:
-    return V3_CALLS if version == "v3" else CALLS
 
 
 @pytest.mark.parametrize(("version", "endpoint"), TABLE)
@@ -138,14 +122,10 @@ def test_an_endpoint_needs_the_scopes_the_document_says(version: str, endpoint: 
     assert said == set(endpoint.scopes)
 
 
-@pytest.mark.parametrize("version", ENDPOINTS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_nothing_of_the_document_is_missing(version: str) -> None:
-    """2025-09's document also has v3's calls; they are v3's here, and the versions after dropped them."""
     said = {(path, method.upper()) for path, item in document(version)["paths"].items() for method in item}
-    if version == "2025-09":
-        said = {(path, method) for path, method in said if path not in NOT_SIMULATED}
-
-    assert said == {(f"/{endpoint.path}", endpoint.method) for endpoint in ENDPOINTS[version].values()}
+    assert said == {(f"/{endpoint.path}", endpoint.method) for endpoint in ENDPOINTS.values()}
 
 
 @pytest.mark.parametrize(("version", "endpoint"), TABLE)
@@ -153,7 +133,7 @@ def test_what_is_sent_is_what_the_document_asks_for(version: str, endpoint: Endp
     body = operation(version, endpoint).get("requestBody")
     query = parameters(version, endpoint, place="query")
 
-    for build in calls_of(version)[endpoint.name]:
+    for build in CALLS[endpoint.name]:
         call = build(Calls(version))
         assert call.endpoint.name == endpoint.name
 
@@ -200,7 +180,7 @@ MODELS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_has_the_fields_of_its_schema_and_needs_no_more_of_them(version: str, name: str) -> None:
     schema = document(version)["components"]["schemas"][name]
@@ -210,7 +190,7 @@ def test_a_model_has_the_fields_of_its_schema_and_needs_no_more_of_them(version:
     assert {field.encode_name for field in fields if field.required} <= set(schema["required"])
 
 
-@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_enumerations_are_those_of_the_document(version: str) -> None:
     request = document(version)["components"]["schemas"]["PublicStatusRequest"]["properties"]
 
@@ -247,7 +227,7 @@ def answers(version: str, endpoint: Endpoint) -> Iterator[tuple[int, dict[str, A
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize(("version", "endpoint"), TABLE)
 def test_answers_of_the_documents_shape_are_read(version: str, endpoint: Endpoint, whole: bool) -> None:
-    call = calls_of(version)[endpoint.name][0](Calls(version))
+    call = CALLS[endpoint.name][0](Calls(version))
 
     for status, schema in answers(version, endpoint):
         value = sample(version, schema, whole=whole)

@@ -11,9 +11,9 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
-    UnsupportedCallError,
     ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.models import StatusChange
@@ -26,52 +26,42 @@ NEWSLETTER = 348211907
 JANE, BOB = "jane@example.com", "bob@example.com"
 PORTAL = {"subscribers": {JANE: {"statuses": {str(NEWSLETTER): "SUBSCRIBED"}}}}
 
-DATED = ("v4", "2025-09", "2026-03", "2026-09")
-VERSIONS = ("v3", *DATED)
-
-# method -> what is called, what of the answer shows that it did its work, the versions that have it
-METHODS: Mapping[str, tuple[Callable[[HubPrefsHook], Any], Callable[[Any], Any], Any, tuple[str, ...]]] = {
+# method -> what is called, what of the answer shows that it did its work
+METHODS: Mapping[str, tuple[Callable[[HubPrefsHook], Any], Callable[[Any], Any], Any]] = {
     "get_definitions": (
         lambda hook: hook.get_definitions(),
         lambda answer: NEWSLETTER in {definition.id for definition in answer.results},
         True,
-        VERSIONS,
     ),
     "generate_links": (
         lambda hook: hook.generate_links(JANE, subscription_id=NEWSLETTER, language="de"),
         lambda answer: (answer.subscriber, answer.unsubscribe_single_url is not None),
         (JANE, True),
-        DATED,
     ),
     "get_statuses": (
         lambda hook: hook.get_statuses(JANE),
         lambda answer: {row.subscription_id: row.status for row in answer.results}[NEWSLETTER],
         "SUBSCRIBED",
-        VERSIONS,
     ),
     "set_status": (
         lambda hook: hook.set_status(JANE, NEWSLETTER, "UNSUBSCRIBED"),
         lambda answer: [(row.subscription_id, row.status) for row in answer.results],
         [(NEWSLETTER, "UNSUBSCRIBED")],
-        VERSIONS,
     ),
     "get_unsubscribe_all": (
         lambda hook: hook.get_unsubscribe_all(JANE),
         lambda answer: answer.results,
         [],
-        DATED,
     ),
     "unsubscribe_all": (
         lambda hook: hook.unsubscribe_all(JANE),
         lambda answer: {row.status for row in answer.results},
         {"UNSUBSCRIBED"},
-        DATED,
     ),
     "batch_get_statuses": (
         lambda hook: hook.batch_get_statuses([JANE, BOB]),
         lambda answer: {row.subscriber for row in answer.results},
         {JANE, BOB},
-        DATED,
     ),
     "batch_set_statuses": (
         lambda hook: hook.batch_set_statuses(
@@ -79,38 +69,29 @@ METHODS: Mapping[str, tuple[Callable[[HubPrefsHook], Any], Callable[[Any], Any],
         ),
         lambda answer: [(row.subscriber, row.status) for row in answer.results],
         [(BOB, "UNSUBSCRIBED")],
-        DATED,
     ),
     "batch_unsubscribe_all": (
         lambda hook: hook.batch_unsubscribe_all([JANE, BOB]),
         lambda answer: {row.subscriber for row in answer.results},
         {JANE, BOB},
-        DATED,
     ),
     "batch_get_unsubscribe_all": (
         lambda hook: hook.batch_get_unsubscribe_all([JANE, BOB]),
-        lambda answer: {row.subscriber: row.opted_out for row in answer.results},
+        lambda answer: {row.subscriber: bool(row.wide_statuses) for row in answer.results},
         {JANE: False, BOB: False},
-        DATED,
     ),
 }
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_works_in_every_version_that_has_it_and_says_which_do(
+def test_a_method_works_in_every_version(
     hubspot: Simulator, hubprefs_default: str, name: str, version: str
 ) -> None:
     hubspot.load(PORTAL)
-    call, seen, expected, versions = METHODS[name]
-    hook = HubPrefsHook(hubprefs_default, version)
-    if version in versions:
-        assert seen(call(hook)) == expected
-        assert [(request.version, request.status // 100) for request in hubspot.requests] == [(version, 2)]
-    else:
-        with pytest.raises(UnsupportedCallError, match=f"v3 has no {name}.*{', '.join(versions)}"):
-            call(hook)
-        assert hubspot.requests == []
+    call, seen, expected = METHODS[name]
+    assert seen(call(HubPrefsHook(hubprefs_default, version))) == expected
+    assert [(request.version, request.status // 100) for request in hubspot.requests] == [(version, 2)]
 
 
 def test_what_methods_write_is_what_the_portal_has_afterwards(
@@ -131,10 +112,7 @@ def test_what_methods_write_is_what_the_portal_has_afterwards(
 
 
 def test_every_endpoint_has_a_method_of_its_name() -> None:
-    from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
-
-    named = {name for endpoints in ENDPOINTS.values() for name in endpoints}
-    assert named - {"subscribe", "unsubscribe"} == set(METHODS)  # v3's two are set_status
+    assert set(ENDPOINTS) == set(METHODS)
     assert all(callable(getattr(HubPrefsHook, name)) for name in METHODS)
 
 
@@ -236,12 +214,13 @@ def test_a_subscription_nobody_can_have_is_told_with_those_one_can_have(
         HubPrefsHook().check_subscription(subscription_id)
 
 
-def test_a_token_that_may_not_list_subscriptions_is_not_asked_to(
+def test_a_subscription_passes_unchecked_where_the_token_may_not_list_them(
     hubspot: Simulator, connect: Callable[..., None]
 ) -> None:
     hubspot.load({"tokens": {"batches": {"scopes": ["communication_preferences.statuses.batch.write"]}}})
     connect(host=hubspot.url, password=hubspot.tokens["batches"])
     HubPrefsHook().check_subscription(1)
+    assert [(request.endpoint, request.status) for request in hubspot.requests] == [("definitions", 403)]
 
 
 # -- OAuth, secrets -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pendulum
 
 from airflow_provider_hubprefs.hubspot import errors
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS
+from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, VERSIONS
 from airflow_provider_hubprefs.hubspot.models import (
     BatchError,
     Definition,
@@ -158,17 +158,6 @@ LINKS_ROW = {
     "unsubscribeAllUrl": "https://example.com/a",
     "unsubscribeSingleUrl": None,
 }
-V3_ROW = {
-    "id": "1110685904",
-    "name": "Marketing Information",
-    "description": "Offers",
-    "status": "NOT_SUBSCRIBED",
-    "sourceOfStatus": "SUBSCRIPTION_STATUS",
-    "brandId": None,
-    "preferenceGroupName": None,
-    "legalBasis": None,
-    "legalBasisExplanation": None,
-}
 SET_REASON = {"setStatusSuccessReason": "REQUESTED_CHANGE_OCCURRED"}
 CHANGE = StatusChange(
     subscriber=SUBSCRIBER,
@@ -176,14 +165,6 @@ CHANGE = StatusChange(
     status="SUBSCRIBED",
     legal_basis="CONSENT_WITH_NOTICE",
     legal_basis_explanation="asked at the fair",
-)
-V3_STATUS = SubscriptionStatus(
-    subscriber=SUBSCRIBER,
-    subscription_id=1110685904,
-    status="UNSUBSCRIBED",
-    channel="EMAIL",
-    source="SUBSCRIPTION_STATUS",
-    subscription_name="Marketing Information",
 )
 
 
@@ -310,197 +291,6 @@ def _modern(version: str) -> list[Scenario]:
     ]
 
 
-def _v3() -> list[Scenario]:
-    base = "/communication-preferences/v3"
-    body = {"emailAddress": SUBSCRIBER, "subscriptionId": "1110685904"}
-    line = f"POST {base}/unsubscribe"
-
-    def unsubscribe(calls: Calls) -> Call[Any]:
-        return calls.set_status(SUBSCRIBER, 1110685904, "UNSUBSCRIBED")
-
-    def v3_result(*results: SubscriptionStatus) -> Operation[SubscriptionStatus]:
-        return Operation(status="COMPLETE", given_results=list(results))
-
-    def unchanged(status: str) -> Operation[SubscriptionStatus]:
-        row = SubscriptionStatus(
-            subscriber=SUBSCRIBER,
-            subscription_id=1110685904,
-            status=status,
-            channel="EMAIL",
-            set_status_success_reason="NO_STATUS_CHANGE",
-        )
-        return v3_result(row)
-
-    written = SubscriptionStatus(
-        subscriber=SUBSCRIBER,
-        subscription_id=1110685904,
-        status="UNSUBSCRIBED",
-        channel="EMAIL",
-        source="SUBSCRIPTION_STATUS",
-        subscription_name="Marketing Information",
-        set_status_success_reason="REQUESTED_CHANGE_OCCURRED",
-    )
-    consent = {"legalBasis": "CONSENT_WITH_NOTICE", "legalBasisExplanation": "asked at the fair"}
-    write: dict[str, Any] = {"version": "v3", "call": unsubscribe}
-    once: dict[str, Any] = {**write, "lines": (line,), "bodies": (body,)}
-    refused = f"Subscription 1110685904 for {SUBSCRIBER} cannot be updated because they have unsubscribed"
-    unknown = f"{SUBSCRIBER} either has no subscriptions associated with this portal or does not exist"
-    get_line = f"GET {base}/status/email/{ENCODED}"
-    return [
-        Scenario(
-            name="v3 get_definitions reads its own envelope",
-            version="v3",
-            call=lambda calls: calls.get_definitions(),
-            answers=(server.json(200, {"subscriptionDefinitions": [DEFINITION_ROW]}),),
-            result=Operation(status="COMPLETE", given_results=[DEFINITION]),
-            lines=(f"GET {base}/definitions",),
-        ),
-        Scenario(
-            name="v3 get_statuses reads NOT_SUBSCRIBED as UNSUBSCRIBED",
-            version="v3",
-            call=lambda calls: calls.get_statuses(SUBSCRIBER),
-            answers=(server.json(200, {"recipient": SUBSCRIBER, "subscriptionStatuses": [V3_ROW]}),),
-            result=v3_result(V3_STATUS),
-            lines=(get_line,),
-        ),
-        Scenario(
-            name="v3 get_statuses of an unknown address has no results",
-            version="v3",
-            call=lambda calls: calls.get_statuses(SUBSCRIBER),
-            answers=(server.error(404, "OBJECT_NOT_FOUND", unknown),),
-            result=v3_result(),
-            lines=(get_line,),
-        ),
-        Scenario(
-            name="v3 404 of something else stays an error",
-            version="v3",
-            call=lambda calls: calls.get_statuses(SUBSCRIBER),
-            answers=(server.answer(404, b"<html>", content_type="text/html"),),
-            error=errors.NotFoundError,
-            lines=(get_line,),
-        ),
-        Scenario(
-            name="v3 unsubscribe",
-            **once,
-            answers=(server.json(200, V3_ROW),),
-            result=v3_result(written),
-        ),
-        Scenario(
-            name="v3 subscribe with a legal basis",
-            version="v3",
-            call=_set_status,
-            answers=(
-                server.error(400, message=f"{SUBSCRIBER} is already subscribed to subscription 1110685904"),
-            ),
-            result=unchanged("SUBSCRIBED"),
-            lines=(f"POST {base}/subscribe",),
-            bodies=({**body, **consent},),
-        ),
-        Scenario(
-            name="v3 repeated unsubscribe is NO_STATUS_CHANGE",
-            **once,
-            answers=(
-                server.error(400, message=f"{SUBSCRIBER} is already unsubscribed to subscription 1110685904"),
-            ),
-            result=unchanged("UNSUBSCRIBED"),
-        ),
-        Scenario(
-            name="v3 the same words with another status are an error",
-            **once,
-            answers=(
-                server.error(409, "CONFLICT", f"{SUBSCRIBER} is already unsubscribed to subscription 1"),
-            ),
-            error=errors.ConflictError,
-        ),
-        Scenario(
-            name="v3 resubscribe is refused by HubSpot",
-            version="v3",
-            call=_set_status,
-            answers=(server.error(400, message=refused),),
-            error=errors.ValidationError,
-            says=("cannot be updated because they have unsubscribed", "subscribe (v3)", "c-1"),
-            details={"status": 400, "category": "VALIDATION_ERROR", "retryable": False},
-            lines=(f"POST {base}/subscribe",),
-        ),
-        Scenario(
-            name="v3 write is repeated after a 429: HubSpot did not act",
-            **write,
-            answers=(server.json(429, BURST), server.json(200, V3_ROW)),
-            result=v3_result(written),
-            lines=(line, line),
-            waited=(10.0, 10.1),
-        ),
-        Scenario(
-            name="v3 write is repeated after a 423 and a 477",
-            **write,
-            answers=(
-                server.error(423, "LOCKED"),
-                server.error(477, "MIGRATION_IN_PROGRESS", retry_after="5"),
-                server.json(200, V3_ROW),
-            ),
-            result=v3_result(written),
-            lines=(line, line, line),
-            waited=(7.0, 7.5),
-        ),
-        *(
-            Scenario(
-                name=f"v3 write is not repeated after {why}: HubSpot may have acted",
-                **once,
-                answers=(reaction,),
-                error=error,
-                details={"not_applied": False},
-            )
-            for why, reaction, error in (
-                ("a 500", server.error(500), errors.ServerError),
-                ("a 503", server.cloudflare(503), errors.ServerError),
-                ("a dropped connection", server.drop, errors.ConnectionFailedError),
-                ("a cut-off answer", server.truncated(b"{"), errors.ConnectionFailedError),
-                ("an unreadable answer", server.answer(200, b"{"), errors.MalformedAnswerError),
-            )
-        ),
-        Scenario(
-            name="v3 cannot write NOT_SPECIFIED, and says so before any request",
-            version="v3",
-            call=lambda calls: calls.set_status(SUBSCRIBER, 1, "NOT_SPECIFIED"),
-            error=errors.UnsupportedCallError,
-            says=("v3", "NOT_SPECIFIED"),
-        ),
-        Scenario(
-            name="v3 knows no brands",
-            version="v3",
-            call=lambda calls: calls.get_statuses(SUBSCRIBER, business_unit_id=0),
-            error=errors.UnsupportedCallError,
-            says=("business_unit_id",),
-        ),
-        Scenario(
-            name="v3 knows no translations",
-            version="v3",
-            call=lambda calls: calls.get_definitions(include_translations=True),
-            error=errors.UnsupportedCallError,
-            says=("include_translations",),
-        ),
-        *(
-            Scenario(
-                name=f"v3 has no {name}, and the error names the versions that do",
-                version="v3",
-                call=call,
-                error=errors.UnsupportedCallError,
-                says=(name, "v4, 2025-09, 2026-03, 2026-09"),
-            )
-            for name, call in _NOT_IN_V3.items()
-        ),
-    ]
-
-
-_NOT_IN_V3: dict[str, Callable[[Calls], Call[Any]]] = {
-    "generate_links": lambda calls: calls.generate_links(SUBSCRIBER),
-    "get_unsubscribe_all": lambda calls: calls.get_unsubscribe_all(SUBSCRIBER),
-    "unsubscribe_all": lambda calls: calls.unsubscribe_all(SUBSCRIBER),
-    "batch_get_statuses": lambda calls: calls.batch_get_statuses([SUBSCRIBER]),
-    "batch_set_statuses": lambda calls: calls.batch_set_statuses([CHANGE]),
-    "batch_unsubscribe_all": lambda calls: calls.batch_unsubscribe_all([SUBSCRIBER]),
-    "batch_get_unsubscribe_all": lambda calls: calls.batch_get_unsubscribe_all([SUBSCRIBER]),
-}
 BURST = {
     "status": "error",
     "message": "You have reached your ten_secondly_rolling limit.",
@@ -851,8 +641,7 @@ REFUSED_BEFORE = [
 ]
 
 SCENARIOS: list[Scenario] = [
-    *(scenario for version in list(ENDPOINTS)[1:] for scenario in _modern(version)),
-    *_v3(),
+    *(scenario for version in VERSIONS for scenario in _modern(version)),
     *ERRORS,
     *RETRIES,
     *ANSWERS,

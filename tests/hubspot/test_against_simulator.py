@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
+from airflow_provider_hubprefs.hubspot.endpoints import VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     DailyLimitError,
     MalformedAnswerError,
     MissingScopesError,
     ServerError,
-    ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.models import StatusChange
 from airflow_provider_hubprefs.simulator import Simulator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.client import Client
 
 JANE = "jane+o'doe/1@example.com"
-MODERN = [version for version in ENDPOINTS if version != "v3"]
 CONSENT: dict[str, Any] = {"legal_basis": "CONSENT_WITH_NOTICE", "legal_basis_explanation": "asked"}
 
 
@@ -49,7 +47,7 @@ def connect(hubspot: Simulator, client_of: Callable[..., Client]) -> Callable[..
     return make
 
 
-@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_subscriber_goes_out_of_everything_and_comes_back_to_one_subscription(
     version: str, hubspot: Simulator, connect: Callable[..., Client]
 ) -> None:
@@ -76,7 +74,7 @@ def test_a_subscriber_goes_out_of_everything_and_comes_back_to_one_subscription(
     assert set(statuses) == set(hubspot.subscription_ids)
 
 
-@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_many_subscribers_at_once(version: str, hubspot: Simulator, connect: Callable[..., Client]) -> None:
     client = connect(version=version)
     calls, subscription = client.calls, hubspot.subscription_ids[0]
@@ -94,7 +92,8 @@ def test_many_subscribers_at_once(version: str, hubspot: Simulator, connect: Cal
 
     read = {row.subscriber: row.statuses for row in client.send(calls.batch_get_statuses(others)).results}
     wide = {
-        row.subscriber: row.opted_out for row in client.send(calls.batch_get_unsubscribe_all(others)).results
+        row.subscriber: bool(row.wide_statuses)
+        for row in client.send(calls.batch_get_unsubscribe_all(others)).results
     }
     assert wide == {JANE: True, "bob@example.com": False}
     assert set(read) == set(others)
@@ -114,7 +113,7 @@ def test_a_refusal_inside_a_success_names_who_was_refused(connect: Callable[...,
     assert operation.errors[0].category == "VALIDATION_ERROR"
 
 
-@pytest.mark.parametrize("version", ENDPOINTS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_definitions_have_numbers_and_times(
     version: str, hubspot: Simulator, connect: Callable[..., Client]
 ) -> None:
@@ -142,26 +141,6 @@ def test_links_are_made_for_one_subscriber(connect: Callable[..., Client]) -> No
 
     assert links.subscriber == JANE
     assert links.manage_preferences_url.startswith("https://")
-
-
-def test_v3_says_no_status_change_where_hubspot_says_400(
-    hubspot: Simulator, connect: Callable[..., Client]
-) -> None:
-    client = connect(version="v3")
-    calls, subscription = client.calls, hubspot.subscription_ids[0]
-
-    def reason(status: str) -> str | None:
-        return client.send(calls.set_status(JANE, subscription, status)).results[0].set_status_success_reason
-
-    assert client.send(calls.get_statuses(JANE)).results == []
-    assert reason("SUBSCRIBED") == "REQUESTED_CHANGE_OCCURRED"
-    assert reason("SUBSCRIBED") == "NO_STATUS_CHANGE"
-    assert reason("UNSUBSCRIBED") == "REQUESTED_CHANGE_OCCURRED"
-    assert reason("UNSUBSCRIBED") == "NO_STATUS_CHANGE"
-    with pytest.raises(ValidationError, match="because they have unsubscribed"):
-        reason("SUBSCRIBED")
-    read = {row.subscription_id: row.status for row in client.send(calls.get_statuses(JANE)).results}
-    assert read[subscription] == "UNSUBSCRIBED"
 
 
 def test_a_token_without_batch_scopes_is_told_what_it_lacks(connect: Callable[..., Client]) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.calls import Call
+from airflow_provider_hubprefs.hubspot.client import Client, run
 from airflow_provider_hubprefs.hubspot.crm import (
     Contact,
     Contacts,
+    Found,
     OptOut,
     find_opt_outs,
     search_call,
-    send_all,
 )
 from airflow_provider_hubprefs.hubspot.models import decode
 
@@ -61,9 +62,7 @@ def test_what_is_printed_names_nobody() -> None:
 @pytest.mark.parametrize(
     ("version", "path"),
     [
-        ("v3", "/crm/v3/objects/contacts/search"),
-        ("v4", "/crm/v3/objects/contacts/search"),
-        ("2025-09", "/crm/v3/objects/contacts/search"),
+        ("v4", "/crm/objects/2026-09/contacts/search"),
         ("2026-03", "/crm/objects/2026-03/contacts/search"),
         ("2026-09", "/crm/objects/2026-09/contacts/search"),
     ],
@@ -90,6 +89,13 @@ def history_of(*numbers: int) -> dict[str, Any]:
     }
 
 
+def look(client: Client, **seen: Any) -> Found:
+    async def send(call: Call[Any]) -> Any:
+        return client.send(call)
+
+    return run(find_opt_outs(send, "2026-09", floor=5, **seen))
+
+
 def test_what_does_not_fit_on_a_page_is_asked_for_above_the_last_id(
     server: Server, client_of: Callable[..., Client]
 ) -> None:
@@ -100,9 +106,9 @@ def test_what_does_not_fit_on_a_page_is_asked_for_above_the_last_id(
         json(207, history_of(9, 3, 5)),
     ]
     client = client_of(server)
-    found = send_all(find_opt_outs("2026-09", floor=5), client.send)
+    found = look(client)
     assert sorted(one.contact_id for one in found.opt_outs) == [3, 5, 9]
-    assert (found.watermark, found.judged) == (MS + 1500, {9: MS + 1500, 3: MS, 5: MS})
+    assert (found.watermark, found.seen) == (MS + 1500, {9: MS + 1500, 3: MS, 5: MS})
     asked = [request.json for request in server.requests[:3]]
     above = [
         [one["value"] for one in body["filterGroups"][0]["filters"] if one["propertyName"] == "hs_object_id"]
@@ -119,7 +125,7 @@ def test_who_was_looked_at_before_is_read_again_only_when_changed(
         json(200, {"total": 2, "results": [row(9, T2), row(3)]}),
         json(200, history_of(9)),
     ]
-    found = send_all(find_opt_outs("2026-09", floor=5, judged={9: MS, 3: MS}), client_of(server).send)
+    found = look(client_of(server), seen={9: MS, 3: MS})
     assert [one.contact_id for one in found.opt_outs] == [9]
     assert server.requests[1].json["inputs"] == [{"id": "9"}]
     assert not found.whole
@@ -134,5 +140,5 @@ def test_a_result_that_goes_while_it_is_paged_ends_nothing_too_soon(
         json(200, {"total": 0, "results": None}),
         json(200, history_of(9, 3)),
     ]
-    found = send_all(find_opt_outs("2026-09", floor=5), client_of(server).send)
+    found = look(client_of(server))
     assert len(found.opt_outs) == 2

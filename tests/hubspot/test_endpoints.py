@@ -15,15 +15,14 @@ from airflow_provider_hubprefs.hubspot.calls import Calls
 from airflow_provider_hubprefs.hubspot.endpoints import (
     DEFAULT_VERSION,
     ENDPOINTS,
+    VERSIONS,
     UnknownVersionWarning,
-    base_url,
-    endpoint,
-    is_loopback,
-    known_version,
+    check_version,
     path_of,
     query_of,
 )
-from airflow_provider_hubprefs.hubspot.errors import SettingsError, UnsupportedCallError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
+from airflow_provider_hubprefs.hubspot.host import base_url, is_loopback
 
 from . import server as answers
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def sent_path(subscriber: str) -> str:
-    return path_of(endpoint(DEFAULT_VERSION, "get_statuses"), version=DEFAULT_VERSION, subscriber=subscriber)
+    return path_of(ENDPOINTS["get_statuses"], version=DEFAULT_VERSION, subscriber=subscriber)
 
 
 def test_a_version_of_the_future_warns_and_is_spoken_to_as_the_newest_known() -> None:
@@ -44,7 +43,7 @@ def test_a_version_of_the_future_warns_and_is_spoken_to_as_the_newest_known() ->
         call = Calls("2027-03").get_unsubscribe_all("jane@example.com")
 
     assert call.path.startswith("/communication-preferences/2027-03/statuses/")
-    assert call.endpoint is ENDPOINTS["2026-09"]["get_unsubscribe_all"]
+    assert call.endpoint is ENDPOINTS["get_unsubscribe_all"]
 
 
 def test_the_warning_points_at_whoever_chose_the_version() -> None:
@@ -54,17 +53,23 @@ def test_the_warning_points_at_whoever_chose_the_version() -> None:
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("version", ENDPOINTS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_known_versions_do_not_warn(version: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert known_version(version) == version
+        check_version(version)
 
 
 @pytest.mark.parametrize(
     "version",
     [
+        "v1",
+        "v2",
+        "v3",
         "v5",
+        "2025-09",
+        "2026-06",
+        "2027-01",
         "V4",
         "4",
         "",
@@ -79,20 +84,13 @@ def test_known_versions_do_not_warn(version: str) -> None:
         4,
     ],
 )
-def test_a_version_that_cannot_exist_is_refused(version: str) -> None:
-    with pytest.raises(SettingsError, match=r"api_version: expected one of v3, v4, .* or another YYYY-MM"):
-        known_version(version)
-
-
-def test_an_endpoint_a_version_does_not_have_names_the_versions_that_do() -> None:
+def test_a_version_that_has_ended_or_cannot_exist_is_refused_with_those_that_are_supported(
+    version: str,
+) -> None:
     with pytest.raises(
-        UnsupportedCallError, match=r"v3 has no unsubscribe_all.* v4, 2025-09, 2026-03, 2026-09"
+        SettingsError, match="is not supported; expected v4, 2026-03, 2026-09 or a later YYYY-MM"
     ):
-        endpoint("v3", "unsubscribe_all")
-    with pytest.raises(UnsupportedCallError, match=r"2026-09 has no unsubscribe; these versions do: v3\."):
-        endpoint("2026-09", "unsubscribe")
-    with pytest.raises(UnsupportedCallError, match="none"):
-        endpoint("2026-09", "resubscribe")
+        check_version(version)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,7 @@ def test_what_cannot_be_an_address_is_refused_without_being_shown(subscriber: st
 
 
 def test_a_query_has_what_is_set_and_what_the_endpoint_takes() -> None:
-    get = endpoint(DEFAULT_VERSION, "get_unsubscribe_all")
+    get = ENDPOINTS["get_unsubscribe_all"]
 
     assert query_of(get, {"channel": "EMAIL", "businessUnitId": 0, "verbose": True}) == (
         "channel=EMAIL&businessUnitId=0&verbose=true"

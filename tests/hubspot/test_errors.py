@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.hubspot import errors
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS, Endpoint, endpoint
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, error_from
+from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, Endpoint
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError
 from airflow_provider_hubprefs.hubspot.models import Reply
+from airflow_provider_hubprefs.hubspot.refusals import error_from
 
-GET = endpoint(DEFAULT_VERSION, "get_statuses")
+GET = ENDPOINTS["get_statuses"]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HubSpotError)]
 
 
 def said(status: int, body: object, **headers: str) -> HubSpotError:
-    return error_from(Reply(status, headers, json.dumps(body).encode()), GET, version=DEFAULT_VERSION)
+    return error_from(Reply(status, headers, json.dumps(body).encode()), GET, call="get_statuses")
 
 
 @given(status=st.integers(100, 999).filter(lambda status: not 200 <= status < 300), body=st.binary())
 def test_every_status_and_body_is_an_error_that_names_the_status(status: int, body: bytes) -> None:
-    error = error_from(Reply(status, {}, body), GET, version=DEFAULT_VERSION)
+    error = error_from(Reply(status, {}, body), GET, call="get_statuses")
 
     assert f"HubSpot answered {status}" in str(error)
     assert error.status == status
@@ -44,7 +45,6 @@ def test_errors_survive_being_pickled_and_copied(kind: type[HubSpotError]) -> No
 def test_every_error_says_of_itself_whether_a_human_is_needed() -> None:
     assert {kind.__name__ for kind in KINDS if kind.permanent} == {
         "SettingsError",
-        "UnsupportedCallError",
         "AuthenticationError",
         "MissingScopesError",
         "ValidationError",
@@ -67,20 +67,19 @@ def test_an_address_cut_off_by_the_length_of_a_message_is_masked_all_the_same() 
     assert "jane" not in str(error)
 
 
-@pytest.mark.parametrize("version", ENDPOINTS)
-def test_every_endpoint_can_tell_which_scopes_it_needs(version: str) -> None:
-    for found in ENDPOINTS[version].values():
-        error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), found, version=version)
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_the_error_of_every_endpoint_names_the_scopes_it_needs(name: str) -> None:
+    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), ENDPOINTS[name], call="get_statuses")
 
-        assert isinstance(error, MissingScopesError)
-        assert error.scopes
-        assert all(scope in str(error) for scope in error.scopes)
-        assert ("Enterprise" in str(error)) == ("batch" in found.name)
+    assert isinstance(error, MissingScopesError)
+    assert error.scopes
+    assert all(scope in str(error) for scope in error.scopes)
+    assert ("Enterprise" in str(error)) == ("batch" in name)
 
 
 def test_scopes_nobody_knows_are_no_reason_to_say_nothing() -> None:
     other = Endpoint(name="token_info", method="POST", path="/oauth/x")
-    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), other, version="v2")
+    error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), other, call="token_info")
 
     assert "the scopes this call needs" in str(error)
 

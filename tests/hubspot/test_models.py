@@ -190,17 +190,6 @@ def test_the_context_of_an_error_names_whom_it_is_about(context: object, names: 
     assert decode(body, BatchError).names() == names
 
 
-def test_any_wide_status_that_says_so_is_an_opt_out() -> None:
-    def row(*statuses: str) -> SubscriberWideStatuses:
-        wide = [WideStatus(subscriber="a@b.c", status=status) for status in statuses]
-        return SubscriberWideStatuses(subscriber="a@b.c", wide_statuses=wide)
-
-    assert row("SUBSCRIBED", "UNSUBSCRIBED").opted_out
-    assert not row("SUBSCRIBED").opted_out
-    assert not row().opted_out
-    assert not SubscriberWideStatuses(subscriber="a@b.c").opted_out
-
-
 def test_a_change_is_sent_with_its_channel_and_without_what_is_not_set() -> None:
     change = StatusChange(subscriber="a@b.c", subscription_id=7, status="UNSUBSCRIBED")
 

@@ -459,7 +459,8 @@ class TestBudget:
 
 def connections_of(client: AsyncClient) -> list[Any]:
     assert client._opened is not None
-    found: list[Any] = client._opened._pool.connections  # httpx has no public way
+    transport: Any = client._opened._transport
+    found: list[Any] = transport._pool.connections  # httpx has no public way
     return found
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.hubspot.privacy import (
     MaskedPaths,
+    decrypt_address,
+    encrypt_address,
     fingerprint,
     mask,
     mask_paths_logged_by,
     scrub,
-    seal,
-    unseal,
 )
 
 ATEXT = string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~."
@@ -122,13 +122,26 @@ def test_scrubbed_text_can_still_be_read(text: str, scrubbed: str) -> None:
     assert scrub(text) == scrubbed
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
-    "unit",
-    ["a", '"', '"\\', "a ", "@", "%40", "%25", "a@b.", '"\\"@', '" ', "%", "\\", '"a"@', "a.b=c", "%2540"],
+    ("unit", "scrubbed"),
+    [
+        *((unit, None) for unit in ("a", '"', '"\\', "a ", "%25", '" ', "%", "\\", "a.b=c")),
+        ("@", "***"),
+        ("%40", "***"),
+        ("%2540", "***"),
+        ("a@b.", "a***@b***."),
+    ],
 )
-def test_hostile_text_is_scrubbed_in_a_time_that_grows_with_it(unit: str) -> None:
-    scrub(unit * (1_000_000 // len(unit)))
+def test_a_megabyte_of_hostile_text_is_scrubbed_to_its_end(unit: str, scrubbed: str | None) -> None:
+    text = unit * (1_000_000 // len(unit))
+    assert scrub(text) == (text if scrubbed is None else scrubbed)
+
+
+@pytest.mark.parametrize("unit", ['"\\"@', '"a"@'])
+def test_no_at_sign_of_a_megabyte_of_quoted_parts_is_left(unit: str) -> None:
+    scrubbed = scrub(unit * (1_000_000 // len(unit)))
+    assert "***" in scrubbed
+    assert "@" not in scrubbed.replace("***@", "")
 
 
 @pytest.mark.parametrize(
@@ -175,17 +188,22 @@ def test_anything_has_a_fingerprint(value: str, key: str) -> None:
 
 
 @given(st.text(), st.text(min_size=1))
-def test_who_has_the_key_opens_the_seal(text: str, key: str) -> None:
-    assert unseal(seal(text, key=key), key=key) == text
+def test_the_key_decrypts_an_address(text: str, key: str) -> None:
+    assert decrypt_address(encrypt_address(text, key=key), key=key) == text
 
 
-def test_nobody_else_opens_a_seal_and_none_is_like_another() -> None:
-    sealed = seal("jane@example.com", key="secret")
-    assert sealed != seal("jane@example.com", key="secret")
-    assert "jane" not in sealed
-    for other, key in ((sealed, "other"), (sealed[:-4] + "AAA=", "secret"), ("", "secret"), ("é", "secret")):
-        with pytest.raises(ValueError, match="sealed with another key"):
-            unseal(other, key=key)
+def test_no_other_key_decrypts_an_address_and_no_two_encrypted_ones_are_alike() -> None:
+    encrypted = encrypt_address("jane@example.com", key="secret")
+    assert encrypted != encrypt_address("jane@example.com", key="secret")
+    assert "jane" not in encrypted
+    for other, key in (
+        (encrypted, "other"),
+        (encrypted[:-4] + "AAA=", "secret"),
+        ("", "secret"),
+        ("é", "secret"),
+    ):
+        with pytest.raises(ValueError, match="encrypted with another key"):
+            decrypt_address(other, key=key)
 
 
 def test_records_of_an_http_library_are_masked_whatever_their_arguments(

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
+from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 from airflow_provider_hubprefs.hubspot.settings import Settings
 
@@ -76,8 +76,8 @@ def test_the_client_does_what_the_table_says(
 def test_the_table_names_every_endpoint_of_every_version() -> None:
     seen = {(scenario.version, line.split("?")[0]) for scenario in SCENARIOS for line in scenario.lines}
 
-    for version, endpoints in ENDPOINTS.items():
-        for endpoint in endpoints.values():
+    for version in VERSIONS:
+        for endpoint in ENDPOINTS.values():
             path = f"/communication-preferences/{version}/{endpoint.path}"
             before, _, after = path.partition("{")
             behind = after.partition("}")[2]

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_hubprefs.bulk.report import OUTCOMES
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
-from airflow_provider_hubprefs.hubspot.privacy import unseal
+from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchSetStatusOperator,
     HubPrefsBatchUnsubscribeOperator,
@@ -134,7 +134,7 @@ class TestOneTry:
         trigger, patience = deferred.value.trigger, deferred.value.timeout
         stored = trigger.serialize()[1]
         assert "@" not in str(stored) + str(store)
-        whom = [unseal(one, key=hubspot.token) for one in stored["encrypted"].split()]
+        whom = [decrypt_address(one, key=hubspot.token) for one in stored["encrypted"].split()]
         assert whom == [PEOPLE[1], PEOPLE[3], PEOPLE[4]]
         assert stored["subscription_id"] is None
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)

@@ -265,7 +265,7 @@ class TestSetStatus:
             ({"subscription_id": "news"}, "subscription_id: expected a whole number"),
             ({"status": "GONE"}, "status: expected one of"),
             ({"status": "SUBSCRIBED", "allow_resubscribe": True}, "legal_basis: expected one"),
-            ({"api_version": "v3"}, "v3 has no batch_set_statuses"),
+            ({"api_version": "v3"}, "api_version: 'v3' is not supported"),
         ],
     )
     def test_what_cannot_work_is_said_before_anything_is_written(

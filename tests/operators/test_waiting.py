@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException
-from airflow_provider_hubprefs.hubspot.privacy import unseal
+from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
@@ -123,7 +123,7 @@ class TestOneTry:
         assert methods(hubspot) == ["POST"]
         stored = trigger.serialize()[1]
         assert "jane" not in str(stored)
-        assert unseal(stored["encrypted"], key=hubspot.token) == JANE
+        assert decrypt_address(stored["encrypted"], key=hubspot.token) == JANE
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
         assert 90 < patience.total_seconds() <= 90 + 120
 

@@ -137,7 +137,7 @@ class TestThePreference:
             ({"subscription_id": "news"}, "subscription_id: expected a whole number"),
             ({"subscriber": "jane"}, "subscriber: expected an e-mail address"),
             ({"business_unit_id": "brand"}, "business_unit_id: expected"),
-            ({"api_version": "v3"}, "v3 has no get_unsubscribe_all"),
+            ({"api_version": "v3"}, "api_version: 'v3' is not supported"),
         ],
     )
     def test_what_cannot_work_is_said_before_any_request(

@@ -23,7 +23,7 @@ def wait(*subscribers: str, **arguments: Any) -> dict[str, Any]:
     """The event of a trigger that runs in a guarded loop."""
     hook = HubPrefsHook()
     given = {
-        "encrypted": " ".join(map(hook.seal, subscribers)),
+        "encrypted": " ".join(map(hook.encrypt_address, subscribers)),
         "poke_interval": 0.3,
         "deadline": time.time() + 60,
     }

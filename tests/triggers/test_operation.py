@@ -40,12 +40,12 @@ def import_string(path: str) -> Any:
 
 def about(subscriber: str, **arguments: Any) -> HubPrefsOperationTrigger:
     """A trigger as a task makes it."""
-    return HubPrefsOperationTrigger(encrypted=HubPrefsHook().seal(subscriber), **arguments)
+    return HubPrefsOperationTrigger(encrypted=HubPrefsHook().encrypt_address(subscriber), **arguments)
 
 
 def wait(*, encrypted: str | None = None, **arguments: Any) -> dict[str, Any]:
     """The event of a trigger that runs in a guarded loop."""
-    encrypted = HubPrefsHook().seal(JANE) if encrypted is None else encrypted
+    encrypted = HubPrefsHook().encrypt_address(JANE) if encrypted is None else encrypted
     given = {"encrypted": encrypted, "poke_interval": 0.1, "deadline": time.time() + 60, **arguments}
 
     async def first() -> Any:
@@ -95,7 +95,7 @@ class TestItsSubscriber:
     def test_other_credentials_end_the_wait_and_a_retry_may_help(
         self, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        encrypted = HubPrefsHook().seal(JANE)
+        encrypted = HubPrefsHook().encrypt_address(JANE)
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": hubspot.tokens["read_only"]}
         monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
         event = wait(encrypted=encrypted)

@@ -108,7 +108,10 @@ def test_a_wait_that_a_release_began_ends(path: Path, arguments: int | None, hub
     brand = stored["kwargs"]["business_unit_id"]
     hubspot.load({"brands": [{"id": brand, "name": "Other"}]})
     hubspot.opt_out(JANE)
-    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "encrypted": HubPrefsHook().seal(JANE)}
+    kwargs = {
+        **dict(list(stored["kwargs"].items())[:arguments]),
+        "encrypted": HubPrefsHook().encrypt_address(JANE),
+    }
     event = first_event(made_of({**stored, "kwargs": kwargs}))
     assert event["status"] == "success"
     assert event["result"]["opted_out"] is True
@@ -124,7 +127,10 @@ def test_a_wait_for_many_that_a_release_began_ends(
     path: Path, arguments: int | None, hubspot: Simulator
 ) -> None:
     stored = json.loads(path.read_text())
-    kwargs = {**dict(list(stored["kwargs"].items())[:arguments]), "encrypted": HubPrefsHook().seal(JANE)}
+    kwargs = {
+        **dict(list(stored["kwargs"].items())[:arguments]),
+        "encrypted": HubPrefsHook().encrypt_address(JANE),
+    }
     late = arguments is None  # its deadline is long over
     event = first_event(made_of({**stored, "kwargs": {"poke_interval": 0.1, **kwargs}}))
     assert (event["status"], event["result"]) == ("success", {"asked_about": 1})
