@@ -29,8 +29,6 @@ def row(address: str, status: str = "UNSUBSCRIBED", subscription: int = MARKETIN
     [
         ("2026-09", "read", 207),
         ("v4", "unsubscribe-all/read", 207),
-        ("2025-09", "read", 200),
-        ("2025-09", "unsubscribe-all/read", 200),
         ("2026-09", "unsubscribe-all", 200),
     ],
 )
@@ -114,12 +112,6 @@ def test_a_200_may_leave_subscribers_out_without_a_word(simulate: Simulate, appl
     assert hubspot.is_opted_out(GOOD[1]) is applied
     written = Api(hubspot).post("statuses/batch/write", {"inputs": [row(each) for each in GOOD]}).json()
     assert [each["subscriberIdString"] for each in written["results"]] == [GOOD[0]]
-
-
-def test_a_share_of_subscribers_can_be_left_out(simulate: Simulate) -> None:
-    addresses = [f"a{number}@example.com" for number in range(100)]
-    rows = Api(simulate(portal={"missing": {"share": 0.3}})).batch("read", addresses).json()["results"]
-    assert 50 < len(rows) < 90
 
 
 def test_canceled_subscribers_of_a_batch_are_errors(simulate: Simulate) -> None:
