@@ -157,28 +157,16 @@ def limit_reached(
 _CLOUDFLARE = """<!DOCTYPE html>
 <html lang="en-US">
 <head><title>api.hubapi.com | {status}: {title}</title></head>
-<body>
-<h1>{title} <span>Error code {status}</span></h1>
-<p>Visit <a href="https://www.cloudflare.com/5xx-error-landing">cloudflare.com</a> for more information.</p>
-<p>Cloudflare Ray ID: <strong>{ray}</strong></p>
-</body>
+<body><h1>{title} <span>Error code {status}</span></h1><p>Cloudflare Ray ID: <strong>{ray}</strong></p></body>
 </html>
 """
-_TITLES = {
-    502: "Bad gateway",
-    503: "Service temporarily unavailable",
-    504: "Gateway time-out",
-    520: "Web server is returning an unknown error",
-    521: "Web server is down",
-    522: "Connection timed out",
-    523: "Origin is unreachable",
-    524: "A timeout occurred",
-}
+_TITLES = {502: "Bad gateway", 503: "Service temporarily unavailable", 504: "Gateway time-out"}
 
 
 def cloudflare(status: int, correlation_id: str) -> ApiAnswer:
     """Return the HTML page that Cloudflare shows when HubSpot's own servers do not answer."""
     ray = correlation_id.replace("-", "")[:16]
-    page = _CLOUDFLARE.format(status=status, title=_TITLES.get(status, "Error"), ray=ray)
+    title = _TITLES.get(status, "A timeout occurred")
+    page = _CLOUDFLARE.format(status=status, title=title, ray=ray)
     headers = {"Server": "cloudflare", "CF-Ray": ray}
     return ApiAnswer(status, page.encode(), headers, "text/html; charset=UTF-8")

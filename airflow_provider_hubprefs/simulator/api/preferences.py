@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -16,10 +16,8 @@ from airflow_provider_hubprefs.simulator.answers import ApiAnswer, ApiError, inv
 from airflow_provider_hubprefs.simulator.api.call import build
 from airflow_provider_hubprefs.simulator.api.rows import (
     AnswerRow,
-    canceled_entries,
     cancellation,
     envelope,
-    error_entry,
     has_rows,
     slowest,
     status_row,
@@ -28,11 +26,12 @@ from airflow_provider_hubprefs.simulator.api.rows import (
 from airflow_provider_hubprefs.simulator.portal.settings import Status  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from airflow_provider_hubprefs.simulator.api.call import ApiCall
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
 
+W = TypeVar("W")
 Basis = Literal[
     "CONSENT_WITH_NOTICE", "LEGITIMATE_INTEREST_CLIENT", "LEGITIMATE_INTEREST_OTHER", "LEGITIMATE_INTEREST_PQL",
     "NON_GDPR", "PERFORMANCE_OF_CONTRACT", "PROCESS_AND_STORE",
@@ -96,9 +95,7 @@ def definitions(portal: Portal, call: ApiCall) -> ApiAnswer:
 
 def generate_links(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Make a subscriber's own links; the answer has no envelope."""
-    call.channel()
-    brand = call.brand() or 0
-    portal.check_brand(brand)
+    brand = _brand(portal, call) or 0
     wanted = call.read(LinkGenerationRequest)
     address = wanted.subscriber_id_string
     key = portal.check_address(address)
@@ -122,25 +119,23 @@ def get_statuses(portal: Portal, call: ApiCall) -> ApiAnswer:
     What HubSpot answers for an address it has never seen is not published. Here: 200 with a NOT_SPECIFIED row for
     each, as in its guide's example; the portal's ``unknown_subscriber`` can make it a 404.
     """
-    call.channel()
-    brand = call.brand()
-    portal.check_brand(brand)
+    brand = _brand(portal, call)
     key = portal.check_address(call.address)
-    status = portal.operation_status(key)
-    if portal.settings.unknown_subscriber == "not_found" and not portal.history(key) and status == "COMPLETE":
+    operation = portal.operation_status(key)
+    unknown = not portal.history(key) and operation == "COMPLETE"
+    if unknown and portal.settings.unknown_subscriber == "not_found":
         raise not_found(
             f"{call.address} either has no subscriptions associated with this portal or does not exist"
         )
-    rows = [status_row(portal, key, each) for each in portal.definitions_of(brand)]
-    return envelope(portal, rows, status=status, errors=canceled_entries(key, status))
+    return _one(portal, key, operation, _status_rows(portal, key, brand))
 
 
 def set_status(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Set one subscriber's status for one subscription; resubscribing is allowed."""
     wanted = call.read(PartialPublicStatusRequest)
-    key = _check(portal, wanted, call.address)
-    operation, rows = _apply(portal, wanted, key)
-    return envelope(portal, rows, status=operation, errors=canceled_entries(key, operation))
+    key = _check(portal, call.address, wanted)
+    operation, row = _set(portal, key, wanted)
+    return _one(portal, key, operation, [row] if row else [])
 
 
 def get_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
@@ -148,111 +143,135 @@ def get_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
 
     What ``verbose`` does to this call is not published: it is checked, and changes nothing.
     """
-    call.channel()
     call.flag("verbose")
-    brand = call.brand()
-    portal.check_brand(brand)
+    brand = _brand(portal, call)
     key = portal.check_address(call.address)
-    status = portal.operation_status(key)
-    return envelope(
-        portal, wide_rows(portal, key, brand), status=status, errors=canceled_entries(key, status)
-    )
+    return _one(portal, key, portal.operation_status(key), wide_rows(portal, key, brand))
 
 
 def unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Opt one subscriber out; without ``verbose=true`` the results of a success are empty."""
-    call.channel()
     verbose = call.flag("verbose")
     brand = _opt_out_brand(portal, call)
     key = portal.check_address(call.address)
     operation, rows = _opt_out(portal, key, brand)
-    return envelope(
-        portal, rows if verbose else [], status=operation, errors=canceled_entries(key, operation)
-    )
+    return _one(portal, key, operation, rows if verbose else [])
 
 
 # Many subscribers -----------------------------------------------------------------------------------
 
 
 def batch_read(portal: Portal, call: ApiCall) -> ApiAnswer:
-    """Answer the statuses of many subscribers; see :func:`_read_each` for operations that are under way."""
-    call.channel()
-    brand = call.brand()
-    portal.check_brand(brand)
-
-    def row(key: str) -> AnswerRow:
-        statuses = [status_row(portal, key, each) for each in portal.definitions_of(brand)]
-        return {"subscriberIdString": key, "statuses": statuses}
-
-    return _read_each(portal, call, row)
+    """Answer the statuses of many subscribers."""
+    brand = _brand(portal, call)
+    return _read(portal, call, "statuses", lambda key: _status_rows(portal, key, brand))
 
 
 def batch_read_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Answer the opt-outs of many subscribers; without ``businessUnitId``, of all brands (HubSpot's guide)."""
-    call.channel()
-    brand = call.brand()
-    portal.check_brand(brand)
-    return _read_each(
-        portal,
-        call,
-        lambda key: {"subscriberIdString": key, "wideStatuses": wide_rows(portal, key, brand)},
-    )
+    brand = _brand(portal, call)
+    return _read(portal, call, "wideStatuses", lambda key: wide_rows(portal, key, brand))
 
 
 def batch_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Opt many subscribers out; errors are in a 200 (published OpenAPI documents: no 207 here)."""
-    call.channel()
     verbose = call.flag("verbose")
     brand = _opt_out_brand(portal, call)
-    operations: list[str] = []
 
-    def row(key: str) -> AnswerRow | None:
+    def opt_out(key: str, _: None) -> tuple[str, AnswerRow | None]:
         operation, statuses = _opt_out(portal, key, brand)
-        operations.append(operation)
-        if operation == "CANCELED":
-            raise cancellation(key)
-        return {"subscriberIdString": key, "statuses": statuses} if verbose and statuses else None
+        return operation, {"subscriberIdString": key, "statuses": statuses} if verbose and statuses else None
 
-    rows, errors = _each_address(portal, call, row, applied=portal.settings.missing.applied)
-    return envelope(portal, rows, errors=errors, status=slowest(operations))
+    return _batch(portal, _addresses(call), _check_only_address, opt_out)
 
 
 def batch_write(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Set many statuses; errors are in a 200 (published OpenAPI documents: no 207 here)."""
-    inputs = call.read(BatchInputPublicStatusRequest).inputs
-    _check_size(portal, inputs)
-    wanted = [build(each, PublicStatusRequest) for each in inputs]
-    checked: list[str | ApiError] = [_checked(portal, each) for each in wanted]
-    refused = [each for each in checked if isinstance(each, ApiError)]
-    if refused and portal.settings.batch_errors == "whole":
-        raise refused[0]
-    errors: list[AnswerRow] = []
-    rows: list[AnswerRow] = []
-    operations: list[str] = []
-    for change, key in zip(wanted, checked, strict=True):
-        address = change.subscriber_id_string
-        if isinstance(key, ApiError):
-            errors.append(error_entry(portal, key, address))
-            continue
+    wanted = [build(each, PublicStatusRequest) for each in call.read(BatchInputPublicStatusRequest).inputs]
+    inputs = [(each.subscriber_id_string, each) for each in wanted]
+    return _batch(portal, inputs, _check, lambda key, each: _set(portal, key, each))
+
+
+def _read(portal: Portal, call: ApiCall, member: str, rows_of: Callable[[str], list[AnswerRow]]) -> ApiAnswer:
+    """Answer a batch read.
+
+    HubSpot was only ever seen to answer COMPLETE. For other operations it is defined here, much as in batch
+    writes. A subscriber whose operation is under way, or ended with an unknown word, has no row, and the answer's
+    status is that of the slowest operation. A subscriber whose operation was canceled is named in ``errors``, and
+    has its row, which shows what is so.
+    """
+
+    def read(key: str, _: None) -> tuple[str, AnswerRow | None]:
+        operation = portal.operation_status(key)
+        ended = operation in ("COMPLETE", "CANCELED")
+        return operation, {"subscriberIdString": key, member: rows_of(key)} if ended else None
+
+    return _batch(portal, _addresses(call), _check_only_address, read, reads=True)
+
+
+def _batch(
+    portal: Portal,
+    inputs: list[tuple[str, W]],
+    check: Callable[[Portal, str, W], str],
+    act: Callable[[str, W], tuple[str, AnswerRow | None]],
+    *,
+    reads: bool = False,
+) -> ApiAnswer:
+    """Answer a batch: all inputs are checked before any is acted on, so that a whole batch can be refused.
+
+    Rows do not come back in the order of the inputs, because nothing says that HubSpot keeps it.
+
+    :param inputs: addresses, and what is wanted of each.
+    :param check: returns the key of a subscriber, or raises a 400.
+    :param act: reads or writes; returns the operation's status, and the row if there is one.
+    """
+    settings = portal.settings
+    if len(inputs) > settings.batch_maximum:
+        raise invalid(
+            f"The maximum number of inputs is {settings.batch_maximum}, but {len(inputs)} were given"
+        )
+    errors: list[tuple[str, ApiError]] = []
+    accepted = []
+    for address, wanted in inputs:
+        try:
+            accepted.append((address, check(portal, address, wanted), wanted))
+        except ApiError as error:
+            errors.append((address, error))
+    if errors and settings.batch_errors == "whole":
+        raise errors[0][1]
+    rows, operations = [], []
+    for address, key, wanted in accepted:
         missing = portal.is_missing(key)
-        if missing and not portal.settings.missing.applied:
+        if missing and (reads or not settings.missing.applied):
             continue
-        operation, made = _apply(portal, change, key)
-        operations.append(operation)
+        operation, row = act(key, wanted)
         if operation == "CANCELED":
-            errors.append(error_entry(portal, cancellation(address), address))
-        elif not missing:
-            rows += made
-    return envelope(portal, _shuffled(portal, rows), errors=errors, status=slowest(operations))
+            errors.append((address, cancellation(address)))
+        if operation != "CANCELED" or not reads:
+            operations.append(operation)
+        if row is not None and not missing:
+            rows.append(row)
+    random.Random(f"{portal.seed}:{len(rows)}").shuffle(rows)
+    named = settings.batch_errors != "no_context"
+    entries = [error.entry({"subscriberIdString": [address]} if named else None) for address, error in errors]
+    code = 207 if reads and errors else 200
+    return envelope(portal, rows, errors=entries, status=slowest(operations), code=code)
 
 
 # What they share ------------------------------------------------------------------------------------
 
 
-def _opt_out_brand(portal: Portal, call: ApiCall) -> int | None:
-    """Return the brand an opt-out is for; with the Brands add-on it must be named (HubSpot's guide)."""
+def _brand(portal: Portal, call: ApiCall) -> int | None:
+    """Return the brand that is asked about, if any, of a call that needs the channel."""
+    call.channel()
     brand = call.brand()
     portal.check_brand(brand)
+    return brand
+
+
+def _opt_out_brand(portal: Portal, call: ApiCall) -> int | None:
+    """Return the brand an opt-out is for; with the Brands add-on it must be named (HubSpot's guide)."""
+    brand = _brand(portal, call)
     if not portal.brands:
         return None
     if brand is None:
@@ -260,32 +279,27 @@ def _opt_out_brand(portal: Portal, call: ApiCall) -> int | None:
     return brand
 
 
-def _opt_out(portal: Portal, key: str, brand: int | None) -> tuple[str, list[AnswerRow]]:
-    """Opt a subscriber out; return the operation's status, and its rows when it has ended."""
-    operation, reasons = portal.unsubscribe_all(key, brand)
-    if not has_rows(operation):
-        return operation, []
-    return operation, [
-        status_row(portal, key, portal.definitions[number], reason) for number, reason in reasons.items()
-    ]
+def _addresses(call: ApiCall) -> list[tuple[str, None]]:
+    """Return the addresses of a batch, each once."""
+    first: dict[str, str] = {}
+    for address in call.read(BatchInputString).inputs:
+        first.setdefault(address.lower(), address)
+    return [(address, None) for address in first.values()]
 
 
-def _check(portal: Portal, wanted: PartialPublicStatusRequest, address: str) -> str:
-    """Return the key of the subscriber whose status can be set; raise a 400 otherwise."""
+def _check_only_address(portal: Portal, address: str, _: None) -> str:
+    return portal.check_address(address)
+
+
+def _check(portal: Portal, address: str, wanted: PartialPublicStatusRequest) -> str:
+    """Return the key of a subscriber whose status can be set; raise a 400 otherwise."""
     key = portal.check_address(address)
     portal.definition(wanted.subscription_id)
     portal.check_legal_basis(wanted.legal_basis, wanted.legal_basis_explanation)
     return key
 
 
-def _checked(portal: Portal, wanted: PublicStatusRequest) -> str | ApiError:
-    try:
-        return _check(portal, wanted, wanted.subscriber_id_string)
-    except ApiError as error:
-        return error
-
-
-def _apply(portal: Portal, wanted: PartialPublicStatusRequest, key: str) -> tuple[str, list[AnswerRow]]:
+def _set(portal: Portal, key: str, wanted: PartialPublicStatusRequest) -> tuple[str, AnswerRow | None]:
     """Set a status; return the operation's status, and its row when it has ended."""
     definition = portal.definition(wanted.subscription_id)
     operation, reason = portal.set_status(
@@ -295,75 +309,21 @@ def _apply(portal: Portal, wanted: PartialPublicStatusRequest, key: str) -> tupl
         legal_basis=wanted.legal_basis,
         explanation=wanted.legal_basis_explanation,
     )
-    return operation, [status_row(portal, key, definition, reason)] if has_rows(operation) else []
+    return operation, status_row(portal, key, definition, reason) if has_rows(operation) else None
 
 
-def _check_size(portal: Portal, inputs: Sequence[object]) -> None:
-    maximum = portal.settings.batch_maximum
-    if len(inputs) > maximum:
-        raise invalid(f"The maximum number of inputs is {maximum}, but {len(inputs)} were given")
+def _opt_out(portal: Portal, key: str, brand: int | None) -> tuple[str, list[AnswerRow]]:
+    """Opt a subscriber out; return the operation's status, and its rows when it has ended."""
+    operation, reasons = portal.unsubscribe_all(key, brand)
+    numbers = reasons if has_rows(operation) else ()
+    return operation, [status_row(portal, key, portal.definitions[one], reasons[one]) for one in numbers]
 
 
-def _read_each(portal: Portal, call: ApiCall, row: Callable[[str], AnswerRow]) -> ApiAnswer:
-    """Answer a batch read.
-
-    HubSpot was only ever seen to answer COMPLETE. For other operations it is defined here, much as in batch
-    writes. A subscriber whose operation is under way, or ended with an unknown word, has no row, and the answer's
-    status is that of the slowest operation. A subscriber whose operation was canceled is named in ``errors``, and
-    has its row, which shows what is so.
-    """
-    operations: list[str] = []
-    canceled: list[AnswerRow] = []
-
-    def settled(key: str) -> AnswerRow | None:
-        operation = portal.operation_status(key)
-        if operation == "CANCELED":
-            canceled.append(error_entry(portal, cancellation(key), key))
-        else:
-            operations.append(operation)
-        return row(key) if operation in ("COMPLETE", "CANCELED") else None
-
-    rows, errors = _each_address(portal, call, settled)
-    errors += canceled
-    return envelope(portal, rows, errors=errors, status=slowest(operations), code=207 if errors else 200)
+def _status_rows(portal: Portal, key: str, brand: int | None) -> list[AnswerRow]:
+    return [status_row(portal, key, each) for each in portal.definitions_of(brand)]
 
 
-def _each_address(
-    portal: Portal, call: ApiCall, row: Callable[[str], AnswerRow | None], *, applied: bool = False
-) -> tuple[list[AnswerRow], list[AnswerRow]]:
-    """Make one row for each address of a batch.
-
-    Rows do not come back in the order of the inputs, because nothing says that HubSpot keeps it.
-
-    :param applied: whether a subscriber that the answer leaves out is written.
-    :returns: the rows and the errors.
-    """
-    addresses: dict[str, str] = {}
-    refused: list[tuple[str, ApiError]] = []
-    inputs = call.read(BatchInputString).inputs
-    _check_size(portal, inputs)
-    for address in inputs:
-        try:
-            addresses.setdefault(portal.check_address(address), address)
-        except ApiError as error:
-            refused.append((address, error))
-    if refused and portal.settings.batch_errors == "whole":
-        raise refused[0][1]
-    rows = []
-    for key, address in addresses.items():
-        missing = portal.is_missing(key)
-        if missing and not applied:
-            continue
-        try:
-            made = row(key)
-        except ApiError as error:
-            refused.append((address, error))
-            continue
-        if made is not None and not missing:
-            rows.append(made)
-    return _shuffled(portal, rows), [error_entry(portal, error, address) for address, error in refused]
-
-
-def _shuffled(portal: Portal, rows: list[AnswerRow]) -> list[AnswerRow]:
-    random.Random(f"{portal.seed}:{len(rows)}").shuffle(rows)
-    return rows
+def _one(portal: Portal, key: str, operation: str, rows: list[AnswerRow]) -> ApiAnswer:
+    """Answer about one subscriber; a canceled operation is in ``errors``."""
+    canceled = [cancellation(key).entry({"subscriberIdString": [key]})] if operation == "CANCELED" else []
+    return envelope(portal, rows, status=operation, errors=canceled)

@@ -97,17 +97,6 @@ def cancellation(address: str) -> ApiError:
     return ApiError(409, "CANCELED", f"The operation on {address} was canceled")
 
 
-def canceled_entries(key: str, operation: str) -> list[AnswerRow]:
-    """Return the ``errors`` of one subscriber's answer: one entry when the operation was canceled."""
-    return [cancellation(key).entry({"subscriberIdString": [key]})] if operation == "CANCELED" else []
-
-
-def error_entry(portal: Portal, error: ApiError, address: str) -> AnswerRow:
-    """Return the entry for ``errors`` of a batch answer; the portal decides whether it names the subscriber."""
-    named = portal.settings.batch_errors != "no_context"
-    return error.entry({"subscriberIdString": [address]} if named else None)
-
-
 def slowest(operations: Iterable[str]) -> str:
     """Return the status of a batch: that of its slowest part; CANCELED only when all of it was."""
     found = list(operations)
