@@ -20,7 +20,7 @@ MARKETING = 348211900
 ADA = "ada+tag@example.com"
 WRITE = {"channel": "EMAIL", "statusState": "SUBSCRIBED", "subscriptionId": MARKETING}
 LINK = {"subscriberIdString": ADA, "subscriptionId": MARKETING, "language": "en"}
-GOOD, MIXED = {"inputs": [ADA]}, {"inputs": [ADA, "nobody"]}
+GOOD, MIXED = {"inputs": [ADA]}, {"inputs": [ADA, "no-address"]}
 CHANNEL = {"channel": "EMAIL"}
 VERBOSE = {**CHANNEL, "verbose": "true"}
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .conftest import Simulate
 
 GOOD = ["ada@example.com", "bob@example.com"]
-BAD = ["nobody", "rejected.1@hubspot-rejects.example"]
+BAD = ["no-address", "rejected.1@hubspot-rejects.example"]
 
 
 def row(address: str, status: str = "UNSUBSCRIBED", subscription: int = MARKETING) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_the_good_are_served_and_the_bad_are_named(
     assert set(body["errors"][0]) == {"status", "category", "message", "context"}
 
 
-def test_a_read_without_errors_is_a_200_without_a_word_of_errors(simulate: Simulate) -> None:
+def test_a_read_without_errors_is_a_200_without_errors(simulate: Simulate) -> None:
     answer = Api(simulate()).batch("read", GOOD)
     assert answer.status_code == 200
     assert set(answer.json()) == {"completedAt", "results", "startedAt", "status"}
@@ -76,7 +76,7 @@ def test_one_bad_row_may_refuse_the_whole_batch_untouched(simulate: Simulate) ->
     assert api.batch("unsubscribe-all", GOOD).status_code == 200
 
 
-def test_the_portal_says_whom_hubspot_rejects(simulate: Simulate) -> None:
+def test_the_portal_lists_the_addresses_that_hubspot_rejects(simulate: Simulate) -> None:
     refusal = {"category": "BLOCKED", "message": "{address} is blocked"}
     api = Api(simulate(portal={"rejected": {"Bob@example.com": refusal}}))
     body = api.batch("unsubscribe-all", GOOD).json()

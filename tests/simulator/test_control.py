@@ -122,7 +122,7 @@ def test_counts_are_shown(control: Control, api: Api) -> None:
         ("opt_outs", {"subscribers": "all"}),
     ],
 )
-def test_what_makes_no_sense_is_a_400_that_says_so(control: Control, path: str, body: Any) -> None:
+def test_a_request_that_cannot_be_used_is_a_400_that_says_why(control: Control, path: str, body: Any) -> None:
     answer = control.post(path, body)
     assert answer.status_code == 400
     assert answer.json()["error"]

@@ -137,6 +137,6 @@ def test_a_rule_can_look_into_the_body_and_strike_for_ever(hubspot: Simulator, a
         ({"fault": {"kind": "latency", "ms": "long"}}, "ms"),
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused(hubspot: Simulator, rule: dict[str, Any], said: str) -> None:
+def test_a_rule_that_cannot_be_used_is_refused(hubspot: Simulator, rule: dict[str, Any], said: str) -> None:
     with pytest.raises(FaultError, match=said):
         hubspot.state.faults.add(rule)

@@ -95,7 +95,7 @@ def test_an_opt_out_without_verbose_answers_with_nothing(api: Api) -> None:
     assert api.batch("unsubscribe-all", ["bob@example.com"]).json()["results"] == []
 
 
-def test_an_opt_out_with_verbose_tells_every_subscription(api: Api, hubspot: Simulator) -> None:
+def test_an_opt_out_with_verbose_answers_every_subscription(api: Api, hubspot: Simulator) -> None:
     rows = api.opt_out("ada@example.com", verbose="true").json()["results"]
     assert [row["subscriptionId"] for row in rows] == hubspot.subscription_ids
     assert {row["setStatusSuccessReason"] for row in rows} == {"UNSUBSCRIBE_FROM_ALL_OCCURRED"}
@@ -225,7 +225,7 @@ def test_a_body_that_is_not_json_is_a_validation_error(api: Api, body: bytes) ->
     assert (answer.status_code, answer.json()["category"]) == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize("address", ["nobody", "a b@example.com", "a@b", "@example.com", "a@@b.example"])
+@pytest.mark.parametrize("address", ["no-address", "a b@example.com", "a@b", "@example.com", "a@@b.example"])
 def test_what_is_no_address_is_refused(api: Api, address: str) -> None:
     answer = api.statuses(address)
     assert answer.status_code == 400
@@ -300,7 +300,7 @@ class TestOperations:
         assert answer["errors"][0]["context"] == {"subscriberIdString": ["canceled-1@example.com"]}
         assert hubspot.status_of("canceled-1@example.com", MARKETING) == "NOT_SPECIFIED"
 
-    def test_an_operation_can_end_with_a_word_nobody_knows(self, simulate: Simulate) -> None:
+    def test_an_operation_can_end_with_an_unknown_word(self, simulate: Simulate) -> None:
         hubspot = simulate(portal={"operations": {"outcomes": {"ada@example.com": "SUCCESS"}}})
         assert Api(hubspot).opt_out("ada@example.com").json()["status"] == "SUCCESS"
         assert Api(hubspot).opt_outs("ada@example.com").json()["status"] == "SUCCESS"
@@ -315,7 +315,7 @@ class TestOperations:
         assert hubspot.is_opted_out("b@example.com")
 
     @pytest.mark.parametrize("path", ["read", "unsubscribe-all/read"])
-    def test_a_batch_read_has_rows_of_those_only_whose_operation_is_over(
+    def test_a_batch_read_has_rows_only_where_the_operation_is_over(
         self, simulate: Simulate, path: str
     ) -> None:
         outcomes = {"canceled@example.com": "CANCELED"}
@@ -323,26 +323,26 @@ class TestOperations:
             portal={"operations": {"seconds": 30, "outcomes": outcomes}}, clock=lambda: 1_800_000_000.0
         )
         api = Api(hubspot)
-        everybody = ["canceled@example.com", "idle@example.com", "slow@example.com"]
+        everyone = ["canceled@example.com", "idle@example.com", "slow@example.com"]
 
-        def told() -> tuple[str, list[str], list[Any]]:
-            body = api.batch(path, everybody).json()
+        def answered() -> tuple[str, list[str], list[Any]]:
+            body = api.batch(path, everyone).json()
             rows = sorted(row["subscriberIdString"] for row in body["results"])
             errors = [(each["category"], each["context"]) for each in body.get("errors", [])]
             return body["status"], rows, errors
 
-        assert told() == ("COMPLETE", everybody, [])
+        assert answered() == ("COMPLETE", everyone, [])
         api.opt_out("canceled@example.com")
         hubspot.advance(15)
         api.opt_out("slow@example.com")
-        assert told() == ("PENDING", ["idle@example.com"], [])
+        assert answered() == ("PENDING", ["idle@example.com"], [])
         hubspot.advance(16)
         canceled = [("CANCELED", {"subscriberIdString": ["canceled@example.com"]})]
-        assert told() == ("PROCESSING", ["canceled@example.com", "idle@example.com"], canceled)
+        assert answered() == ("PROCESSING", ["canceled@example.com", "idle@example.com"], canceled)
         hubspot.advance(15)
-        assert told() == ("COMPLETE", everybody, canceled)
+        assert answered() == ("COMPLETE", everyone, canceled)
 
-    def test_a_batch_read_has_no_row_of_whose_operation_ended_with_a_word_nobody_knows(
+    def test_a_batch_read_has_no_row_where_the_operation_ended_with_an_unknown_word(
         self, simulate: Simulate
     ) -> None:
         api = Api(simulate(portal={"operations": {"outcomes": {"ada@example.com": "SUCCESS"}}}))

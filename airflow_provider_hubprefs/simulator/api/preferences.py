@@ -39,7 +39,7 @@ Basis = Literal[
 
 
 class LinkGenerationRequest(msgspec.Struct, rename="camel"):
-    """For whom links are made."""
+    """The subscriber of the links."""
 
     subscriber_id_string: str
     subscription_id: int | None = None

@@ -192,7 +192,7 @@ class Simulator:
         return self.portal.status(address.lower(), self.portal.definitions[subscription_id])
 
     def is_opted_out(self, address: str, brand: int | None = None) -> bool:
-        """Tell whether a subscriber has opted out of the whole portal, or of a brand."""
+        """Return whether a subscriber has opted out of the whole portal, or of a brand."""
         opt_outs = self.portal.opt_outs(address.lower())
         return None in opt_outs or (brand is not None and brand in opt_outs)
 
