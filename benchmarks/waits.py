@@ -50,7 +50,7 @@ def serve(how: str, count: int, first: float, last: float) -> None:
     :param how: ``operations``: all are under way at once; ``appear``: no subscriber is known before its time.
     """
     from airflow_provider_hubprefs.simulator import Simulator
-    from airflow_provider_hubprefs.simulator.portal import Change, Operation
+    from airflow_provider_hubprefs.simulator.portal.history import PortalOperation, PreferenceChange
 
     portal: dict[str, Any] = {"limits": {"burst": LIMIT}}
     if how == "appear":
@@ -63,9 +63,9 @@ def serve(how: str, count: int, first: float, last: float) -> None:
         if how == "operations":
             for end, number in order:
                 ended = start + int(end * 1000)
-                change = Change(ended, None, None, "UNSUBSCRIBED", "API", None, None, None)
+                change = PreferenceChange(ended, None, None, "UNSUBSCRIBED", "API")
                 hubspot.portal.operations[address(number)] = [
-                    Operation(start, int(end * 1000), "COMPLETE", change)
+                    PortalOperation(start, int(end * 1000), "COMPLETE", change)
                 ]
         elif how == "appear":
             threading.Thread(target=_appear, args=(hubspot, order), daemon=True).start()

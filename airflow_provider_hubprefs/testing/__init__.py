@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def hubspot_server() -> Iterator[Simulator]:
-    """One local HubSpot for all tests of a session; use ``hubspot``, which is fresh for each."""
+    """One local HubSpot for all tests of a session; a test uses ``hubspot``, which is fresh for each test."""
     with Simulator() as server:
         yield server
 
 
 @pytest.fixture
 def hubspot(hubspot_server: Simulator) -> Simulator:
-    """A local HubSpot with a realistic portal, as if nobody had used it before."""
-    hubspot_server.clear_faults()
-    hubspot_server.load({})
+    """A local HubSpot with a realistic portal, as if it had just started."""
     hubspot_server.reset()
     return hubspot_server
 

@@ -187,7 +187,9 @@ def test_an_app_renews_its_token_and_keeps_the_refresh_token_that_changed(
     hubspot: Simulator, client_of: Callable[..., Client]
 ) -> None:
     oauth = hubspot.portal.settings.oauth
-    secrets: dict[str, Any] = {name: oauth[name] for name in ("client_id", "client_secret", "refresh_token")}
+    secrets: dict[str, Any] = {
+        name: getattr(oauth, name) for name in ("client_id", "client_secret", "refresh_token")
+    }
     client = client_of(hubspot.url, auth=OAuthRefresh(**secrets))
 
     for _ in range(3):

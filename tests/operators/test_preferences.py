@@ -128,7 +128,7 @@ class TestSetStatus:
     def test_a_subscription_that_cannot_be_written_is_named_with_those_that_can(
         self, hubspot: Simulator, context: Context, newsletter: int, number: int | None
     ) -> None:
-        definitions = hubspot.portal.settings.definitions
+        definitions = hubspot.portal.definitions
         inactive = next(key for key, definition in definitions.items() if not definition.active)
         with pytest.raises(HubPrefsFailException, match="active ones are") as raised:
             set_status(context, subscription_id=number or inactive)

@@ -1,8 +1,8 @@
-"""Simulators that end with their test, and a few words to speak to them with."""
+"""Simulators that end with their test, and a small client."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -10,6 +10,9 @@ import pytest
 import requests
 
 from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.simulator.portal.clock import SimulatedClock
+from airflow_provider_hubprefs.simulator.portal.settings import read_settings
+from airflow_provider_hubprefs.simulator.server.state import SimulatorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,19 +52,35 @@ class Api:
 
 
 class Simulate(Protocol):
-    """Starts a simulator that ends with the test."""
+    """Gives a simulator as it is after its start, with a portal of the test's own."""
 
-    def __call__(self, **settings: Any) -> Simulator: ...
+    def __call__(self, *, portal: Any = None, clock: Any = time.time, record: int = 100) -> Simulator: ...
+
+
+@pytest.fixture(scope="session")
+def idle() -> Iterator[list[Simulator]]:
+    """Simulators that run and serve no test: to end one takes 0.2 s, so that one serves many tests."""
+    running: list[Simulator] = []
+    yield running
+    for each in running:
+        each.stop()
 
 
 @pytest.fixture
-def simulate() -> Iterator[Simulate]:
-    with ExitStack() as running:
+def simulate(idle: list[Simulator]) -> Iterator[Simulate]:
+    used: list[Simulator] = []
 
-        def start(**settings: Any) -> Simulator:
-            return running.enter_context(Simulator(seed=1, **settings))
+    def start(*, portal: Any = None, clock: Any = time.time, record: int = 100) -> Simulator:
+        settings = read_settings(portal)
+        if not idle:
+            idle.append(Simulator())
+            idle[-1].start()
+        used.append(idle.pop())
+        SimulatorState.__init__(used[-1].state, settings, seed=1, clock=SimulatedClock(clock), record=record)
+        return used[-1]
 
-        yield start
+    yield start
+    idle += used
 
 
 @pytest.fixture

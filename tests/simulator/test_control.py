@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.simulator.settings import PortalError
+from airflow_provider_hubprefs.simulator.portal.settings import PortalError
 
 from .conftest import MARKETING, Api
 
@@ -71,55 +69,31 @@ def test_a_reset_begins_anew(control: Control, hubspot: Simulator, api: Api) -> 
     api.opt_out("ada@example.com")
     hubspot.fault("status")
     token = hubspot.token
-    assert control.post("reset").json()["subscribers"] == 0
+    assert control.post("reset").json()["requests"] == 0
+    assert control.get("subscribers")["subscribers"] == 0
     assert control.get("faults") == []
     assert hubspot.requests == []
     assert hubspot.token == token
     assert api.get("definitions").headers["X-HubSpot-RateLimit-Remaining"] == "189"
 
 
-def test_a_portal_is_loaded(control: Control, hubspot: Simulator) -> None:
-    document = {
-        "portal_id": 77,
-        "definitions": [{"id": 5, "name": "Five"}, {"id": "6", "name": "Six", "isActive": False}],
-        "tokens": {"mine": {"value": "pat-eu1-mine", "scopes": ["communication_preferences.read"]}},
-        "subscribers": {
-            "Ada@example.com": {"statuses": {"5": "SUBSCRIBED"}},
-            "bob@example.com": {"opted_out": True},
-            "eve@example.com": {
-                "statuses": {
-                    "5": {
-                        "status": "UNSUBSCRIBED",
-                        "timestamp": "2025-01-01T00:00:00Z",
-                        "legalBasis": "NON_GDPR",
-                    }
-                }
+def test_a_portal_is_loaded(hubspot: Simulator) -> None:
+    hubspot.load(
+        {
+            "portal_id": 77,
+            "definitions": [{"id": 5, "name": "Five"}, {"id": "6", "name": "Six", "isActive": False}],
+            "tokens": {"mine": {"value": "pat-eu1-mine", "scopes": ["communication_preferences.read"]}},
+            "subscribers": {
+                "Ada@example.com": {"statuses": {"5": "SUBSCRIBED"}},
+                "bob@example.com": {"opted_out": True},
             },
-        },
-    }
-    loaded = control.post("portal", document).json()
-    assert (loaded["portal_id"], loaded["subscription_ids"]) == (77, [5])
-    assert loaded["tokens"]["mine"]["value"] == "pat-eu1-mine"
-    assert control.get("subscribers") == {"subscribers": 3, "opted_out": 1, "changes": 3, "operations": 0}
-    assert Api(hubspot, token="pat-eu1-mine").statuses("ADA@example.com").json()["results"][0]["status"] == (
-        "SUBSCRIBED"
+        }
     )
-    row = Api(hubspot).statuses("eve@example.com").json()["results"][0]
-    assert (row["timestamp"], row["legalBasis"]) == ("2025-01-01T00:00:00.000Z", "NON_GDPR")
-    assert control.get("portal")["definitions"][0]["name"] == "Five"
-
-
-def test_one_subscriber_is_shown_with_its_history(control: Control, api: Api) -> None:
-    api.set("ada@example.com", "SUBSCRIBED", legalBasis="NON_GDPR", legalBasisExplanation="asked")
-    api.opt_out("ada@example.com")
-    shown = control.get("subscribers/Ada%40example.com")
-    assert shown["statuses"][str(MARKETING)] == "UNSUBSCRIBED"
-    assert [(each["status"], each["subscription"]) for each in shown["history"]] == [
-        ("SUBSCRIBED", MARKETING),
-        ("UNSUBSCRIBED", None),
-    ]
-    assert shown["history"][0]["legal_basis"] == "NON_GDPR"
-    assert (len(shown["opt_outs"]), shown["operation"]) == (1, "COMPLETE")
+    assert (hubspot.portal.settings.portal_id, hubspot.subscription_ids) == (77, [5])
+    assert hubspot.portal.counts() == {"subscribers": 2, "opted_out": 1, "changes": 2, "operations": 0}
+    (row,) = Api(hubspot, token="pat-eu1-mine").statuses("ADA@example.com").json()["results"]
+    assert (row["status"], row["subscriptionName"]) == ("SUBSCRIBED", "Five")
+    assert hubspot.is_opted_out("bob@example.com")
 
 
 def test_faults_are_added_shown_and_forgotten(control: Control, api: Api) -> None:
@@ -131,7 +105,7 @@ def test_faults_are_added_shown_and_forgotten(control: Control, api: Api) -> Non
     assert api.get("definitions").status_code == 200
 
 
-def test_counts_are_told(control: Control, api: Api) -> None:
+def test_counts_are_shown(control: Control, api: Api) -> None:
     api.get("definitions")
     api.get("nothing")
     stats = control.get("stats")
@@ -139,24 +113,16 @@ def test_counts_are_told(control: Control, api: Api) -> None:
     assert stats["limits"]["apps"]["all"]["highest_in_window"] == 1
 
 
-def test_time_can_be_moved(control: Control, hubspot: Simulator) -> None:
-    before = hubspot.state.clock.now()
-    assert control.post("clock", {"advance": 3600}).status_code == 200
-    assert hubspot.state.clock.now() - before >= 3600
-
-
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("portal", {"color": "blue"}),
-        ("portal", []),
         ("faults", {"fault": {"kind": "explode"}}),
         ("faults", 3),
-        ("clock", {"advance": -1}),
-        ("clock", {}),
+        ("opt_outs", {}),
+        ("opt_outs", {"subscribers": "all"}),
     ],
 )
-def test_what_makes_no_sense_is_a_400_that_says_so(control: Control, path: str, body: Any) -> None:
+def test_a_request_that_cannot_be_used_is_a_400_that_says_why(control: Control, path: str, body: Any) -> None:
     answer = control.post(path, body)
     assert answer.status_code == 400
     assert answer.json()["error"]
@@ -168,19 +134,17 @@ def test_what_makes_no_sense_is_a_400_that_says_so(control: Control, path: str, 
         ({"colour": 1}, "colour"),
         ({"batch_maximum": "10"}, "batch_maximum"),
         ({"batch_maximum": True}, "batch_maximum"),
-        ({"tier": "gold"}, "tier"),
         ({"time_zone": "Mars/Base"}, "time_zone"),
         ({"definitions": [{"id": "x", "name": "X"}]}, "numeric id"),
         ({"definitions": [{"id": 1, "name": "X", "createdAt": "soon"}]}, "createdAt"),
         ({"limits": {"burts": 1}}, "burts"),
         ({"limits": {"burst": "many"}}, "burst"),
         ({"tokens": {"t": {"kind": "magic"}}}, "magic"),
-        ({"tokens": {"t": 1}}, "tokens.t"),
-        ({"tokens": {"t": {"burst": "many"}}}, "tokens.t.burst"),
-        ({"tokens": {"t": {"expires_in": "soon"}}}, "tokens.t.expires_in"),
+        ({"tokens": {"t": 1}}, r"\.tokens"),
+        ({"tokens": {"t": {"burst": "many"}}}, r"\.tokens.*\.burst"),
         ({"subscribers": {"a@b.example": "SUBSCRIBED"}}, "subscribers"),
         ({"subscribers": {"a@b.example": {"statuses": {"1": "SUBSCRIBED"}}}}, "subscription"),
-        ({"subscribers": {"a@b.example": {"statuses": {str(MARKETING): "ON"}}}}, "status is one of"),
+        ({"subscribers": {"a@b.example": {"statuses": {str(MARKETING): "ON"}}}}, "'ON'.*statuses"),
         ({"subscribers": {"a@b.example": {"opted_out": [9]}}}, "brand"),
         ({"operations": {"seconds": "long"}}, "operations.seconds"),
         ({"brands": ["x"]}, "brands"),
@@ -224,11 +188,8 @@ class TestCommand:
     @pytest.fixture
     def started(self, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
         portal = tmp_path / "portal.json"
-        portal.write_text(json.dumps({"limits": {"interval_ms": 5000}}))
-        faults = tmp_path / "faults.json"
-        faults.write_text(json.dumps([{"fault": {"kind": "status", "status": 503}}]))
-        options = ["--port", "0", "--portal", str(portal), "--faults", str(faults), "--burst-limit", "7"]
-        options += ["--operation-seconds", "60", "--seed", "3"]
+        portal.write_text(json.dumps({"limits": {"interval_ms": 5000}, "operations": {"seconds": 60}}))
+        options = ["--port", "0", "--portal", str(portal), "--burst-limit", "7", "--seed", "3"]
         with subprocess.Popen(
             [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -244,7 +205,6 @@ class TestCommand:
         assert set(ready) == {"url", "token", "subscription_ids"}
         headers = {"Authorization": f"Bearer {ready['token']}"}
         url = f"{ready['url']}/communication-preferences/2026-09"
-        assert requests.get(f"{url}/definitions", headers=headers, timeout=10).status_code == 503
         answer = requests.get(f"{url}/definitions", headers=headers, timeout=10)
         assert answer.headers["X-HubSpot-RateLimit-Max"] == "7"
         assert answer.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] == "5000"
@@ -264,7 +224,7 @@ class TestCommand:
             ["--portal", "/no/such/file.json"],
             ["--portal", __file__],
             ["--port", "99999999"],
-            ["--fault-kinds", "boom"],
+            ["--host", "no-such-host.invalid"],
         ],
     )
     def test_it_says_why_it_cannot_start(self, options: list[str]) -> None:
@@ -275,18 +235,4 @@ class TestCommand:
 
     def test_it_explains_itself(self) -> None:
         ended = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
-        assert "--operation-seconds" in ended.stdout
-
-
-def test_a_hundred_thousand_subscribers_are_small_and_quick() -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.monotonic()
-    with Simulator(portal={"generate": 100_000, "limits": {"burst": 10_000}}) as hubspot:
-        assert hubspot.portal.counts()["subscribers"] == 100_000
-        api = Api(hubspot)
-        for batch in range(20):
-            addresses = [f"new-{batch}-{number}@example.com" for number in range(100)]
-            assert api.batch("unsubscribe-all", addresses).status_code == 200
-    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mb < 100  # a million in less than a gigabyte
-    assert time.monotonic() - started < 20
+        assert "--latency-ms" in ended.stdout

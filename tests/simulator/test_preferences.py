@@ -95,7 +95,7 @@ def test_an_opt_out_without_verbose_answers_with_nothing(api: Api) -> None:
     assert api.batch("unsubscribe-all", ["bob@example.com"]).json()["results"] == []
 
 
-def test_an_opt_out_with_verbose_tells_every_subscription(api: Api, hubspot: Simulator) -> None:
+def test_an_opt_out_with_verbose_answers_every_subscription(api: Api, hubspot: Simulator) -> None:
     rows = api.opt_out("ada@example.com", verbose="true").json()["results"]
     assert [row["subscriptionId"] for row in rows] == hubspot.subscription_ids
     assert {row["setStatusSuccessReason"] for row in rows} == {"UNSUBSCRIBE_FROM_ALL_OCCURRED"}
@@ -203,8 +203,8 @@ VALID = {"channel": "EMAIL", "statusState": "SUBSCRIBED", "subscriptionId": MARK
     [
         ({**VALID, "subscriptionId": 1}, "does not exist"),
         ({**VALID, "subscriptionId": ARCHIVED}, "not active"),
-        ({**VALID, "subscriptionId": str(MARKETING)}, "must be an integer"),
-        ({**VALID, "subscriptionId": True}, "must be an integer"),
+        ({**VALID, "subscriptionId": str(MARKETING)}, "Expected `int`, got `str` - at `$.subscriptionId`"),
+        ({**VALID, "subscriptionId": True}, "Expected `int`, got `bool`"),
         ({**VALID, "statusState": "NOT_SUBSCRIBED"}, "statusState"),
         ({**VALID, "legalBasis": "BECAUSE"}, "legalBasis"),
         ({**VALID, "channel": "SMS"}, "channel"),
@@ -225,12 +225,7 @@ def test_a_body_that_is_not_json_is_a_validation_error(api: Api, body: bytes) ->
     assert (answer.status_code, answer.json()["category"]) == (400, "VALIDATION_ERROR")
 
 
-def test_an_unknown_subscription_can_be_a_404(simulate: Simulate) -> None:
-    api = Api(simulate(portal={"unknown_subscription": "not_found"}))
-    assert api.set("ada@example.com", "SUBSCRIBED", 1).status_code == 404
-
-
-@pytest.mark.parametrize("address", ["nobody", "a b@example.com", "a@b", "@example.com", "a@@b.example"])
+@pytest.mark.parametrize("address", ["no-address", "a b@example.com", "a@b", "@example.com", "a@@b.example"])
 def test_what_is_no_address_is_refused(api: Api, address: str) -> None:
     answer = api.statuses(address)
     assert answer.status_code == 400
@@ -253,79 +248,14 @@ def test_a_wrong_query_is_a_validation_error(api: Api, query: dict[str, object])
     assert (answer.status_code, answer.json()["category"]) == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize(
-    ("mode", "version", "refused"),
-    [
-        ("off", "v3", False),
-        ("off", "2026-09", False),
-        ("v3-only", "v3", True),
-        ("v3-only", "2026-09", False),
-        ("strict", "v3", True),
-        ("strict", "v4", True),
-    ],
-)
-def test_data_privacy_asks_for_a_legal_basis(
-    simulate: Simulate, mode: str, version: str, refused: bool
-) -> None:
-    api = Api(simulate(portal={"data_privacy": mode}), version)
+def test_data_privacy_asks_for_a_legal_basis(simulate: Simulate) -> None:
+    api = Api(simulate(portal={"data_privacy": "strict"}))
 
     def write(**basis: Any) -> int:
-        if version == "v3":
-            body = {"emailAddress": "ada@example.com", "subscriptionId": str(MARKETING), **basis}
-            return api.post("subscribe", body).status_code
         return api.set("ada@example.com", "SUBSCRIBED", **basis).status_code
 
-    assert write() == (400 if refused else 200)
-    if refused:
-        assert write(legalBasis="NON_GDPR") == 400
-        assert write(legalBasis="NON_GDPR", legalBasisExplanation="asked by phone") == 200
-
-
-class TestV3:
-    @pytest.fixture
-    def v3(self, hubspot: Simulator) -> Api:
-        return Api(hubspot, "v3")
-
-    @staticmethod
-    def write(api: Api, what: str) -> tuple[int, str]:
-        answer = api.post(what, {"emailAddress": "ada@example.com", "subscriptionId": str(MARKETING)})
-        return answer.status_code, answer.json().get("message", answer.json().get("status"))
-
-    def test_has_its_own_envelope(self, v3: Api) -> None:
-        assert list(v3.get("definitions").json()) == ["subscriptionDefinitions"]
-
-    def test_does_not_know_who_has_no_preferences(self, v3: Api) -> None:
-        answer = v3.get("status/email/ada@example.com")
-        assert (answer.status_code, answer.json()["category"]) == (404, "OBJECT_NOT_FOUND")
-
-    def test_refuses_what_is_already_so_and_never_resubscribes(self, v3: Api) -> None:
-        assert self.write(v3, "subscribe") == (200, "SUBSCRIBED")
-        assert self.write(v3, "subscribe") == (
-            400,
-            f"ada@example.com is already subscribed to subscription {MARKETING}",
-        )
-        assert self.write(v3, "unsubscribe") == (200, "NOT_SUBSCRIBED")
-        assert self.write(v3, "unsubscribe") == (
-            400,
-            f"ada@example.com is already unsubscribed to subscription {MARKETING}",
-        )
-        assert self.write(v3, "subscribe") == (
-            400,
-            f"Subscription {MARKETING} for ada@example.com cannot be updated because they have unsubscribed",
-        )
-
-    def test_says_where_a_status_comes_from(self, v3: Api, api: Api) -> None:
-        api.opt_out("ada@example.com")
-        api.set("ada@example.com", "SUBSCRIBED")
-        statuses = v3.get("status/email/ada@example.com").json()["subscriptionStatuses"]
-        found = {(each["id"], each["status"], each["sourceOfStatus"]) for each in statuses}
-        assert (str(MARKETING), "SUBSCRIBED", "SUBSCRIPTION_STATUS") in found
-        assert (str(NEWSLETTER), "NOT_SUBSCRIBED", "PORTAL_WIDE_STATUS") in found
-
-    @pytest.mark.parametrize("subscription", ["none", "1", "²"])
-    def test_refuses_an_unknown_subscription(self, v3: Api, subscription: str) -> None:
-        body = {"emailAddress": "ada@example.com", "subscriptionId": subscription}
-        assert v3.post("subscribe", body).status_code == 400
+    assert write() == write(legalBasis="NON_GDPR") == 400
+    assert write(legalBasis="NON_GDPR", legalBasisExplanation="asked by phone") == 200
 
 
 class TestOperations:
@@ -370,7 +300,7 @@ class TestOperations:
         assert answer["errors"][0]["context"] == {"subscriberIdString": ["canceled-1@example.com"]}
         assert hubspot.status_of("canceled-1@example.com", MARKETING) == "NOT_SPECIFIED"
 
-    def test_an_operation_can_end_with_a_word_nobody_knows(self, simulate: Simulate) -> None:
+    def test_an_operation_can_end_with_an_unknown_word(self, simulate: Simulate) -> None:
         hubspot = simulate(portal={"operations": {"outcomes": {"ada@example.com": "SUCCESS"}}})
         assert Api(hubspot).opt_out("ada@example.com").json()["status"] == "SUCCESS"
         assert Api(hubspot).opt_outs("ada@example.com").json()["status"] == "SUCCESS"
@@ -385,7 +315,7 @@ class TestOperations:
         assert hubspot.is_opted_out("b@example.com")
 
     @pytest.mark.parametrize("path", ["read", "unsubscribe-all/read"])
-    def test_a_batch_read_has_rows_of_those_only_whose_operation_is_over(
+    def test_a_batch_read_has_rows_only_where_the_operation_is_over(
         self, simulate: Simulate, path: str
     ) -> None:
         outcomes = {"canceled@example.com": "CANCELED"}
@@ -393,26 +323,26 @@ class TestOperations:
             portal={"operations": {"seconds": 30, "outcomes": outcomes}}, clock=lambda: 1_800_000_000.0
         )
         api = Api(hubspot)
-        everybody = ["canceled@example.com", "idle@example.com", "slow@example.com"]
+        everyone = ["canceled@example.com", "idle@example.com", "slow@example.com"]
 
-        def told() -> tuple[str, list[str], list[Any]]:
-            body = api.batch(path, everybody).json()
+        def answered() -> tuple[str, list[str], list[Any]]:
+            body = api.batch(path, everyone).json()
             rows = sorted(row["subscriberIdString"] for row in body["results"])
             errors = [(each["category"], each["context"]) for each in body.get("errors", [])]
             return body["status"], rows, errors
 
-        assert told() == ("COMPLETE", everybody, [])
+        assert answered() == ("COMPLETE", everyone, [])
         api.opt_out("canceled@example.com")
         hubspot.advance(15)
         api.opt_out("slow@example.com")
-        assert told() == ("PENDING", ["idle@example.com"], [])
+        assert answered() == ("PENDING", ["idle@example.com"], [])
         hubspot.advance(16)
         canceled = [("CANCELED", {"subscriberIdString": ["canceled@example.com"]})]
-        assert told() == ("PROCESSING", ["canceled@example.com", "idle@example.com"], canceled)
+        assert answered() == ("PROCESSING", ["canceled@example.com", "idle@example.com"], canceled)
         hubspot.advance(15)
-        assert told() == ("COMPLETE", everybody, canceled)
+        assert answered() == ("COMPLETE", everyone, canceled)
 
-    def test_a_batch_read_has_no_row_of_whose_operation_ended_with_a_word_nobody_knows(
+    def test_a_batch_read_has_no_row_where_the_operation_ended_with_an_unknown_word(
         self, simulate: Simulate
     ) -> None:
         api = Api(simulate(portal={"operations": {"outcomes": {"ada@example.com": "SUCCESS"}}}))

@@ -1,4 +1,4 @@
-"""The simulator's time: a source that tests can replace, and move forward without waiting."""
+"""The simulator's time, which a test can replace and move forward."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Clock:
+class SimulatedClock:
     """Seconds since 1970, as the simulated HubSpot sees them.
 
-    :param source: where the time comes from; ``time.time`` unless a test gives its own.
+    :param source: where the time comes from.
     """
 
     def __init__(self, source: Callable[[], float] = time.time) -> None:

@@ -11,31 +11,31 @@ try:
     import uvicorn
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-    from airflow_provider_hubprefs.simulator.app import App
+    from airflow_provider_hubprefs.simulator.server.app import SimulatorApp
 except ModuleNotFoundError as error:  # pragma: no cover - the development environment has both
     raise ModuleNotFoundError(
         f"the simulator needs {error.name}: pip install 'airflow-provider-hubprefs[simulator]'",
         name=error.name,
     ) from error
 
-from airflow_provider_hubprefs.simulator.clock import Clock
-from airflow_provider_hubprefs.simulator.settings import read_document
-from airflow_provider_hubprefs.simulator.state import State
+from airflow_provider_hubprefs.simulator.portal.clock import SimulatedClock
+from airflow_provider_hubprefs.simulator.portal.settings import read_settings
+from airflow_provider_hubprefs.simulator.server.state import SimulatorState
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from airflow_provider_hubprefs.simulator.portal import Portal
-    from airflow_provider_hubprefs.simulator.recorder import Recorded
+    from airflow_provider_hubprefs.simulator.portal.portal import Portal
+    from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
 
 _STARTS_WITHIN = 30.0
 
 
-def make_server(state: State) -> uvicorn.Server:
+def make_server(state: SimulatorState) -> uvicorn.Server:
     """Return a server whose application can cut its connections."""
-    app = App(state)
+    app = SimulatorApp(state)
 
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # h11's or httptools', by what is there
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override,unused-ignore]
@@ -79,11 +79,9 @@ def url_of(listener: socket.socket) -> str:
 class Simulator:
     """A local HubSpot in this process, from ``with`` to the end of the block.
 
-    :param portal: a portal document, or a JSON file with one (see :mod:`settings`); a realistic one if absent.
-    :param seed: makes tokens, correlation ids, the order of results and random faults the same each time.
+    :param portal: a portal document, or a JSON file with one (see :mod:`~.portal.settings`); a realistic one if None.
+    :param seed: makes tokens, correlation ids and the order of results the same each time.
     :param clock: where the time comes from, in seconds; ``advance()`` moves it on.
-    :param fault_rate: the share of requests that a random fault strikes.
-    :param fault_kinds: what strikes then: ``"503"``, ``"drop"`` (see :mod:`faults`).
     :param latency_ms: how long every answer takes at least.
     :param record: how many of the last requests are kept.
     :raises PortalError: when the portal cannot be loaded.
@@ -97,17 +95,13 @@ class Simulator:
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Callable[[], float] | None = None,
-        fault_rate: float = 0.0,
-        fault_kinds: Iterable[str] = (),
         latency_ms: float = 0.0,
         record: int = 10_000,
     ) -> None:
-        self.state = State(
-            read_document(portal),
+        self.state = SimulatorState(
+            read_settings(portal),
             seed=seed,
-            clock=Clock(clock) if clock else Clock(),
-            fault_rate=fault_rate,
-            fault_kinds=fault_kinds,
+            clock=SimulatedClock(clock) if clock else SimulatedClock(),
             latency_ms=latency_ms,
             record=record,
         )
@@ -181,7 +175,7 @@ class Simulator:
         return self.state.portal
 
     @property
-    def requests(self) -> list[Recorded]:
+    def requests(self) -> list[RecordedRequest]:
         """The last requests, oldest first."""
         return list(self.state.recorder.kept)
 
@@ -195,10 +189,10 @@ class Simulator:
 
         :raises KeyError: when the portal has no such subscription.
         """
-        return self.portal.status(address.lower(), self.portal.settings.definitions[subscription_id])
+        return self.portal.status(address.lower(), self.portal.definitions[subscription_id])
 
     def is_opted_out(self, address: str, brand: int | None = None) -> bool:
-        """Tell whether a subscriber has opted out of the whole portal, or of a brand."""
+        """Return whether a subscriber has opted out of the whole portal, or of a brand."""
         opt_outs = self.portal.opt_outs(address.lower())
         return None in opt_outs or (brand is not None and brand in opt_outs)
 
@@ -208,7 +202,7 @@ class Simulator:
         """Script a fault: ``fault("status", status=503, match={"endpoint": "batch_write"}, times=2)``.
 
         :param match: which requests it strikes; all when absent.
-        :param more: ``times`` (1; ``None``: for ever), and the members of the fault (see :mod:`faults`).
+        :param more: ``times`` (1; ``None``: for ever), and the members of the fault (see :mod:`~.server.faults`).
         :raises FaultError: when one of them is not known.
         """
         times = {"times": more.pop("times")} if "times" in more else {}
@@ -223,7 +217,7 @@ class Simulator:
 
         :raises PortalError: when it cannot be loaded.
         """
-        self.state.load(read_document(portal))
+        self.state.load(read_settings(portal))
 
     def reset(self) -> None:
         """Begin anew with the portal of the start."""

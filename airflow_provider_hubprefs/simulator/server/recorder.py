@@ -1,18 +1,19 @@
-"""Every request received, in a bounded ring, and counts of all of them."""
+"""The last requests, and counts of all of them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordedRequest:
     """One request as it arrived, and the status it was answered with.
 
-    :ivar headers: with lower-case names; ``authorization`` holds the token's name in its place.
+    :ivar headers: with lower-case names; ``authorization`` holds the token's name instead of the token.
+    :ivar endpoint: the name of its route; empty where nothing is served.
     :ivar status: 0 when the connection was dropped.
     :ivar fault: the kind of fault that struck it, or an empty string.
     """
@@ -34,41 +35,31 @@ class Recorded:
         """Return the decoded body."""
         return json.loads(self.body)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the request as the control endpoint shows it."""
-        return asdict(self)
-
 
 class Recorder:
-    """The last requests, bounded in number and in bytes, and counts that are not.
+    """The last requests, bounded in number, and counts of all.
 
     :param maximum: how many requests are kept.
-    :param maximum_bytes: how many bytes of bodies are kept together.
+    :ivar total: how many there were.
     """
 
-    def __init__(self, *, maximum: int = 10_000, maximum_bytes: int = 32 * 1024 * 1024) -> None:
-        self._maximum = maximum
-        self._maximum_bytes = maximum_bytes
-        self._bytes = 0
-        self.kept: deque[Recorded] = deque()
+    def __init__(self, maximum: int) -> None:
+        self.kept: deque[RecordedRequest] = deque(maxlen=maximum)
         self.total = 0
         self.answers: Counter[tuple[str, int]] = Counter()
 
-    def add(self, request: Recorded) -> None:
-        """Keep a request, and let go of the oldest ones there is no room for."""
+    def add(self, request: RecordedRequest) -> None:
+        """Keep a request; the oldest one goes when there are too many."""
         self.total += 1
         self.kept.append(request)
-        self._bytes += len(request.body)
-        while self.kept and (len(self.kept) > self._maximum or self._bytes > self._maximum_bytes):
-            self._bytes -= len(self.kept.popleft().body)
 
-    def answered(self, request: Recorded, status: int) -> None:
+    def answered(self, request: RecordedRequest, status: int) -> None:
         """Note what a request was answered with."""
         request.status = status
         self.answers[request.endpoint or "unknown", status] += 1
 
     def stats(self) -> dict[str, Any]:
-        """Return the number of requests, per endpoint and status too."""
+        """Return the number of requests, in all and per endpoint and status."""
         by_endpoint: dict[str, dict[str, int]] = {}
         for (endpoint, status), count in sorted(self.answers.items()):
             by_endpoint.setdefault(endpoint, {})[str(status) if status else "dropped"] = count

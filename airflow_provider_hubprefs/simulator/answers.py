@@ -1,7 +1,7 @@
 """HubSpot's answers as values: the error shapes, and what an endpoint hands to the server.
 
 Shapes and messages follow HubSpot's error-handling page, its Postman collections and recorded live bodies.
-Messages contain the subscriber's address where HubSpot's do, so clients must be able to cope with that.
+Messages contain the subscriber's address where HubSpot's do, so that clients must cope with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ JSON = "application/json;charset=utf-8"
 
 
 @dataclass(slots=True)
-class Answer:
+class ApiAnswer:
     """What goes back to the client.
 
     :param body: an object to be sent as JSON, or the bytes themselves.
@@ -31,8 +31,8 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else msgspec.json.encode(self.body)
 
 
-class HubSpotError(Exception):
-    """A request that HubSpot refuses, with the fields of its error body.
+class ApiError(Exception):
+    """HubSpot refuses a request, with the fields of its error body.
 
     :param more: further members of the body, such as ``context`` or ``errors``.
     """
@@ -53,7 +53,7 @@ class HubSpotError(Exception):
         self.headers = headers or {}
         self.more = more
 
-    def answer(self, correlation_id: str) -> Answer:
+    def answer(self, correlation_id: str) -> ApiAnswer:
         """Return the answer for this refusal."""
         body = {
             "status": "error",
@@ -62,7 +62,7 @@ class HubSpotError(Exception):
             "category": self.category,
             **self.more,
         }
-        return Answer(self.status, body, dict(self.headers))
+        return ApiAnswer(self.status, body, dict(self.headers))
 
     def entry(self, context: dict[str, list[str]] | None) -> dict[str, Any]:
         """Return the entry for ``errors`` inside a batch answer.
@@ -76,19 +76,19 @@ class HubSpotError(Exception):
         return entry
 
 
-def invalid(message: str, **more: Any) -> HubSpotError:
+def invalid(message: str) -> ApiError:
     """Return a 400 VALIDATION_ERROR."""
-    return HubSpotError(400, "VALIDATION_ERROR", message, **more)
+    return ApiError(400, "VALIDATION_ERROR", message)
 
 
-def not_found(message: str, **more: Any) -> HubSpotError:
+def not_found(message: str) -> ApiError:
     """Return a 404 OBJECT_NOT_FOUND."""
-    return HubSpotError(404, "OBJECT_NOT_FOUND", message, **more)
+    return ApiError(404, "OBJECT_NOT_FOUND", message)
 
 
-def no_credentials() -> HubSpotError:
+def no_credentials() -> ApiError:
     """Return the 401 for a missing or unknown token."""
-    return HubSpotError(
+    return ApiError(
         401,
         "INVALID_AUTHENTICATION",
         "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find "
@@ -97,9 +97,9 @@ def no_credentials() -> HubSpotError:
     )
 
 
-def expired_token(seconds_ago: int, expired_at: str) -> HubSpotError:
+def expired_token(seconds_ago: int, expired_at: str) -> ApiError:
     """Return the 401 for a token that was valid once."""
-    return HubSpotError(
+    return ApiError(
         401,
         "EXPIRED_AUTHENTICATION",
         f"The OAuth token used to make this call expired {seconds_ago} second(s) ago.",
@@ -107,9 +107,9 @@ def expired_token(seconds_ago: int, expired_at: str) -> HubSpotError:
     )
 
 
-def missing_scopes(scopes: list[str]) -> HubSpotError:
+def missing_scopes(scopes: list[str]) -> ApiError:
     """Return the 403 that names the scopes, any one of which would do."""
-    return HubSpotError(
+    return ApiError(
         403,
         "MISSING_SCOPES",
         "This app hasn't been granted all required scopes to make this call. Read more about required "
@@ -124,65 +124,49 @@ def missing_scopes(scopes: list[str]) -> HubSpotError:
     )
 
 
-def burst_limit(correlation_id: str, portal_id: int, group: str) -> dict[str, Any]:
-    """Return the 429 body of the ten-second limit; its key is ``errorType``, not ``category``."""
-    return {
+_POLICIES = {
+    "burst": ("ten_secondly_rolling", "publicapi:{group}-api-calls-ten-secondly:{portal_id}"),
+    "search": ("secondly", "crm:search:{portal_id}"),  # recorded in mk-node-hubspot#84
+    "daily": ("daily", ""),
+}
+
+
+def limit_reached(
+    limit: str, correlation_id: str, portal_id: int, *, group: str = "private-apps"
+) -> ApiAnswer:
+    """Return the 429 of a limit; its body has ``errorType``, not ``category``.
+
+    :param limit: ``burst``, ``search`` or ``daily``.
+    :param group: the word for the kind of token in ``groupName``.
+    """
+    policy, named = _POLICIES[limit]
+    body = {
         "status": "error",
-        "message": "You have reached your ten_secondly_rolling limit.",
+        "message": f"You have reached your {policy} limit.",
         "errorType": "RATE_LIMIT",
         "correlationId": correlation_id,
-        "policyName": "TEN_SECONDLY_ROLLING",
-        "groupName": f"publicapi:{group}-api-calls-ten-secondly:{portal_id}",
+        "policyName": policy.upper(),
     }
-
-
-def search_limit(correlation_id: str, portal_id: int) -> dict[str, Any]:
-    """Return the 429 body of the CRM search's own limit (recorded in mk-node-hubspot#84)."""
-    return {
-        "status": "error",
-        "message": "You have reached your secondly limit.",
-        "errorType": "RATE_LIMIT",
-        "correlationId": correlation_id,
-        "policyName": "SECONDLY",
-        "groupName": f"crm:search:{portal_id}",
-    }
-
-
-def daily_limit(correlation_id: str) -> dict[str, Any]:
-    """Return the 429 body of the daily limit."""
-    return {
-        "status": "error",
-        "message": "You have reached your daily limit.",
-        "errorType": "RATE_LIMIT",
-        "correlationId": correlation_id,
-        "policyName": "DAILY",
-        "requestId": correlation_id,
-    }
+    if named:
+        body["groupName"] = named.format(group=group, portal_id=portal_id)
+    else:
+        body["requestId"] = correlation_id
+    return ApiAnswer(429, body)
 
 
 _CLOUDFLARE = """<!DOCTYPE html>
 <html lang="en-US">
 <head><title>api.hubapi.com | {status}: {title}</title></head>
-<body>
-<h1>{title} <span>Error code {status}</span></h1>
-<p>Visit <a href="https://www.cloudflare.com/5xx-error-landing">cloudflare.com</a> for more information.</p>
-<p>Cloudflare Ray ID: <strong>{ray}</strong></p>
-</body>
+<body><h1>{title} <span>Error code {status}</span></h1><p>Cloudflare Ray ID: <strong>{ray}</strong></p></body>
 </html>
 """
-_TITLES = {
-    502: "Bad gateway",
-    503: "Service temporarily unavailable",
-    504: "Gateway time-out",
-    520: "Web server is returning an unknown error",
-    521: "Web server is down",
-    522: "Connection timed out",
-    523: "Origin is unreachable",
-    524: "A timeout occurred",
-}
+_TITLES = {502: "Bad gateway", 503: "Service temporarily unavailable", 504: "Gateway time-out"}
 
 
-def cloudflare(status: int, ray: str) -> Answer:
-    """Return the HTML page that stands in HubSpot's place when its own servers do not answer."""
-    page = _CLOUDFLARE.format(status=status, title=_TITLES.get(status, "Error"), ray=ray)
-    return Answer(status, page.encode(), {"Server": "cloudflare", "CF-Ray": ray}, "text/html; charset=UTF-8")
+def cloudflare(status: int, correlation_id: str) -> ApiAnswer:
+    """Return the HTML page that Cloudflare shows when HubSpot's own servers do not answer."""
+    ray = correlation_id.replace("-", "")[:16]
+    title = _TITLES.get(status, "A timeout occurred")
+    page = _CLOUDFLARE.format(status=status, title=title, ray=ray)
+    headers = {"Server": "cloudflare", "CF-Ray": ray}
+    return ApiAnswer(status, page.encode(), headers, "text/html; charset=UTF-8")
