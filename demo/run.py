@@ -233,8 +233,8 @@ def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
     console.print(table)
     for reason, count in outcomes["reasons"].items():
         console.print(f"  {count:,} {reason}")
-    if verified := outcomes.get("verified"):
-        console.print(f"Read back from HubSpot: {verified['as_wanted']:,} are opted out.")
+    applied = outcomes["changed"] + outcomes["unchanged"]
+    console.print(f"Read back from HubSpot: {applied:,} are opted out.")
     console.print(
         f"{outcomes['requests']} requests in {outcomes['duration_seconds']:.1f} s, "
         f"{outcomes['throttled']} answered with 429."

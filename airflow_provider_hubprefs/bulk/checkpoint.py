@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.journal import Journal
 from airflow_provider_hubprefs.bulk.source import fingerprint_of
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path as LocalPath
 
     from airflow_provider_hubprefs.bulk.dead_letters import Path
     from airflow_provider_hubprefs.bulk.report import Report
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 INTERVAL = 1.0
 """Seconds between two writes, at least."""
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class ChangedError(Exception):
@@ -135,7 +132,6 @@ class Checkpoint:
     :param identity: fingerprints of what must not have changed, by the words an error names them with.
     :param interval: seconds between two writes, at least.
     :param clock: monotonic seconds.
-    :param journals: folder for what was done since the last write; this user's own by default.
     """
 
     def __init__(
@@ -145,20 +141,12 @@ class Checkpoint:
         *,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
-        journals: LocalPath | None = None,
     ) -> None:
         self.identity = dict(identity)
         self._place = place
         self._interval = interval
         self._clock = clock
-        self._journals = journals
         self._saved_at: float | None = None
-        self._saved = 0
-        self._begin()
-
-    def _begin(self) -> None:
-        self._run = secrets.token_hex(16)
-        self._journal = Journal(self._run, folder=self._journals)
 
     def resume(self, report: Report, *, restart: bool = False, same_try: bool = False) -> bool:
         """Put a report where an earlier try left it; a first try finds nothing and begins.
@@ -182,43 +170,24 @@ class Checkpoint:
                 f"{' and the '.join(changed)} changed: going on would mix two runs. Set "
                 "on_changed_source='restart' to begin again, or resume=False to ignore what was done"
             )
-        self._run, self._saved = found["run"], found["saved"]
-        self._journal = Journal(self._run, folder=self._journals)
         if changed:
-            self.done()
-            self._begin()
+            self.remove()
             return False
-        state, held = self._journal.read(self._saved) or (found["report"], [])
-        report.restore(state, held, same_try=same_try)
+        report.restore(found["report"], same_try=same_try)
         return True
 
     def reached(self, report: Report, *, last: bool = False) -> None:
-        """Keep the mark; where that was done a moment ago, in this machine's journal only.
+        """Keep the mark, unless that was done a moment ago.
 
         :param last: nothing comes after it in this try, or not for long.
         """
         now = self._clock()
-        if self._saved and not last:
-            self._journal.write(self._saved, report.state(), report.tally.held)
         if not last and self._saved_at is not None and now - self._saved_at < self._interval:
             return
         report.flush()
-        state = {"format": _FORMAT, "identity": self.identity, "run": self._run, "saved": self._saved + 1}
-        self._place.save({**state, "report": report.state()})
-        self._saved += 1
+        self._place.save({"format": _FORMAT, "identity": self.identity, "report": report.state()})
         self._saved_at = self._clock()
-        if last:
-            self._journal.remove()
-        else:
-            self._journal.marked(report.tally.parts)
 
-    def forget(self) -> None:
-        """Begin anew, whatever an earlier try has left."""
-        if (found := self._place.load()) is not None and "run" in found:
-            Journal(found["run"], folder=self._journals).remove()
-        self.done()
-
-    def done(self) -> None:
-        """The run is complete: nothing to go on with."""
+    def remove(self) -> None:
+        """Remove the checkpoint: there is nothing to resume."""
         self._place.clear()
-        self._journal.remove()

@@ -29,7 +29,6 @@ _ADDED = (
 _ADDED_BY_NAME = ("reasons", "operations")
 _HIGHEST = ("tries", "ended_at", "duration_seconds", "latency_p50_ms", "latency_p95_ms")
 _LOWEST = ("started_at",)
-_ROWS = ("last_confirmed_row", "last_pending_row")
 
 
 class MergeError(Exception):
@@ -150,9 +149,6 @@ def _added_up(shards: Sequence[_Done]) -> dict[str, Any]:
             merged[name] = max(values, default=None)
         elif name in _LOWEST:
             merged[name] = min(values, default=None)
-        elif name in _ROWS:
-            rows = [done.offset + row for done in shards if (row := done.summary[name]) is not None]
-            merged[name] = max(rows, default=None)
     told = sum(merged[name] for name in OUTCOMES)
     if told != merged["read"]:
         raise ConservationError(

@@ -11,7 +11,7 @@ import msgspec
 
 from airflow_provider_hubprefs.bulk.spans import Span, replaced
 from airflow_provider_hubprefs.bulk.spending import Spending
-from airflow_provider_hubprefs.hubspot.latency import milliseconds_of, percentile
+from airflow_provider_hubprefs.hubspot.latency import percentile
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     :param read: rows; the six outcomes after it add up to it.
     :param reasons: how many rows were not applied for which reason.
-    :param last_confirmed_row: the last one that is known to be applied.
-    :param last_pending_row: the last one whose operation HubSpot was still at work on: one to wait for.
     :param complete: whether all rows of the source were read, and what was under way was waited for.
     :param incomplete_because: why not, where it was not.
     :param operations: how many answers of HubSpot's had which operation status.
@@ -96,8 +94,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     duplicate: int
     unconfirmed: int
     reasons: dict[str, int]
-    last_confirmed_row: int | None
-    last_pending_row: int | None
     complete: bool
     incomplete_because: str | None
     tries: int
@@ -121,17 +117,12 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Details(Summary, kw_only=True, forbid_unknown_fields=True):
     """What the report file has: the summary, and what is too long for an XCom.
 
-    :param rows_per_second: one figure for every so many seconds of the run (all tries, one after the other).
-    :param answered_within_ms: how many answers took about how many milliseconds.
     :param budget_before: what HubSpot's headers had said last when this try began; figures that are not known
         are null.
     :param budget_after: when it ended.
     :param source: fingerprint; null where the run cannot be gone on with.
     """
 
-    rows_per_second: list[float]
-    rows_per_second_every_seconds: float
-    answered_within_ms: dict[str, int]
     budget_before: dict[str, float | None] | None = None
     budget_after: dict[str, float | None] | None = None
     source: str | None = None
@@ -144,8 +135,6 @@ class Tally:
     read: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    last_confirmed_row: int | None = None
-    last_pending_row: int | None = None
     parts: int = 0
     """Of the dead letters; what is not in them yet is held."""
     held: tuple[str, ...] = ()
@@ -211,7 +200,6 @@ class Report:
             still = _still_open(zip(range(was.sent, was.sent + len(sent)), sent, strict=True))
             now = replace(now, open=replaced(was.open, was.sent, was.sent + len(sent), still))
         self._keep(replace(now, read=was.read + rows))
-        self.spending.passed(rows)
 
     def settle(self, places: Mapping[int, int], outcomes: Sequence[Outcome]) -> None:
         """Take the outcomes of rows that were under way.
@@ -230,25 +218,18 @@ class Report:
         """The tally with so many outcomes more."""
         was = self.tally
         counts, reasons = was.counts.copy(), was.reasons.copy()
-        confirmed, pending = was.last_confirmed_row, was.last_pending_row
         letters: list[str] = []
         counts.update([outcome.outcome for outcome in outcomes])
-        applied = [outcome.row.number for outcome in outcomes if outcome.outcome in APPLIED]
-        if applied:
-            confirmed = max(confirmed or 0, *applied)
         for outcome in outcomes:
             if outcome.outcome not in NOT_APPLIED:
                 continue
-            category = outcome.category or ""
-            if category.startswith(UNDER_WAY):
-                pending = max(pending or 0, outcome.row.number)
             # A category is a word of HubSpot's, and the reasons end in an XCom: not trusted to hold no address.
-            reasons[f"{outcome.outcome}: {scrub(category or 'no reason given')}"] += 1
+            reasons[f"{outcome.outcome}: {scrub(outcome.category or 'no reason given')}"] += 1
             if self._dead_letters is not None:
                 letters.append(_letter(outcome))
         size = was.held_size + sum(map(len, letters))
         held = (*was.held, *letters)
-        return Tally(was.read, counts, reasons, confirmed, pending, was.parts, held, size, was.open)
+        return Tally(was.read, counts, reasons, was.parts, held, size, was.open)
 
     def _keep(self, tally: Tally) -> None:
         self.tally = tally
@@ -301,16 +282,9 @@ class Report:
 
     def details(self) -> dict[str, Any]:
         """:class:`Details` in JSON, but for where the files are."""
-        spending = self.spending
         return _builtins(
             Details(
                 **self._summary(),
-                rows_per_second=[round(rows / spending.every, 1) for rows in spending.rows],
-                rows_per_second_every_seconds=spending.every,
-                answered_within_ms={
-                    f"{milliseconds_of(bucket):.1f}": count
-                    for bucket, count in sorted(spending.answered.items())
-                },
                 budget_before=asdict(self.budget_before) if self.budget_before else None,
                 budget_after=asdict(self.budget_after) if self.budget_after else None,
                 source=self.source,
@@ -327,8 +301,6 @@ class Report:
             "read": tally.read,
             **{name: counts[name] for name in OUTCOMES},
             "reasons": dict(reasons.most_common()),
-            "last_confirmed_row": tally.last_confirmed_row,
-            "last_pending_row": tally.last_pending_row,
             "complete": self.complete,
             "incomplete_because": self.incomplete_because,
             "tries": self.tries,
@@ -342,14 +314,12 @@ class Report:
         }
 
     def state(self) -> dict[str, Any]:
-        """What a later try needs to go on, but for the letters that are held; JSON, and no address."""
+        """What a later try needs to go on, when all letters are written; JSON, and no address."""
         tally = self.tally
         return {
             "read": tally.read,
             "counts": tally.counts,
             "reasons": tally.reasons,
-            "last_confirmed_row": tally.last_confirmed_row,
-            "last_pending_row": tally.last_pending_row,
             "parts": tally.parts,
             "open": [list(one) for one in tally.open],
             "all_sent": self.all_sent,
@@ -361,22 +331,17 @@ class Report:
             "spending": self.spending.state(),
         }
 
-    def restore(self, state: dict[str, Any], held: Sequence[str] = (), *, same_try: bool = False) -> None:
+    def restore(self, state: dict[str, Any], *, same_try: bool = False) -> None:
         """Go on where :meth:`state` was taken, in one more try.
 
-        :param held: dead letters that were not in a part then.
         :param same_try: in the same one.
         """
         self.tally = Tally(
             state["read"],
             Counter(state["counts"]),
             Counter(state["reasons"]),
-            state["last_confirmed_row"],
-            state["last_pending_row"],
             state["parts"],
-            tuple(held),
-            sum(map(len, held)),
-            tuple(Span(*one) for one in state.get("open", ())),
+            open=tuple(Span(*one) for one in state.get("open", ())),
         )
         self.all_sent = state.get("all_sent", False)
         self.recalled = state.get("known")

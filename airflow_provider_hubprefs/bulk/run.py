@@ -48,7 +48,6 @@ def carry_out(
     report_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
-    progress_bar: bool | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
@@ -68,7 +67,6 @@ def carry_out(
     :param report_to: where the report goes, as JSON; see :class:`~.report.Details`.
     :param checkpoint: where to go on; None for a run that always begins anew.
     :param restart: begin again where the checkpoint is of another run.
-    :param progress_bar: whether to draw one; by default where the standard error is a terminal.
     :return: see :class:`~.report.Summary`.
     :raises ChangedError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
@@ -107,10 +105,11 @@ def carry_out(
     _write(report, where)
 
     keep = False
-    with _ended_by_sigterm(), Progress(report, extent, bar=progress_bar) as progress:
+    progress = Progress(report, extent)
+    with _ended_by_sigterm():
 
         def taken() -> None:
-            progress.tell()
+            progress.log()
             if checkpoint is not None:
                 checkpoint.reached(report)
 
@@ -177,7 +176,7 @@ def _end(
     summary = _write(report, where)
     if checkpoint is None or (report.complete and not keep):
         if checkpoint is not None:
-            checkpoint.done()
+            checkpoint.remove()
         report.forget_parts()  # last: a retry that found a mark would look for them
     return summary
 

@@ -1,4 +1,4 @@
-"""What a run has spent, over all its tries: requests, time, and how fast rows went through."""
+"""What a run has spent, over all its tries: requests and time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from airflow_provider_hubprefs.hubspot.client import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_POINTS = 120
-"""At most so many of rows a second over time: where they would be more, each stands for twice as long."""
 
 
 class Spending:
@@ -30,9 +27,6 @@ class Spending:
         self._answered_before: Counter[int] = Counter()
         self.waited_for_daily_budget = 0.0
         """Seconds of this try."""
-        self.every = 1.0
-        """Seconds that a figure of :attr:`rows` stands for."""
-        self.rows: list[int] = []
 
     def figures(self) -> dict[str, Any]:
         """Sums of all tries, by the names of :class:`~.report.Summary`."""
@@ -52,22 +46,12 @@ class Spending:
         """How many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`."""
         return self._answered_before + self._usage.answered
 
-    def passed(self, rows: int) -> None:
-        """Note that rows are through."""
-        seconds = self._clock() - self._begin + self._before.get("duration_seconds", 0)
-        while (index := int(seconds / self.every)) >= _POINTS:
-            self.rows = [sum(self.rows[at : at + 2]) for at in range(0, len(self.rows), 2)]
-            self.every *= 2
-        self.rows += [0] * (index + 1 - len(self.rows))
-        self.rows[index] += rows
-
     def state(self) -> dict[str, Any]:
         """What a later try needs to add to; JSON."""
         answered = {str(bucket): count for bucket, count in self.answered.items()}
-        return {"figures": self.figures(), "answered": answered, "every": self.every, "rows": self.rows}
+        return {"figures": self.figures(), "answered": answered}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Add to :meth:`state` of an earlier try."""
         self._before = state["figures"]
         self._answered_before = Counter({int(bucket): count for bucket, count in state["answered"].items()})
-        self.every, self.rows = state["every"], list(state["rows"])

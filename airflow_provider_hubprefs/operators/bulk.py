@@ -220,7 +220,7 @@ class HubPrefsBatchOperator(BaseOperator):
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context)
         if checkpoint is not None and event is None and not self.resume:
-            checkpoint.forget()
+            checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # it is read again
         extent = Extent(part or given)
@@ -230,7 +230,6 @@ class HubPrefsBatchOperator(BaseOperator):
             reader_of(extent.source, **options, check=write.check_row),
             extent=extent,
             part=part,
-            progress_bar=False,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,

@@ -50,7 +50,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     checkpoint = None
     if folder is not None:
         identity = {"source": "of the test"}
-        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals")
+        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity)
     write = options.pop("write", UnsubscribeAll(client.calls))
     return carry_out(
         client,

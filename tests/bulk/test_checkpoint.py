@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import threading
@@ -12,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, ObjectPlace, identity_of
-from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
+from airflow_provider_hubprefs.bulk.report import OUTCOMES, Outcome, Report
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.source import Row, read_rows, reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError
@@ -63,9 +62,7 @@ def work(source: Path, tmp_path: Path, client_for: Callable[..., Client]) -> Wor
             concurrency=THREADS,
             dead_letters=tmp_path / "letters.jsonl",
             report_to=tmp_path / "report.json",
-            checkpoint=Checkpoint(
-                ObjectPlace(tmp_path / "mark"), identity, interval=interval, journals=tmp_path / "journals"
-            ),
+            checkpoint=Checkpoint(ObjectPlace(tmp_path / "mark"), identity, interval=interval),
             restart=restart,
         )
 
@@ -124,12 +121,11 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
     assert list(tmp_path.glob("letters.jsonl.part-*"))
     assert list(tmp_path.glob("mark.*"))
     work()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "journals") == [
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         "letters.jsonl",
         "people.csv",
         "report.json",
     ]
-    assert list((tmp_path / "journals").iterdir()) == []
     assert work()["tries"] == 1
 
 
@@ -168,11 +164,47 @@ def test_a_mark_that_was_cut_off_leaves_the_one_before(
     assert len(hubspot.requests) - before < 40
 
 
-def test_the_mark_is_not_written_more_often_than_told(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[dict[str, Any]] = []
-    monkeypatch.setattr(ObjectPlace, "save", lambda self, state: saved.append(state))
-    work(interval=3600)
-    assert len(saved) == 1
+def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_path: Path) -> None:
+    now, place, report = 0.0, ObjectPlace(tmp_path / "checkpoint"), Report()
+    checkpoint = Checkpoint(place, {}, clock=lambda: now)
+    saved = []
+    for tenth in range(25):  # a batch every tenth of a second
+        now = tenth / 10
+        report.take(10, [Outcome(Row(1, "a@example.com"), "changed")] * 10)
+        checkpoint.reached(report)
+        found = place.load()
+        assert found
+        saved.append(found["report"]["read"])
+    assert saved == [10] * 10 + [110] * 10 + [210] * 5
+    checkpoint.reached(report, last=True)
+    found = place.load()
+    assert found
+    assert found["report"]["read"] == 250
+
+
+def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
+    hubspot: Simulator, work: Work, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Checkpoint, report: Report, *, last: bool = False) -> None:
+        if last or report.rows_read > 300:
+            raise Killed
+        reached(self, report)
+
+    reached = Checkpoint.reached
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "reached", killed)
+        with pytest.raises(Killed):
+            work(interval=3600)
+    summary, wanted = work(interval=3600), expected(source)
+    assert summary["tries"] == 2
+    assert summary["changed"] + summary["unchanged"] == wanted["changed"]
+    assert 200 < summary["unchanged"] <= 300  # sent again
+    letters = rows_of(tmp_path / "letters.jsonl")
+    assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing is written after it."""
 
 
 def stop_after_503(hubspot: Simulator, client: Client) -> None:
@@ -204,64 +236,6 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
         )
     assert json.loads((tmp_path / "report.json").read_text())["read"] >= 250
     assert place.load() is not None
-
-
-@pytest.mark.parametrize("lost", ["folder", "lock", "disk"])
-def test_without_a_journal_a_run_goes_on_and_says_so_once(
-    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lost: str
-) -> None:
-    def no(*_: object) -> NoReturn:
-        raise OSError(28, "No space left on device")
-
-    if lost == "folder":
-        (tmp_path / "journals").touch()
-    else:
-        monkeypatch.setattr(f"airflow_provider_hubprefs.bulk.journal.{NO[lost]}", no)
-    assert work(interval=3600)["complete"]
-    assert sum("goes on without a journal" in record.getMessage() for record in caplog.records) == 1
-
-
-NO = {"lock": "fcntl.flock", "disk": "os.pwrite"}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing is written after it."""
-
-
-def test_a_journal_is_its_users_alone_and_holds_no_address_but_of_dead_letters(
-    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "reached", lambda self, report, **_: no_more(self, report))
-        with pytest.raises(Killed):
-            work(interval=3600)
-    (journal,) = (tmp_path / "journals").iterdir()
-    assert journal.stat().st_mode & 0o777 == 0o600
-    assert journal.parent.stat().st_mode & 0o777 == 0o700
-    found = journal.read_bytes()
-    assert b"rejected-49@" in found
-    assert b"person-" not in found
-    assert work(interval=3600)["tries"] == 2
-    assert list(journal.parent.iterdir()) == []
-
-
-REACHED = Checkpoint.reached
-
-
-def no_more(checkpoint: Checkpoint, report: Report) -> None:
-    if report.rows_read > 200:
-        raise Killed
-    REACHED(checkpoint, report)
-
-
-def test_a_journal_that_nobody_came_back_for_is_removed_by_and_by(work: Work, tmp_path: Path) -> None:
-    folder = tmp_path / "journals"
-    folder.mkdir(mode=0o700)
-    for name, days in (("old.run", 31), ("young.run", 29), ("other", 31)):
-        (folder / name).touch()
-        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
-    work()
-    assert sorted(path.name for path in folder.iterdir()) == ["other", "young.run"]
 
 
 class Interrupted(BaseException):

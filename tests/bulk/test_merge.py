@@ -26,7 +26,6 @@ def summary_of(folder: Path, number: int, *, of: int = 4, rows: int = 10, **told
         "changed": rows - 1,
         "invalid": 1,
         "reasons": {"invalid: INVALID_ADDRESS": 1},
-        "last_confirmed_row": rows - 1,
         "complete": True,
         "tries": number,
         "operations": {"COMPLETE": 1},
@@ -57,7 +56,6 @@ def test_counts_are_added_and_rows_numbered_as_in_the_file(tmp_path: Path) -> No
     assert found["reasons"] == {"invalid: INVALID_ADDRESS": 4}
     assert found["operations"] == {"COMPLETE": 4}
     assert (found["tries"], found["latency_p95_ms"], found["shards"], found["shard"]) == (4, 40.0, 4, None)
-    assert (found["last_confirmed_row"], found["last_pending_row"]) == (99, None)
     told = [json.loads(line) for line in letters.read_text().splitlines()]
     assert [(letter["row"], letter["subscriber"]) for letter in told] == [
         (10, "nobody 1"),
@@ -67,13 +65,6 @@ def test_counts_are_added_and_rows_numbered_as_in_the_file(tmp_path: Path) -> No
     ]
     assert json.loads(report.read_text()) == found
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letters.jsonl", "report.json"]
-
-
-def test_rows_of_parquet_are_numbered_already(tmp_path: Path) -> None:
-    summaries = [summary_of(tmp_path, number, of=2) for number in (1, 2)]
-    for summary in summaries:
-        summary["shard"]["unit"] = "row_groups"
-    assert merged(summaries)["last_confirmed_row"] == 9
 
 
 def test_merging_again_changes_nothing(tmp_path: Path) -> None:

@@ -34,8 +34,6 @@ KEYS = {
     "duplicate",
     "unconfirmed",
     "reasons",
-    "last_confirmed_row",
-    "last_pending_row",
     "complete",
     "incomplete_because",
     "tries",

@@ -170,7 +170,6 @@ def test_its_summary_says_what_became_of_every_row(everything: Everything) -> No
         "duplicate": 0,
         "unconfirmed": 0,
     }
-    assert summary["verified"]["as_wanted"] == ROWS - 1
     letters = [json.loads(line) for line in (everything.files / "hubprefs_default.jsonl").open()]
     assert [(letter["row"], letter["subscriber"], letter["outcome"]) for letter in letters] == [
         (ADDRESSES.index(REFUSED) + 2, REFUSED, "rejected")
@@ -180,9 +179,8 @@ def test_its_summary_says_what_became_of_every_row(everything: Everything) -> No
 def test_operations_that_take_a_while_are_waited_for(everything: Everything) -> None:
     assert everything.states["slow"] == "success"
     summary = everything.xcoms["slow", "summarise"]
-    assert summary["unconfirmed"] == ROWS
-    assert everything.xcoms["slow", "wait"]["operation"] == "COMPLETE"
-    assert summary["verified"]["as_wanted"] == ROWS
+    assert (summary["changed"], summary["unconfirmed"]) == (ROWS, 0)
+    assert summary["operations"]["PENDING"] >= 3
     assert all(everything.hubspots["slow"].is_opted_out(one) for one in ADDRESSES)
 
 
