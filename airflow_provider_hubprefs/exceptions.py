@@ -43,7 +43,6 @@ def airflow_errors() -> Iterator[None]:
     """
     from airflow_provider_hubprefs.bulk.checkpoint import ChangedError
     from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-    from airflow_provider_hubprefs.bulk.merge import MergeError
     from airflow_provider_hubprefs.bulk.source import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
@@ -52,7 +51,7 @@ def airflow_errors() -> Iterator[None]:
     except HubSpotError as error:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
         raise kind(str(error), error=error) from error
-    except (ChangedError, ContradictionError, MergeError) as error:
+    except (ChangedError, ContradictionError) as error:
         raise HubPrefsFailException(str(error), error=error) from error
     except SourceError as error:
         raise HubPrefsException(str(error), error=error) from error

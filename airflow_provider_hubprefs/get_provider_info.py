@@ -77,7 +77,6 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     f"{_PACKAGE}.operators.preferences",
                     f"{_PACKAGE}.operators.bulk",
-                    f"{_PACKAGE}.operators.shards",
                 ],
             }
         ],

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -80,16 +78,6 @@ def test_a_file_says_what_is_wanted_of_each_row(
     newsletter = hubspot.subscription_ids[3]
     assert hubspot.status_of("jane@example.com", newsletter) == "UNSUBSCRIBED"
     assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
-
-
-def test_a_huge_file_goes_through_several_tasks(
-    hubspot: Simulator, run_snippet: Callable[..., Any], tmp_path: Path
-) -> None:
-    people = [f"person-{number}@example.com" for number in range(20)]
-    parquet.write_table(pyarrow.table({"email": people}), tmp_path / "suppression.parquet", row_group_size=10)
-    summary = run_snippet("huge_suppression").xcom("merge")
-    assert (summary["changed"], summary["shards"]) == (20, 2)
-    assert all(hubspot.is_opted_out(one) for one in people)
 
 
 def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> None:

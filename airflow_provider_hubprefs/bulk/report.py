@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
-    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.hubspot.pacing import Budget
 
@@ -80,9 +79,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param latency_p50_ms: from sending a request to its whole answer.
     :param dead_letters: where they are.
     :param report: where :class:`Details` are.
-    :param shard: of which these are the rows, where it is one of a file's; ``length`` is how many lines it has, or rows
-        of a Parquet file. Rows of a text file's shard are numbered from its beginning.
-    :param shards: how many summaries were merged into this one.
     """
 
     schema: int = SCHEMA
@@ -110,8 +106,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     latency_p95_ms: float | None
     dead_letters: str | None = None
     report: str | None = None
-    shard: dict[str, Any] | None = None
-    shards: int | None = None
 
 
 class Details(Summary, kw_only=True, forbid_unknown_fields=True):
@@ -180,8 +174,6 @@ class Report:
         """What the write has found out that decides which rows can be sent, for a later try; JSON."""
         self.recalled: Any = None
         """What an earlier try has found out."""
-        self.part: Part | None = None
-        """Of a file, which this is the report of."""
         self._started_at = _now()
         self._dead_letters = dead_letters
 
@@ -310,7 +302,6 @@ class Report:
             **self.spending.figures(),
             "latency_p50_ms": percentile(answered, 0.5),
             "latency_p95_ms": percentile(answered, 0.95),
-            "shard": self.part.told() if self.part else None,
         }
 
     def state(self) -> dict[str, Any]:
@@ -324,7 +315,6 @@ class Report:
             "open": [list(one) for one in tally.open],
             "all_sent": self.all_sent,
             "known": self.known(),
-            "length": self.part.length if self.part else None,
             "tries": self.tries,
             "operations": dict(self.operations),
             "started_at": self._started_at,
@@ -345,8 +335,6 @@ class Report:
         )
         self.all_sent = state.get("all_sent", False)
         self.recalled = state.get("known")
-        if self.part is not None:
-            self.part.length = state.get("length")
         self.tries = state["tries"] + (not same_try)
         self.operations.update(state["operations"])
         self._started_at = state["started_at"]

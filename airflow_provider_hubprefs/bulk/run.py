@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
-    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
@@ -37,7 +36,6 @@ def carry_out(
     read: Callable[[], Iterable[Row]],
     *,
     extent: Extent | None = None,
-    part: Part | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
@@ -57,7 +55,6 @@ def carry_out(
     :param read: reads all of the source, also where an earlier try had come some way. Where it is waited for what
         takes HubSpot its time, it is called again, and has to give the same rows.
     :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
-    :param part: of a file, where these are the rows of one.
     :param verify: read every subscriber back that HubSpot says is as wanted.
     :param waiting: how to wait for operations that are under way when all rows are sent; None: not at all.
     :param daily_reserve: share of the account's daily limit that is left for others.
@@ -75,7 +72,6 @@ def carry_out(
     """
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     report = Report(letters, spending=Spending(client.usage))
-    report.part = part
     exchange = Exchange(client, report.operations)
     budget = DailyBudget(
         exchange,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
-    from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.operators.waiting import BatchWait
 
@@ -36,9 +35,6 @@ class HubPrefsBatchOperator(BaseOperator):
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
     :param source: path or URL of a file, read through ``ObjectStoragePath``: CSV with a header or one address
         a line, JSONL or Parquet. (templated)
-    :param shard: of ``source``, one of those :class:`~.shards.HubPrefsSplitOperator` returns: only its rows are read,
-        numbered from its beginning, and report and dead letters go to files of its own (``report.shard-0003.json``).
-        An address in two shards is sent twice. (templated)
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
     :param delimiter: of a CSV file; found out by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
@@ -75,7 +71,6 @@ class HubPrefsBatchOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "source",
-        "shard",
         "email_column",
         "delimiter",
         "encoding",
@@ -91,7 +86,6 @@ class HubPrefsBatchOperator(BaseOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | None = None,
-        shard: Any = None,
         email_column: str = "email",
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -116,7 +110,6 @@ class HubPrefsBatchOperator(BaseOperator):
         super().__init__(**kwargs)
         self.subscribers = subscribers
         self.source = source
-        self.shard = shard
         self.email_column = email_column
         self.delimiter = delimiter
         self.encoding = encoding
@@ -192,13 +185,6 @@ class HubPrefsBatchOperator(BaseOperator):
         if (self.subscribers is None) == (self.source is None):
             got = "neither" if self.source is None else "both"
             raise ValidationError(f"expected either subscribers or source, got {got}")
-        if self.shard is not None and self.source is None:
-            raise ValidationError("shard: expected the source, too, that was split")
-        if self.shard is not None and getattr(self, "status_column", None):
-            raise ValidationError(
-                "shard: expected no status_column: rows that contradict each other are not seen in different shards. "
-                "Run it without shards, or split the file by status and run each with status=..."
-            )
         check_on_rejected(self.on_rejected)
         if self.wait_for_completion:
             check_seconds("poke_interval", self.poke_interval)
@@ -215,7 +201,6 @@ class HubPrefsBatchOperator(BaseOperator):
         from airflow_provider_hubprefs.bulk.run import carry_out
         from airflow_provider_hubprefs.bulk.source import reader_of
 
-        part = self._part(given)
         write = self._what_to_write(hook)
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context)
@@ -223,20 +208,19 @@ class HubPrefsBatchOperator(BaseOperator):
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # it is read again
-        extent = Extent(part or given)
+        extent = Extent(given)
         return carry_out(
             hook.client,
             write,
             reader_of(extent.source, **options, check=write.check_row),
             extent=extent,
-            part=part,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
             waiting=self._waiting(hook, write, event, marked=checkpoint is not None),
-            dead_letters=self._file(self.dead_letters),
-            report_to=self._file(self.report),
+            dead_letters=file_at(self.dead_letters),
+            report_to=file_at(self.report),
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
         )
@@ -247,22 +231,6 @@ class HubPrefsBatchOperator(BaseOperator):
         from airflow_provider_hubprefs.operators.waiting import BatchWait
 
         return BatchWait(self, hook, write, event=event, marked=marked) if self.wait_for_completion else None
-
-    def _part(self, given: Any) -> Part | None:
-        from airflow_provider_hubprefs.bulk.shards import Part, shard_of
-
-        if self.shard is None:
-            return None
-        part = Part(given, shard_of(self.shard), encoding=self.encoding)
-        part.check()
-        return part
-
-    def _file(self, path: str | ObjectStoragePath | None) -> Any:
-        """Where to write: of a shard, beside what the others write."""
-        from airflow_provider_hubprefs.bulk.shards import path_of, shard_of
-
-        target = file_at(path)
-        return target if target is None or self.shard is None else path_of(target, shard_of(self.shard))
 
     def _checkpoint(
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
@@ -276,13 +244,11 @@ class HubPrefsBatchOperator(BaseOperator):
         if (store := context.get("task_state_store")) is not None:
             place = _TaskState(store)
         elif self.report:
-            report = self._file(self.report)
+            report = file_at(self.report)
             place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
         else:
             return None
-        identity = identity_of(
-            hook.client, given, arguments={**options, **write.arguments(), "shard": self.shard}
-        )
+        identity = identity_of(hook.client, given, arguments={**options, **write.arguments()})
         return Checkpoint(place, identity) if identity is not None else None
 
 

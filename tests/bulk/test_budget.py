@@ -17,7 +17,6 @@ from airflow_provider_hubprefs.bulk.budget import BudgetError
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.shards import Part, split
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
@@ -321,7 +320,7 @@ class TestExtent:
         assert 0.4 < shares[len(shares) // 2] < 0.7
         assert extent.share(300_000) == 1
 
-    def test_a_parquet_file_knows_its_rows_and_each_shard_its_own(self, tmp_path: Path) -> None:
+    def test_a_parquet_file_knows_its_rows(self, tmp_path: Path) -> None:
         pyarrow = pytest.importorskip("pyarrow")
         from pyarrow import parquet
 
@@ -330,22 +329,3 @@ class TestExtent:
         extent = Extent(path)
         assert extent.rows_at_most() == 1000
         assert len(list(read_rows(extent.source))) == 1000
-        parts = [Part(path, shard) for shard in split(path, 3)]
-        extents = [Extent(part) for part in parts]
-        assert sum(extent.rows_at_most() or 0 for extent in extents) == 1000
-        assert sum(len(list(read_rows(extent.source))) for extent in extents) == 1000
-
-    def test_a_shards_extent_is_its_own(self, tmp_path: Path) -> None:
-        path = tmp_path / "people.csv"
-        path.write_text("\n".join(["email", *(f"{'x' * 40}{one}" for one in people(60_000))]))
-        extents = [Extent(Part(path, shard)) for shard in split(path, 4)]
-        bounds = [extent.rows_at_most() or 0 for extent in extents]
-        assert all(15_000 < bound < 200_000 for bound in bounds)
-        for extent in extents:
-            rows = 0
-            for row in read_rows(extent.source):
-                rows += 1
-                if row.number == 5:
-                    assert (extent.share(5) or 0) < 1
-            assert extent.share(rows) == 1
-        assert 14_000 <= (extents[1].rows_at_most(exactly=True) or 0) < 16_000  # bytes are split, not rows

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
 from airflow_provider_hubprefs.bulk.report import NOT_APPLIED, OUTCOMES
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.shards import Part, split
 from airflow_provider_hubprefs.bulk.source import Columns, Row, SourceError, reader_of
 from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
 from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
@@ -88,7 +87,6 @@ class Trial:
             batch_size=batch_size,
             concurrency=4,
             waiting=self.waiting,
-            part=source if isinstance(source, Part) else None,
             dead_letters=self._folder / "letters",
             report_to=self._folder / "report",
             checkpoint=Checkpoint(self.mark, {"source": "same"}),
@@ -358,23 +356,6 @@ def test_a_file_that_changed_meanwhile_is_not_taken_for_the_one_that_was_sent(
     with pytest.raises(SourceError, match="changed while it was read"):
         run(path, kind=Changing)
     assert all("b@" not in str(request.json()) for request in hubspot.requests)
-
-
-def test_a_shard_knows_its_length_also_where_it_was_read_before_the_wait(
-    hubspot: Simulator, run: Trial, tmp_path: Path
-) -> None:
-    hubspot.load({"operations": {"seconds": 3600}})
-    path = tmp_path / "people.csv"
-    ends = ["rejected@hubspot-rejects.example", *["nobody"] * 250, ""]  # behind all that is under way
-    path.write_text("\n".join(["email", *people(40), *ends]))
-    shard, _ = split(path, 2)
-    with pytest.raises(KeyboardInterrupt):
-        run(Part(path, shard), kind=Leaving)
-    hubspot.advance(3600)
-    waited = run(Part(path, shard))
-    assert waited["complete"]
-    assert waited["shard"] == run(Part(path, shard))["shard"]
-    assert waited["shard"]["length"] > 100
 
 
 def test_rows_are_found_again_where_the_portal_has_other_subscriptions_by_now(

@@ -50,8 +50,6 @@ KEYS = {
     "latency_p95_ms",
     "dead_letters",
     "report",
-    "shard",
-    "shards",
 }
 
 

@@ -48,7 +48,6 @@ def test_the_dag_files_are_read_without_a_network_or_a_connection(tmp_path: Path
         "read:",
         "hubprefs_on_opt_out",
         "hubprefs_set_status",
-        "hubprefs_sharded",
         "hubprefs_suppression",
         "hubprefs_wait_and_branch",
     ]
