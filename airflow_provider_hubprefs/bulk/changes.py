@@ -34,9 +34,9 @@ from airflow_provider_hubprefs.hubspot.models import Operation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
-    from airflow_provider_hubprefs.bulk.dead_letters import Path
     from airflow_provider_hubprefs.bulk.lines import File
     from airflow_provider_hubprefs.bulk.source import Row
+    from airflow_provider_hubprefs.bulk.storage import Path
 
 Preference = bool | str
 """Whether a subscriber has opted out, or the status for one subscription."""

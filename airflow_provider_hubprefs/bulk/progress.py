@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_hubprefs.bulk.extent import Extent
-    from airflow_provider_hubprefs.bulk.report import Report
+    from airflow_provider_hubprefs.bulk.state import RunState
 
 EVERY = 10.0
 """Seconds between two lines in the log."""
@@ -26,18 +26,18 @@ _log = logging.getLogger(__name__)
 class Progress:
     """Logs how far a run is.
 
-    :param report: of the run.
+    :param state: of the run.
     :param extent: size of its source; None where it is unknown.
     :param clock: monotonic seconds.
     """
 
     def __init__(
-        self, report: Report, extent: Extent | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, state: RunState, extent: Extent | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._report = report
+        self._state = state
         self._extent = extent
         self._clock = clock
-        self._lines = deque([(clock(), report.rows_read, 0.0)], maxlen=_REMEMBERED)
+        self._lines = deque([(clock(), state.rows_read, 0.0)], maxlen=_REMEMBERED)
 
     def log(self) -> None:
         """Log a line, unless the last one is less than :data:`EVERY` seconds old."""
@@ -45,7 +45,7 @@ class Progress:
             _log.info("%s", self._line())
 
     def _line(self) -> str:
-        now, rows = self._clock(), self._report.rows_read
+        now, rows = self._clock(), self._state.rows_read
         share = self._extent.share(rows) if self._extent else None
         then, rows_then, share_then = self._lines[0]
         seconds = max(now - then, 1e-9)
@@ -56,7 +56,7 @@ class Progress:
         line += f", {(rows - rows_then) / seconds:,.0f} a second"
         if share is not None and share > share_then:
             line += f", about {_duration((1 - share) / (share - share_then) * seconds)} left"
-        return f"{line}: {dict(self._report.tally.counts)}"
+        return f"{line}: {dict(self._state.tally.counts)}"
 
 
 def _duration(seconds: float) -> str:

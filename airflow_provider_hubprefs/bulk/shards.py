@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_hubprefs.bulk.csv_records import Header
-    from airflow_provider_hubprefs.bulk.dead_letters import Path
     from airflow_provider_hubprefs.bulk.lines import File, Lines
+    from airflow_provider_hubprefs.bulk.storage import Path
 
 _CHUNK = 1 << 16
 _LINE_BREAK = re.compile(rb"\r\n|\n|\r")

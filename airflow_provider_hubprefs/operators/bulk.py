@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
+    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
+    from airflow_provider_hubprefs.bulk.storage import Place
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.operators.waiting import BatchWait
 
@@ -29,7 +30,7 @@ class HubPrefsBatchOperator(BaseOperator):
     They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
     ``reasons``, ``complete``, ``tries``, ``requests`` and what else
-    :class:`~airflow_provider_hubprefs.bulk.report.Summary` describes. Never an address.
+    :class:`~airflow_provider_hubprefs.bulk.summary.Summary` describes. Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -236,7 +237,8 @@ class HubPrefsBatchOperator(BaseOperator):
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
     ) -> Checkpoint | None:
         """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
-        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
+        from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 
         if not (self.resume or (self.wait_for_completion and self.deferrable)):
             return None
@@ -270,7 +272,7 @@ def judge(operator: Any, summary: dict[str, Any], context: Context) -> None:
     :raises HubPrefsException: some were not, and a retry may help.
     :raises HubPrefsFailException: some were not.
     """
-    from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
+    from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED
 
     told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
     if not told:

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, ObjectPlace, identity_of
-from airflow_provider_hubprefs.bulk.report import OUTCOMES, Outcome, Report
+from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, identity_of
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES, Outcome
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import Row, read_rows, reader_of
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError
@@ -62,7 +64,7 @@ def work(source: Path, tmp_path: Path, client_for: Callable[..., Client]) -> Wor
             concurrency=THREADS,
             dead_letters=tmp_path / "letters.jsonl",
             report_to=tmp_path / "report.json",
-            checkpoint=Checkpoint(ObjectPlace(tmp_path / "mark"), identity, interval=interval),
+            checkpoint=Checkpoint(ObjectPlace(tmp_path / "checkpoint"), identity, interval=interval),
             restart=restart,
         )
 
@@ -119,7 +121,7 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
 ) -> None:
     stopped_by(hubspot, work, 300)
     assert list(tmp_path.glob("letters.jsonl.part-*"))
-    assert list(tmp_path.glob("mark.*"))
+    assert list(tmp_path.glob("checkpoint.*"))
     work()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "letters.jsonl",
@@ -129,15 +131,15 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
     assert work()["tries"] == 1
 
 
-def test_a_mark_holds_no_address(hubspot: Simulator, work: Work, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_no_address(hubspot: Simulator, work: Work, tmp_path: Path) -> None:
     stopped_by(hubspot, work, 300)
-    marks = [path.read_text() for path in tmp_path.glob("mark.*")]
-    assert marks
-    assert not any("@" in mark or "person" in mark for mark in marks)
+    saved = [path.read_text() for path in tmp_path.glob("checkpoint.*")]
+    assert saved
+    assert not any("@" in one or "person" in one for one in saved)
 
 
 @pytest.mark.parametrize(("what", "word"), [("source", "source"), ("arguments", "arguments")])
-def test_another_run_is_not_gone_on_with(
+def test_another_run_is_not_resumed(
     hubspot: Simulator, work: Work, source: Path, what: str, word: str
 ) -> None:
     stopped_by(hubspot, work, 300)
@@ -147,17 +149,17 @@ def test_another_run_is_not_gone_on_with(
     else:
         again["brand"] = 0
     before = len(hubspot.requests)
-    with pytest.raises(ChangedError, match=f"the {word} changed.*on_changed_source='restart'"):
+    with pytest.raises(ChangedError, match=f"The {word} changed.*on_changed_source='restart'"):
         work(**again)
     assert len(hubspot.requests) == before
     assert work(**again, restart=True)["tries"] == 1
 
 
-def test_a_mark_that_was_cut_off_leaves_the_one_before(
+def test_a_checkpoint_that_was_cut_off_leaves_the_one_before(
     hubspot: Simulator, work: Work, tmp_path: Path
 ) -> None:
     stopped_by(hubspot, work, 300)
-    newest = max(tmp_path.glob("mark.*"), key=lambda path: json.loads(path.read_text())["saved"])
+    newest = max(tmp_path.glob("checkpoint.*"), key=lambda path: json.loads(path.read_text())["saved"])
     newest.write_bytes(newest.read_bytes()[:20])
     before = len(hubspot.requests)
     assert work()["tries"] == 2
@@ -165,34 +167,34 @@ def test_a_mark_that_was_cut_off_leaves_the_one_before(
 
 
 def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_path: Path) -> None:
-    now, place, report = 0.0, ObjectPlace(tmp_path / "checkpoint"), Report()
+    now, place, state = 0.0, ObjectPlace(tmp_path / "checkpoint"), RunState()
     checkpoint = Checkpoint(place, {}, clock=lambda: now)
     saved = []
     for tenth in range(25):  # a batch every tenth of a second
         now = tenth / 10
-        report.take(10, [Outcome(Row(1, "a@example.com"), "changed")] * 10)
-        checkpoint.reached(report)
+        state.take(10, [Outcome(Row(1, "a@example.com"), "changed")] * 10)
+        checkpoint.save(state)
         found = place.load()
         assert found
-        saved.append(found["report"]["read"])
+        saved.append(found["state"]["read"])
     assert saved == [10] * 10 + [110] * 10 + [210] * 5
-    checkpoint.reached(report, last=True)
+    checkpoint.save(state, last=True)
     found = place.load()
     assert found
-    assert found["report"]["read"] == 250
+    assert found["state"]["read"] == 250
 
 
 def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
     hubspot: Simulator, work: Work, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: Checkpoint, report: Report, *, last: bool = False) -> None:
-        if last or report.rows_read > 300:
+    def killed(self: Checkpoint, state: RunState, *, last: bool = False) -> None:
+        if last or state.rows_read > 300:
             raise Killed
-        reached(self, report)
+        save(self, state)
 
-    reached = Checkpoint.reached
+    save = Checkpoint.save
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "reached", killed)
+        patch.setattr(Checkpoint, "save", killed)
         with pytest.raises(Killed):
             work(interval=3600)
     summary, wanted = work(interval=3600), expected(source)
@@ -213,7 +215,7 @@ def stop_after_503(hubspot: Simulator, client: Client) -> None:
     client.stop()
 
 
-def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
+def test_a_client_that_is_stopped_ends_the_run_with_its_checkpoint_and_report(
     hubspot: Simulator, source: Path, tmp_path: Path, client_for: Callable[..., Client]
 ) -> None:
     client = client_for()
@@ -221,7 +223,7 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     identity = identity_of(client, source, arguments=write.arguments())
     assert identity is not None
     places: Any = {"dead_letters": tmp_path / "letters.jsonl", "report_to": tmp_path / "report.json"}
-    place = ObjectPlace(tmp_path / "mark")
+    place = ObjectPlace(tmp_path / "checkpoint")
     hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
     threading.Thread(target=stop_after_503, args=(hubspot, client)).start()
     client.settings = Settings(retry_first_wait=60)  # the stop must not wait for a retry
@@ -242,7 +244,7 @@ class Interrupted(BaseException):
     """What a time-out or Airflow's end of a task raises, wherever the main thread is."""
 
 
-def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
+def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
     hubspot: Simulator, work: Work, source: Path, tmp_path: Path
 ) -> None:
     def interrupt(_: int, frame: FrameType | None) -> None:
@@ -282,7 +284,7 @@ def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
     assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 
-def test_progress_is_told_from_time_to_time_without_addresses(
+def test_progress_is_logged_from_time_to_time_without_addresses(
     work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("airflow_provider_hubprefs.bulk.progress.EVERY", 0.0)

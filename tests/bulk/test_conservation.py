@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.report import OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.source import Columns, read_rows
 from airflow_provider_hubprefs.bulk.writes import SetStatus
 from airflow_provider_hubprefs.hubspot.calls import Calls

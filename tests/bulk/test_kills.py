@@ -25,9 +25,10 @@ ROWS, BATCH, THREADS, KILLS = 1500, 10, 4, 25
 WORKERS = """
 import os, sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client

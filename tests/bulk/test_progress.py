@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_hubprefs.bulk.extent import Extent
+from airflow_provider_hubprefs.bulk.outcome import Outcome
 from airflow_provider_hubprefs.bulk.progress import Progress
-from airflow_provider_hubprefs.bulk.report import Outcome, Report
 from airflow_provider_hubprefs.bulk.source import Row
+from airflow_provider_hubprefs.bulk.state import RunState
 
 
 class Clock:
@@ -37,12 +38,12 @@ class Clock:
 def test_a_line_every_ten_seconds_says_how_far_how_fast_and_how_long(
     known: bool, lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, report = Clock(), Report()
+    clock, state = Clock(), RunState()
     extent = Extent(list(range(1000))) if known else Extent(iter(range(1000)))
-    progress = Progress(report, extent, clock=clock)
+    progress = Progress(state, extent, clock=clock)
     with caplog.at_level("INFO"):
         for seconds, rows in ((5, 50), (10, 50), (15, 300), (20, 300)):
             clock.now = seconds
-            report.take(rows, [Outcome(Row(1, "a@example.com"), "changed")] * rows)
+            state.take(rows, [Outcome(Row(1, "a@example.com"), "changed")] * rows)
             progress.log()
     assert [record.getMessage() for record in caplog.records] == lines

@@ -10,12 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.bulk.report import SCHEMA, Details, Report, Summary
+from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.outcome import Outcome
 from airflow_provider_hubprefs.bulk.run import carry_out
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.bulk.source import Row, reader_of
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.summary import SCHEMA, Details, Summary, details_of, summary_of
+from airflow_provider_hubprefs.bulk.usage import RunUsage
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.hubspot.client import Client, Usage
 from airflow_provider_hubprefs.hubspot.latency import bucket_of, percentile
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -53,20 +56,44 @@ def test_its_json_schema_can_be_had() -> None:
 
 def test_two_tries_add_up() -> None:
     now = 0.0
-    first, second = Report(), Report(spending=Spending(clock=lambda: now))
-    first.take(0, [])
-    first.spending.waited_for_daily_budget = 5
-    state = json.loads(json.dumps({**first.state(), "spending": first.spending.state()}))
-    state["spending"]["figures"]["duration_seconds"] = 2
-    state["spending"]["answered"] = {"20": 3}
-    second.restore(state)
-    now = 1.0
-    second.spending.waited_for_daily_budget = 1
-    details = second.details()
-    assert details["tries"] == 2
-    assert details["duration_seconds"] == 3
-    assert details["waited_for_daily_budget_seconds"] == 6
-    assert details["latency_p50_ms"] == details["latency_p95_ms"] == 32.0
+    usage = Usage(requests=3, answered=Counter({20: 3}))
+    first = RunState(usage=RunUsage(usage, clock=lambda: now))
+    first.take(
+        2, [Outcome(Row(1, "a@example.com"), "changed"), Outcome(Row(2, "a"), "invalid", "NO_ADDRESS")]
+    )
+    now = 2.0
+    saved = json.loads(json.dumps(first.save()))
+    second = RunState(usage=RunUsage(Usage(requests=2, answered=Counter({24: 2})), clock=lambda: now))
+    second.restore(saved)
+    second.take(1, [Outcome(Row(3, "b@example.com"), "changed")])
+    now = 3.0
+    summary = summary_of(details_of(second))
+    assert (summary["read"], summary["changed"], summary["invalid"], summary["tries"]) == (3, 2, 1, 2)
+    assert summary["reasons"] == {"invalid: NO_ADDRESS": 1}
+    assert (summary["duration_seconds"], summary["requests"]) == (3, 5)
+    assert (summary["latency_p50_ms"], summary["latency_p95_ms"]) == (32.0, 64.0)
+    assert summary["started_at"] == first.started_at
+
+
+def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None:
+    """What is held goes into one part after the other; a try that resumes writes the parts after its own again."""
+    path = tmp_path / "letters"
+    state = RunState(DeadLetters(path))
+    row = Row(7, "x" * 200, "invalid", "no address", "NO_ADDRESS")
+    state.take(5000, [Outcome(row, "invalid")] * 5000)  # more than is held
+    state.take(1, [Outcome(row, "invalid")])
+    assert (state.tally.letters.parts, len(state.tally.letters.held)) == (1, 1)
+    state.flush()
+    state.flush()
+    saved = state.save()
+    state.take(1, [Outcome(row, "invalid")])
+    state.flush()
+    assert len(list(tmp_path.glob("letters.part-*"))) == 3
+    later = RunState(DeadLetters(path))
+    later.restore(saved)
+    assert len(list(tmp_path.glob("letters.part-*"))) == 2
+    DeadLetters(path).assemble(later.tally.letters.parts)
+    assert len(path.read_text().splitlines()) == later.tally.counts["invalid"] == 5001
 
 
 def test_percentiles_are_a_tenth_off_at_most() -> None:

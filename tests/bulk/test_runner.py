@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.report import ConservationError, Outcome, Report
+from airflow_provider_hubprefs.bulk.outcome import ConservationError, Outcome
 from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
@@ -329,7 +330,7 @@ class TestWhatNoRowIsToBlameFor:
 
 
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
-    report = Report()
+    report = RunState()
     row = next(iter(read_rows(["a@example.com"])))
     report.take(2, [Outcome(row, "changed")])
     with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):

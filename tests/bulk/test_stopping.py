@@ -23,7 +23,7 @@ from airflow_provider_hubprefs.simulator import Simulator
 SCRIPT = """
 import sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of

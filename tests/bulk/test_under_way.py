@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
-from airflow_provider_hubprefs.bulk.report import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.pending import PendingRows as Span
+from airflow_provider_hubprefs.bulk.pending import rows_at
+from airflow_provider_hubprefs.bulk.pending import with_replaced as replaced
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import Columns, Row, SourceError, reader_of
-from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
@@ -158,7 +161,7 @@ def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
         def wait(self, rows: Any) -> None:
             state = run.mark.load()
             assert state
-            assert state["report"]["open"] == [[0, 25, "OPERATION_PENDING"]]
+            assert state["state"]["open"] == [[0, 25, "OPERATION_PENDING"]]
             raise KeyboardInterrupt
 
     source = Source(people(25))

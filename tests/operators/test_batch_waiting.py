@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_hubprefs.bulk.report import OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.privacy import unseal
 from airflow_provider_hubprefs.operators.bulk import (
@@ -213,7 +213,7 @@ class TestOneTry:
         with pytest.raises(TaskDeferred):
             task.execute(context)
         store.clear()
-        with pytest.raises(HubPrefsFailException, match="where it was to go on from is gone"):
+        with pytest.raises(HubPrefsFailException, match="The checkpoint of this task is missing"):
             task.execute_complete(context, {"status": "success"})
         assert writes(hubspot) == 1
 

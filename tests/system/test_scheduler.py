@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.report import OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.simulator import Simulator
 from tests.conftest import ROOT
 from tests.system.airflow_parts import Airflow, airflow

@@ -1,4 +1,4 @@
-"""What a run has spent, over all its tries: requests and time."""
+"""What a run has used, over all its tries: requests and time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Spending:
-    """Adds what this try spends to what earlier ones did.
+class RunUsage:
+    """Adds what this try uses to what earlier tries used.
 
-    :param usage: this try's client's.
+    :param usage: of this try's client.
     :param clock: monotonic seconds.
     """
 
@@ -23,13 +23,11 @@ class Spending:
         self._usage = usage or Usage()
         self._clock = clock
         self._begin = clock()
-        self._before: dict[str, float] = {}
+        self._figures_before: dict[str, float] = {}
         self._answered_before: Counter[int] = Counter()
-        self.waited_for_daily_budget = 0.0
-        """Seconds of this try."""
 
     def figures(self) -> dict[str, Any]:
-        """Sums of all tries, by the names of :class:`~.report.Summary`."""
+        """Sums of all tries, by the names of the fields of :class:`~.summary.Summary`."""
         usage = self._usage
         now: dict[str, float] = {
             "duration_seconds": self._clock() - self._begin,
@@ -37,21 +35,20 @@ class Spending:
             "retries": usage.retries,
             "throttled": usage.throttled,
             "waited_for_budget_seconds": usage.waited_for_budget,
-            "waited_for_daily_budget_seconds": self.waited_for_daily_budget,
         }
-        return {name: round(amount + self._before.get(name, 0), 3) for name, amount in now.items()}
+        return {name: round(amount + self._figures_before.get(name, 0), 3) for name, amount in now.items()}
 
     @property
     def answered(self) -> Counter[int]:
-        """How many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`."""
+        """Number of answers by duration; see :mod:`~airflow_provider_hubprefs.hubspot.latency`."""
         return self._answered_before + self._usage.answered
 
-    def state(self) -> dict[str, Any]:
-        """What a later try needs to add to; JSON."""
+    def save(self) -> dict[str, Any]:
+        """Return what a later try adds to, in JSON."""
         answered = {str(bucket): count for bucket, count in self.answered.items()}
         return {"figures": self.figures(), "answered": answered}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Add to :meth:`state` of an earlier try."""
-        self._before = state["figures"]
-        self._answered_before = Counter({int(bucket): count for bucket, count in state["answered"].items()})
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Continue from what an earlier try's :meth:`save` returned."""
+        self._figures_before = saved["figures"]
+        self._answered_before = Counter({int(bucket): count for bucket, count in saved["answered"].items()})
