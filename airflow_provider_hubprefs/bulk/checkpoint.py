@@ -2,7 +2,7 @@
 
 A run takes its batches in the order of the source, so one number says which rows are done: how many were read. The
 checkpoint keeps it with the counts. It is saved after the first batch, then after a batch once a second, before each
-wait, and when the run ends early. A try that is killed repeats at most the writes of a second and those under way;
+wait, and when the run ends early. A try that is killed repeats at most the writes of a second and those in flight;
 repeating them does no harm, because HubSpot's writes are idempotent.
 
 A checkpoint holds positions, counts and fingerprints, never an address.
@@ -106,14 +106,14 @@ class Checkpoint:
         changed = [name for name, now in self.identity.items() if was.get(name) != now]
         if changed and not restart:
             raise ChangedError(
-                f"The {' and the '.join(changed)} changed since an earlier try stopped after {found['state']['read']} "
+                f"The {' and the '.join(changed)} changed since an earlier try stopped after {found['report']['read']} "
                 "rows; resuming would mix two runs. Set on_changed_source='restart' to begin again, or resume=False "
                 "to ignore the checkpoint"
             )
         if changed:
             self.remove()
             return False
-        state.restore(found["state"], same_try=same_try)
+        state.restore(found["report"], same_try=same_try)
         return True
 
     def save(self, state: RunState, *, last: bool = False) -> None:
@@ -124,7 +124,7 @@ class Checkpoint:
         if not last and self._saved_at is not None and self._clock() - self._saved_at < self._interval:
             return
         state.flush()
-        self._place.save({"format": _FORMAT, "identity": self.identity, "state": state.save()})
+        self._place.save({"format": _FORMAT, "identity": self.identity, "report": state.save()})
         self._saved_at = self._clock()
 
     def remove(self) -> None:

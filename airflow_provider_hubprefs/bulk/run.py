@@ -112,7 +112,7 @@ def carry_out(
 
     def save(*, last: bool = True) -> None:
         if checkpoint is not None:
-            state.write_state = write.known()
+            state.active_subscriptions = write.known()
             checkpoint.save(state, last=last)
 
     def taken() -> None:
@@ -158,7 +158,7 @@ def _resumed(
         return False
     resumed = checkpoint.resume(state, restart=restart, same_try=same_try)
     if state.tally.open:
-        write.recall(state.write_state)
+        write.recall(state.active_subscriptions)
     return resumed
 
 

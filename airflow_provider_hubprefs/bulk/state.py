@@ -73,8 +73,8 @@ class RunState:
         """HubSpot's answers by operation status; the exchange with HubSpot counts them."""
         self.usage = usage or RunUsage()
         self.source = source
-        self.write_state: Any = None
-        """What the write found out that decides which rows can be sent, in JSON; the run sets it."""
+        self.active_subscriptions: Any = None
+        """The subscriptions that were active when rows were sent, where they decide which can be; the run sets it."""
         self.all_sent = False
         """Whether all rows of the source were read and sent; some may be pending. The run sets it."""
         self.complete = False
@@ -167,7 +167,7 @@ class RunState:
             "parts": tally.letters.parts,
             "open": [list(one) for one in tally.open],
             "all_sent": self.all_sent,
-            "write": self.write_state,
+            "active_subscriptions": self.active_subscriptions,
             "tries": self.tries,
             "operations": dict(self.operations),
             "started_at": self.started_at,
@@ -187,7 +187,7 @@ class RunState:
             tuple(PendingRows(*one) for one in saved["open"]),
         )
         self.all_sent = saved["all_sent"]
-        self.write_state = saved["write"]
+        self.active_subscriptions = saved["active_subscriptions"]
         self.tries = saved["tries"] + (not same_try)
         self.operations.update(saved["operations"])
         self.started_at = saved["started_at"]

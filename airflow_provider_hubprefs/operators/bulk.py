@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,8 +244,8 @@ class HubPrefsBatchOperator(BaseOperator):
         if not (self.resume or (self.wait_for_completion and self.deferrable)):
             return None
         place: Place
-        if (store := context.get("task_state_store")) is not None:
-            place = _TaskState(store)
+        if (in_airflow := TaskState(context, "hubprefs_run")).available:
+            place = in_airflow
         elif self.report:
             report = file_at(self.report)
             place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
@@ -469,22 +470,3 @@ def file_at(path: str | ObjectStoragePath | None) -> Any:
     if target.protocol in {"", "file", "local"}:
         target.parent.mkdir(parents=True, exist_ok=True)
     return target
-
-
-class _TaskState:
-    """Airflow's task state store (3.3) as the place of a checkpoint."""
-
-    _KEY = "hubprefs_run"
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def load(self) -> dict[str, Any] | None:
-        found = self._store.get(self._KEY)
-        return found if isinstance(found, dict) else None
-
-    def save(self, state: dict[str, Any]) -> None:
-        self._store.set(self._KEY, state)
-
-    def clear(self) -> None:
-        self._store.delete(self._KEY)

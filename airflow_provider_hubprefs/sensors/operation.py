@@ -29,6 +29,7 @@ from airflow_provider_hubprefs.arguments import (
 )
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -298,19 +299,16 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     # In reschedule mode every poke is a new process: the count is kept where Airflow has a place for it (3.3).
 
     def _failures(self, context: Context) -> int:
-        store = _task_state_store(context)
-        return int(store.get(_FAILURES_KEY, 0)) if store is not None else self._failures_here
+        kept = TaskState(context, _FAILURES_KEY).load()
+        return int(kept["count"]) if kept else self._failures_here
 
     def _remember_failures(self, failures: int, context: Context) -> None:
         if failures == self._failures_here == 0 and not self.reschedule:
             return
         self._failures_here = failures
-        if (store := _task_state_store(context)) is not None and store.get(_FAILURES_KEY, 0) != failures:
-            store.set(_FAILURES_KEY, failures)
-
-
-def _task_state_store(context: Context) -> Any:
-    return context.get("task_state_store")
+        state = TaskState(context, _FAILURES_KEY)
+        if (state.load() or {"count": 0})["count"] != failures:
+            state.save({"count": failures})
 
 
 def _is_airflows_timeout(error: BaseException | None) -> bool:

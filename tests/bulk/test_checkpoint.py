@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on: nothing is lost, and only what was under way is sent again."""
+"""A try that stops early is resumed: no row is lost, and only the rows since the last checkpoint are sent again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
         if number % 50 == 49:
             lines.append(f"rejected-{number}@hubspot-rejects.example")
         elif number % 40 == 39:
-            lines.append(f"nobody-{number}")
+            lines.append(f"no-address-{number}")
         elif number % 30 == 29:
             lines.append("PERSON-0@example.com")
         else:
@@ -108,7 +108,7 @@ def test_a_second_try_adds_up_with_the_first_to_one_run(
     assert {name: summary[name] for name in wanted if name != "changed"} == {
         name: count for name, count in wanted.items() if name != "changed"
     }
-    # What was under way when the first try stopped was sent twice, and HubSpot found nothing to change.
+    # Requests in flight when the first try stopped were sent again, and HubSpot found nothing to change.
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
     assert summary["unchanged"] <= THREADS * BATCH
     assert summary["tries"] == 2
@@ -176,12 +176,12 @@ def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_
         checkpoint.save(state)
         found = place.load()
         assert found
-        saved.append(found["state"]["read"])
+        saved.append(found["report"]["read"])
     assert saved == [10] * 10 + [110] * 10 + [210] * 5
     checkpoint.save(state, last=True)
     found = place.load()
     assert found
-    assert found["state"]["read"] == 250
+    assert found["report"]["read"] == 250
 
 
 def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
@@ -269,8 +269,8 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
                 assert isinstance(error, Interrupted) or isinstance(error.__context__, Interrupted)
                 interrupted += 1
                 if text := (tmp_path / "report.json").read_text():
-                    told = json.loads(text)
-                    assert told["read"] == sum(told[name] for name in OUTCOMES)
+                    reported = json.loads(text)
+                    assert reported["read"] == sum(reported[name] for name in OUTCOMES)
                 if interrupted == 20:
                     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     finally:
@@ -290,6 +290,6 @@ def test_progress_is_logged_from_time_to_time_without_addresses(
     monkeypatch.setattr("airflow_provider_hubprefs.bulk.progress.EVERY", 0.0)
     with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.progress"):
         work()
-    told = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
-    assert told[-1].startswith(f"{ROWS} rows, ")
-    assert not any("@" in line for line in told)
+    reported = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
+    assert reported[-1].startswith(f"{ROWS} rows, ")
+    assert not any("@" in line for line in reported)

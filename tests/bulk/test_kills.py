@@ -66,22 +66,22 @@ def workers(hubspot: Simulator, folder: Path, interval: float) -> Iterator[Calla
     with subprocess.Popen(command, text=True, env=os.environ, **pipes) as process:
         assert process.stdin
         assert process.stdout
-        told, heard = process.stdin, process.stdout
+        commands, answers = process.stdin, process.stdout
 
         def start(requests: int | None) -> int:
             wanted = None if requests is None else hubspot.stats["requests"] + requests
-            told.write("go\n")
-            told.flush()
-            worker = int(heard.readline())
+            commands.write("go\n")
+            commands.flush()
+            worker = int(answers.readline())
             if wanted is not None:
                 until = time.monotonic() + 30
                 while hubspot.stats["requests"] < wanted and time.monotonic() < until:
                     time.sleep(0.0005)
                 os.kill(worker, signal.SIGKILL)
-            return int(heard.readline())
+            return int(answers.readline())
 
         yield start
-        told.close()
+        commands.close()
 
 
 def people(folder: Path) -> tuple[list[str], int]:
@@ -92,7 +92,7 @@ def people(folder: Path) -> tuple[list[str], int]:
             lines.append(f"rejected-{number}@hubspot-rejects.example")
             others += 1
         elif number % 40 == 39:
-            lines.append(f"nobody-{number}")
+            lines.append(f"no-address-{number}")
             others += 1
         else:
             lines.append(f"person-{number}@example.com")
@@ -102,7 +102,7 @@ def people(folder: Path) -> tuple[list[str], int]:
 
 
 def sent(hubspot: Simulator, begin: int) -> set[str]:
-    """Everybody in the requests from some number on."""
+    """All addresses in the requests from some number on."""
     return {one for request in hubspot.requests[begin:] for one in request.json()["inputs"]}
 
 

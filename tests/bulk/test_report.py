@@ -29,7 +29,7 @@ def test_a_report_is_as_its_schema_says(
     client, path = client_for(), tmp_path / "report.json"
     people = [
         *(f"person-{number}@example.com" for number in range(95)),
-        "nobody",
+        "no-address",
         "rejected@hubspot-rejects.example",
     ]
     summary = carry_out(
@@ -38,7 +38,7 @@ def test_a_report_is_as_its_schema_says(
     report = msgspec.convert(json.loads(path.read_text()), Details)
     assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1
     assert report.complete
-    assert report.budget_before == dict.fromkeys(report.budget_before or {})  # nobody had asked
+    assert report.budget_before == dict.fromkeys(report.budget_before or {})  # no answer had come yet
     assert report.budget_after
     # Of the last answers that came, one may have been given before another that came before it.
     assert 0 <= (report.budget_after["daily_remaining"] or 0) - (1_000_000 - report.requests) < 8

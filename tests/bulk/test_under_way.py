@@ -161,7 +161,7 @@ def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
         def wait(self, rows: Any) -> None:
             state = run.mark.load()
             assert state
-            assert state["state"]["open"] == [[0, 25, "OPERATION_PENDING"]]
+            assert state["report"]["open"] == [[0, 25, "OPERATION_PENDING"]]
             raise KeyboardInterrupt
 
     source = Source(people(25))
