@@ -36,9 +36,10 @@ Run = Callable[[], Counter[str]]
 
 def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
     """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
-    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
     from airflow_provider_hubprefs.bulk.run import carry_out
     from airflow_provider_hubprefs.bulk.source import reader_of
+    from airflow_provider_hubprefs.bulk.storage import ObjectPlace
     from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.auth import StaticToken
     from airflow_provider_hubprefs.hubspot.client import Client

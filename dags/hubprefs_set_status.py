@@ -1,4 +1,6 @@
-"""One subscriber, one subscription: set a status from the form of "Trigger DAG".
+"""One subscriber, one subscription: set a status from the form of "Trigger DAG", and wait until HubSpot has done it.
+
+set status -> wait until the operation is COMPLETE; CANCELED fails the run
 
 Airflow keeps what is typed into the form with the DAG run. Where addresses must not stay there, let an earlier
 task fetch the address instead, and pass its result.
@@ -10,6 +12,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_hubprefs.operators.preferences import HubPrefsSetStatusOperator
+from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 LEGAL_BASES = [
     None,
@@ -42,7 +45,7 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
-    HubPrefsSetStatusOperator(
+    set_status = HubPrefsSetStatusOperator(
         task_id="set_status",
         subscriber="{{ params.subscriber }}",
         subscription_id="{{ params.subscription_id }}",
@@ -52,3 +55,15 @@ with DAG(
         allow_resubscribe="{{ params.allow_resubscribe }}",
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
     )
+
+    wait = HubPrefsOperationSensor(
+        task_id="wait",
+        subscriber="{{ params.subscriber }}",
+        subscription_id="{{ params.subscription_id }}",
+        mode="reschedule",
+        poke_interval=10,
+        timeout=3600,
+        hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
+    )
+
+    set_status >> wait

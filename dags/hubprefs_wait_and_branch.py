@@ -1,4 +1,4 @@
-"""One opt-out, waited for without a worker: what comes next depends on how HubSpot's operation ends.
+"""Opt one subscriber out, wait in the triggerer, and go on by how HubSpot's operation ended.
 
 opt-out -> wait in the triggerer -> COMPLETE: confirmed | CANCELED: reported
 
@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 with DAG(
     dag_id="hubprefs_wait_and_branch",
-    description="Opt one subscriber out in HubSpot, wait, and go on by what came of it",
+    description="Opt one subscriber out in HubSpot, wait, and go on by how it ended",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -48,7 +48,7 @@ with DAG(
 
     @task.branch
     def branch(waited: dict[str, Any]) -> str:
-        """Choose by the operation's status: the only two that end a wait."""
+        """Choose by the operation's status; only COMPLETE and CANCELED end a wait."""
         return "confirm" if waited["operation"] == "COMPLETE" else "report"
 
     @task
@@ -58,7 +58,7 @@ with DAG(
 
     @task
     def report(waited: dict[str, Any]) -> str:
-        """Tell somebody: nothing was changed, and a retry is a new opt-out."""
+        """Report that HubSpot changed nothing; to try again, run the DAG again."""
         reasons = "; ".join(error["message"] for error in waited["errors"]) or "it gave no reason"
         return f"HubSpot canceled the opt-out of {waited['subscriber']}: {reasons}"
 

@@ -1,10 +1,10 @@
 """The main job, end to end: a file of addresses goes through real Airflow into HubSpot.
 
 Without a token it talks to a local HubSpot, the simulator, and uses the file beside this one, or ``CONTACTS``.
-With ``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after saying what
-it would do and asking (``YES=1`` answers). ``HUBPREFS_HOST`` names another host than HubSpot's usual one.
+With ``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after it has said what
+it will do and asked you (``YES=1`` answers). ``HUBPREFS_HOST`` names another host than HubSpot's usual one.
 
-Airflow and all it writes are in ``.demo``; an Airflow of your own, and its settings, are not touched.
+Airflow and all it writes are in ``.demo``; the demo does not touch an Airflow of your own or its settings.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 HOME = ROOT / ".demo"
 DAG_ID = "hubprefs_suppression"
-PATIENCE = 3
-"""Seconds a process gets to end by itself."""
+GRACE = 3
+"""Seconds that a process gets to end by itself."""
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-IMPATIENT = {"connect_timeout": 5, "retry_total": 20}
-"""Extra of the connection: somebody is looking on, so a HubSpot that does not answer is told of soon."""
+SHORT_RETRIES = {"connect_timeout": 5, "retry_total": 20}
+"""Extra of the connection: a person is watching, so the demo reports soon that HubSpot does not answer."""
 
 EXPLANATIONS = {
     "changed": "opted out now",
@@ -52,7 +52,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class DemoError(Exception):
-    """Why the demo cannot go on, in a sentence for whoever started it."""
+    """Why the demo cannot go on, in a sentence for the person who started it."""
 
 
 def main() -> int:
@@ -94,7 +94,7 @@ def the_only_demo() -> Iterator[None]:
 def check_readable(path: Path) -> None:
     """Look at the file before anything is started.
 
-    :raises DemoError: it is not there, has no column of addresses, or is about to be wiped.
+    :raises DemoError: the file is missing, has no column of addresses, or is in the folder that the demo empties.
     """
     from airflow_provider_hubprefs.bulk.source import read_rows
     from airflow_provider_hubprefs.bulk.source_errors import SourceError
@@ -110,7 +110,7 @@ def check_readable(path: Path) -> None:
 def on_portal(token: str, host: str, path: Path) -> int:
     """Say what would be done to a real portal, ask, and do it.
 
-    :raises DemoError: the portal does not answer to the token, or nobody agreed.
+    :raises DemoError: the portal does not accept the token, or the user did not agree.
     """
     from airflow_provider_hubprefs.bulk.source import read_rows
     from airflow_provider_hubprefs.bulk.source_errors import SourceError
@@ -135,7 +135,7 @@ def on_portal(token: str, host: str, path: Path) -> int:
     )
     if os.environ.get("YES") != "1":
         if not sys.stdin.isatty():
-            raise DemoError("nobody is there to ask; YES=1 agrees. Nothing was sent.")
+            raise DemoError("there is no terminal to ask on; YES=1 agrees. Nothing was sent.")
         if console.input("Opt them out? Type 'yes': ").strip().lower() != "yes":
             raise DemoError("you did not agree. Nothing was sent.")
     return run({**({"host": host} if host else {}), "password": token}, path)
@@ -151,7 +151,7 @@ def run(connection: dict[str, Any], path: Path) -> int:
     dead_letters = HOME / "dead_letters.jsonl"
     log = HOME / "airflow.log"
     conf = json.dumps({"contacts": str(path), "dead_letters": str(dead_letters)})
-    connected = json.dumps({"conn_type": "hubprefs", **connection, "extra": IMPATIENT})
+    connected = json.dumps({"conn_type": "hubprefs", **connection, "extra": SHORT_RETRIES})
     console.print(f"Airflow runs the DAG [bold]{DAG_ID}[/bold] on {path} (log: {log})")
     for command, more in (
         (["db", "migrate"], {}),
@@ -178,9 +178,9 @@ def run(connection: dict[str, Any], path: Path) -> int:
 
 
 def environment() -> dict[str, str]:
-    """What processes get of this one's environment: nothing of an Airflow of yours, and not your token.
+    """Return the environment for child processes: without settings of your own Airflow, and without your token.
 
-    (``make NAME=value`` hands its arguments on under more than one name.)
+    The token is looked for in every value, because ``make NAME=value`` passes its arguments on under several names.
     """
     token = os.environ.get("HUBPREFS_TOKEN", "").strip()
     return {
@@ -202,14 +202,14 @@ def airflow_settings() -> dict[str, str]:
 
 
 def reason(log: Path) -> str:
-    """Text of the last exception in a log: that of the task that failed last."""
+    """Return the text of the last exception in a log: that of the task that failed last."""
     text = log.read_text(encoding="utf-8", errors="replace")
     found = re.findall(r"^[\w.]+(?:Error|Exception|Timeout|Exit): (.+)$", text, re.MULTILINE)
     return str(found[-1]) if found else f"It said last: {text[-1000:]}"
 
 
 def result() -> tuple[str | None, dict[str, Any] | None]:
-    """State of the DAG run and what its last task returned, as Airflow stored them."""
+    """Return the state of the DAG run and the result of its last task, as Airflow stored them."""
     stored: dict[str, Any] = {}
     state = None
     with suppress(sqlite3.Error), closing(sqlite3.connect(HOME / "airflow.db")) as db:
@@ -223,7 +223,7 @@ def result() -> tuple[str | None, dict[str, Any] | None]:
 
 
 def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
-    """Print the table people came for."""
+    """Print what became of every row."""
     table = Table(title="What became of every row", title_justify="left")
     table.add_column("outcome")
     table.add_column("rows", justify="right")
@@ -235,8 +235,8 @@ def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
     console.print(table)
     for reason, count in outcomes["reasons"].items():
         console.print(f"  {count:,} {reason}")
-    if verified := outcomes.get("verified"):
-        console.print(f"Read back from HubSpot: {verified['as_wanted']:,} are opted out.")
+    applied = outcomes["changed"] + outcomes["unchanged"]
+    console.print(f"Read back from HubSpot: {applied:,} are opted out.")
     console.print(
         f"{outcomes['requests']} requests in {outcomes['duration_seconds']:.1f} s, "
         f"{outcomes['throttled']} answered with 429."
@@ -246,7 +246,7 @@ def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
 
 @contextmanager
 def simulator() -> Iterator[dict[str, Any]]:
-    """A local HubSpot of its own process, gone when the block is left."""
+    """Run a local HubSpot in a process of its own, until the block ends."""
     command = [sys.executable, "-m", "airflow_provider_hubprefs.simulator", "--port", "0"]
     command += ["--portal", str(HERE / "portal.json")]
     with (
@@ -264,7 +264,7 @@ def simulator() -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in a group of its own, and leave nothing of the group behind."""
+    """Start a process in a group of its own; end the whole group when the block ends."""
     process = None
     try:
         with signals_held_back():
@@ -278,7 +278,7 @@ def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Hear of a signal only when there is a process to end, not while it is being started."""
+    """Hold signals back while a process is being started: until then there is nothing to end."""
     heard: list[int] = []
     before = {ending: signal.signal(ending, lambda number, _: heard.append(number)) for ending in ENDINGS}
     try:
@@ -291,18 +291,18 @@ def signals_held_back() -> Iterator[None]:
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """End a process and all of its group, whatever it takes."""
+    """End a process and all of its group: by SIGTERM, then by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             return
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.wait(GRACE)
 
 
 def end(number: int, frame: FrameType | None) -> None:
-    """End the demo with everything it started; who asks twice does not get processes left behind."""
+    """End the demo and all its processes; a second signal does not interrupt that."""
     for ending in ENDINGS:
         signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt(number)

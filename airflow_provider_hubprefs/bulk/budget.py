@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_hubprefs.bulk.row import Row, Wanted
@@ -19,7 +18,7 @@ from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingSco
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.exchange import Exchange
     from airflow_provider_hubprefs.bulk.extent import Extent
-    from airflow_provider_hubprefs.bulk.report import Report
+    from airflow_provider_hubprefs.bulk.state import RunState
     from airflow_provider_hubprefs.bulk.writes import Write
 
 OnInsufficient = Literal["fail", "wait", "partial"]
@@ -62,7 +61,7 @@ class DailyBudget:
         self,
         exchange: Exchange,
         write: Write,
-        report: Report,
+        report: RunState,
         *,
         extent: Extent | None = None,
         batch_size: int,
@@ -211,11 +210,7 @@ class DailyBudget:
             available = self._look()
 
     def _pause(self, seconds: float) -> None:
-        begin = time.monotonic()
-        try:
-            self._client.rest(seconds)
-        finally:
-            self._report.spending.waited_for_daily_budget += time.monotonic() - begin
+        self._client.rest(seconds)
 
     def _look(self) -> float:
         """Ask for anything cheap: the headers tell. Returns how many requests may be used."""

@@ -1,141 +1,78 @@
-"""Where to go on after a crash.
+"""Where a later try resumes a run.
 
-A run takes its batches in order, so that one number says what is done: how many rows of the source have their
-outcome. It is kept with the counters at most once a second and at the end, and what was done since then in a
-journal of this machine; a second run over the same source passes those rows over. At most the batches under way are
-sent again (on another machine those of the last second as well), which v4 and dated writes do not mind.
+A run takes its batches in the order of the source, so one number says which rows are done: how many were read. The
+checkpoint keeps it with the counts. It is saved after the first batch, then after a batch once a second, before each
+wait, and when the run ends early. A try that is killed repeats at most the writes of a second and those in flight;
+repeating them does no harm, because HubSpot's writes are idempotent.
 
-A checkpoint holds positions, counters and fingerprints, never an address.
+A checkpoint holds positions, counts and fingerprints, never an address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import time
-from typing import TYPE_CHECKING, Any, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.files import fingerprint_of
-from airflow_provider_hubprefs.bulk.journal import Journal
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path as LocalPath
 
-    from airflow_provider_hubprefs.bulk.dead_letters import Path
-    from airflow_provider_hubprefs.bulk.report import Report
+    from airflow_provider_hubprefs.bulk.state import RunState
+    from airflow_provider_hubprefs.bulk.storage import Place
     from airflow_provider_hubprefs.hubspot.client import Client
 
 INTERVAL = 1.0
-"""Seconds between two writes, at least."""
+"""Seconds between two saves while a run goes on."""
 
-_FORMAT = 2
+_FORMAT = 3
+"""Of what is saved; a checkpoint of another format is ignored."""
 
 
 class ChangedError(Exception):
-    """The checkpoint is of another run: another source, other arguments, another portal. Or it is gone."""
+    """The run cannot be resumed: its checkpoint is missing, or belongs to another run."""
 
 
 GONE = (
-    "this task has sent its rows and waited for what HubSpot takes its time for, and where it was to go on from is "
-    "gone: was the task's state removed, or the objects beside its report, or has the report another path in every "
-    "try? Nothing was sent again; clear the task to send all of it again"
+    "The checkpoint of this task is missing, so its wait cannot be resumed. All rows were sent before; clear the task "
+    "to send them again"
 )
-"""Why a task cannot go on after a wait."""
-
-
-class Place(Protocol):
-    """Where a checkpoint is kept. Values are JSON."""
-
-    def load(self) -> dict[str, Any] | None:
-        """Return what was saved last, or None."""
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace what is there."""
-
-    def clear(self) -> None:
-        """Forget it."""
-
-
-class ObjectPlace:
-    """Two small objects beside the report, where Airflow has no task state store (before 3.3).
-
-    They are written in turn, so that a worker killed while it writes one leaves the other whole.
-
-    :param path: of the objects, but for their ending.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._slots = [path.parent / f"{path.name}.{number}" for number in (0, 1)]
-        self._saved = 0
-
-    def load(self) -> dict[str, Any] | None:
-        """See :class:`Place`. What is cut off counts as not there."""
-        found = [one for slot in self._slots if (one := _read(slot)) is not None]
-        latest = max(found, key=lambda one: int(one["saved"]), default=None)
-        if latest is None:
-            return None
-        self._saved = latest["saved"]
-        state: dict[str, Any] = latest["state"]
-        return state
-
-    def save(self, state: dict[str, Any]) -> None:
-        """See :class:`Place`."""
-        self._saved += 1
-        with self._slots[self._saved % 2].open("wb") as file:
-            file.write(msgspec.json.encode({"saved": self._saved, "state": state}))
-
-    def clear(self) -> None:
-        """See :class:`Place`."""
-        for slot in self._slots:
-            slot.unlink(missing_ok=True)
-
-
-def _read(slot: Path) -> dict[str, Any] | None:
-    try:
-        with slot.open("rb") as file:
-            found = msgspec.json.decode(file.read())
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return found if isinstance(found, dict) and {"saved", "state"} <= set(found) else None
+"""Why a task cannot resume after a wait."""
 
 
 def identity_of(client: Client, source: Any, *, arguments: Mapping[str, Any]) -> dict[str, str] | None:
-    """Fingerprints of what a run is about, to be the same in every try of it.
+    """Return fingerprints of what must be the same in every try of a run.
 
-    :param arguments: that decide what is read and what is written.
+    :param arguments: those that decide what is read and what is written.
     :return: None for a source that cannot be read twice.
     """
-    secret = client.auth.identity()
+    key = client.auth.identity()
     if isinstance(source, list | tuple):
-        digest = hashlib.blake2b(key=secret.encode()[:64], digest_size=16)
+        digest = hashlib.blake2b(key=key.encode()[:64], digest_size=16)
         for item in source:
             digest.update(repr(item).encode("utf-8", "surrogatepass") + b"\n")
         of_source: str | None = digest.hexdigest()
     else:
-        of_source = fingerprint_of(source, key=secret)
+        of_source = fingerprint_of(source, key=key)
     if of_source is None:
         return None
-    told = json.dumps(arguments, sort_keys=True, default=str)
     return {
         "source": of_source,
-        "arguments": fingerprint(told, key="arguments"),
-        "portal": fingerprint(f"{client.url} {secret}", key="portal"),
+        "arguments": fingerprint(json.dumps(arguments, sort_keys=True, default=str), key="arguments"),
+        "portal": fingerprint(f"{client.url} {key}", key="portal"),
     }
 
 
 class Checkpoint:
-    """The mark of one run.
+    """The checkpoint of one run.
 
     :param place: where it is kept.
-    :param identity: fingerprints of what must not have changed, by the words an error names them with.
-    :param interval: seconds between two writes, at least.
+    :param identity: fingerprints of what must not change between tries, by the words that an error names them with.
+    :param interval: seconds between two saves while the run goes on.
     :param clock: monotonic seconds.
-    :param journals: folder for what was done since the last write; this user's own by default.
     """
 
     def __init__(
@@ -145,80 +82,51 @@ class Checkpoint:
         *,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
-        journals: LocalPath | None = None,
     ) -> None:
         self.identity = dict(identity)
         self._place = place
         self._interval = interval
         self._clock = clock
-        self._journals = journals
         self._saved_at: float | None = None
-        self._saved = 0
-        self._begin()
 
-    def _begin(self) -> None:
-        self._run = secrets.token_hex(16)
-        self._journal = Journal(self._run, folder=self._journals)
+    def resume(self, state: RunState, *, restart: bool = False, same_try: bool = False) -> bool:
+        """Restore the state that an earlier try saved.
 
-    def resume(self, report: Report, *, restart: bool = False, same_try: bool = False) -> bool:
-        """Put a report where an earlier try left it; a first try finds nothing and begins.
-
-        :param restart: begin again where the checkpoint is of another run.
-        :param same_try: this one goes on after a wait.
-        :return: whether there was something to go on from.
-        :raises ChangedError: there is none, and there should be; or it is of another run, and ``restart`` is not
-            set. The text names what changed.
+        :param restart: begin again where the checkpoint belongs to another run, instead of raising.
+        :param same_try: whether this try continues after a wait: then there must be a checkpoint.
+        :return: whether there was something to resume.
+        :raises ChangedError: the checkpoint is missing, or belongs to another run; the text names what changed.
         """
         found = self._place.load()
         if found is None or found.get("format") != _FORMAT:
             if same_try:
                 raise ChangedError(GONE)
             return False
-        was = found.get("identity", {})
+        was = found["identity"]
         changed = [name for name, now in self.identity.items() if was.get(name) != now]
         if changed and not restart:
             raise ChangedError(
-                f"an earlier try of this task stopped after {found['report']['read']} rows, and since then the "
-                f"{' and the '.join(changed)} changed: going on would mix two runs. Set "
-                "on_changed_source='restart' to begin again, or resume=False to ignore what was done"
+                f"The {' and the '.join(changed)} changed since an earlier try stopped after {found['report']['read']} "
+                "rows; resuming would mix two runs. Set on_changed_source='restart' to begin again, or resume=False "
+                "to ignore the checkpoint"
             )
-        self._run, self._saved = found["run"], found["saved"]
-        self._journal = Journal(self._run, folder=self._journals)
         if changed:
-            self.done()
-            self._begin()
+            self.remove()
             return False
-        state, held = self._journal.read(self._saved) or (found["report"], [])
-        report.restore(state, held, same_try=same_try)
+        state.restore(found["report"], same_try=same_try)
         return True
 
-    def reached(self, report: Report, *, last: bool = False) -> None:
-        """Keep the mark; where that was done a moment ago, in this machine's journal only.
+    def save(self, state: RunState, *, last: bool = False) -> None:
+        """Save the state, unless it was saved less than the interval ago.
 
-        :param last: nothing comes after it in this try, or not for long.
+        :param last: save it in any case: the try ends, or waits.
         """
-        now = self._clock()
-        if self._saved and not last:
-            self._journal.write(self._saved, report.state(), report.tally.held)
-        if not last and self._saved_at is not None and now - self._saved_at < self._interval:
+        if not last and self._saved_at is not None and self._clock() - self._saved_at < self._interval:
             return
-        report.flush()
-        state = {"format": _FORMAT, "identity": self.identity, "run": self._run, "saved": self._saved + 1}
-        self._place.save({**state, "report": report.state()})
-        self._saved += 1
+        state.flush()
+        self._place.save({"format": _FORMAT, "identity": self.identity, "report": state.save()})
         self._saved_at = self._clock()
-        if last:
-            self._journal.remove()
-        else:
-            self._journal.marked(report.tally.parts)
 
-    def forget(self) -> None:
-        """Begin anew, whatever an earlier try has left."""
-        if (found := self._place.load()) is not None and "run" in found:
-            Journal(found["run"], folder=self._journals).remove()
-        self.done()
-
-    def done(self) -> None:
-        """The run is complete: nothing to go on with."""
+    def remove(self) -> None:
+        """Remove the checkpoint: there is nothing to resume."""
         self._place.clear()
-        self._journal.remove()

@@ -1,45 +1,49 @@
-"""Rows that were not applied, one JSON object a line, where the user wants them.
+"""Rows that were not applied, one JSON object a line, in a file that the user named.
 
-Object stores cannot append, and a worker may be killed at any time: letters are written in parts beside the
-file, and put together at the end. Which parts are a run's own, its report knows.
+Object stores cannot append, and a worker may be killed at any time: letters are written in parts beside the file
+and put together when the run ends. The run's state says which parts belong to it.
 """
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-_PIECE = 1 << 20
-"""Characters copied at once."""
+    from airflow_provider_hubprefs.bulk.outcome import Outcome
+    from airflow_provider_hubprefs.bulk.storage import Path
+
+_CHUNK = 1 << 20
+"""Characters copied at once; and so many are held before they are written, at most, and those of one batch."""
 
 
-class Path(Protocol):
-    """What is used of a path, here or in an object store."""
+class Letters(NamedTuple):
+    """The dead letters of a run: how many parts are written, and what is in none of them yet.
+
+    :param parts: number of parts that are written.
+    :param held: lines that are not written.
+    :param size: characters of these.
+    """
+
+    parts: int = 0
+    held: tuple[str, ...] = ()
+    size: int = 0
+
+    def adding(self, lines: Sequence[str]) -> Letters:
+        """Return these letters and some more."""
+        return Letters(self.parts, (*self.held, *lines), self.size + sum(map(len, lines)))
 
     @property
-    def name(self) -> str:
-        """Without the folder."""
-
-    @property
-    def parent(self) -> Self:
-        """The folder."""
-
-    def __truediv__(self, other: str) -> Self: ...
-
-    def open(self, *args: Any, **kwargs: Any) -> IO[Any]:
-        """Open the file."""
-
-    def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's signature
-        """Delete the file."""
-
-    def exists(self) -> bool:
-        """Tell whether there is one."""
+    def full(self) -> bool:
+        """Whether so much is held that it should be written."""
+        return self.size >= _CHUNK
 
 
 class DeadLetters:
-    """A file of dead letters that is being written.
+    """Writes the file of dead letters.
 
     :param path: of the file.
     """
@@ -48,40 +52,56 @@ class DeadLetters:
         self._path = path
 
     def begin(self) -> None:
-        """Begin without letters; those of an earlier run must not be taken for this one's.
+        """Write an empty file and delete what an earlier run left.
 
-        Also the proof, before the first request, that the place can be written.
+        Called before the first request, it also proves that the path can be written.
+
+        :raises OSError: it cannot.
         """
         self.forget_after(0)
         with self._path.open("w", encoding="utf-8"):
             pass
 
-    def write(self, number: int, lines: Iterable[str]) -> None:
-        """Write one part, or replace it.
-
-        :param number: from 1.
-        :param lines: JSON, without the lines' ends.
-        """
-        with self._part(number).open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    def write(self, letters: Letters) -> Letters:
+        """Write what is held as the next part, or replace that part; return the letters after that."""
+        if not letters.held:
+            return letters
+        with self._part(letters.parts + 1).open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in letters.held)
+        return Letters(letters.parts + 1)
 
     def forget_after(self, parts: int) -> None:
-        """Delete all parts but so many; the others belong to what will be done again."""
+        """Delete the parts after so many: they are of rows that will be sent again."""
         number = parts + 1
         while (later := self._part(number)).exists():
             later.unlink()
             number += 1
 
     def assemble(self, parts: int) -> None:
-        """Put the file together.
-
-        :param parts: how many there are.
-        """
+        """Put the file together from so many parts."""
         with self._path.open("w", encoding="utf-8") as file:
             for number in range(1, parts + 1):
-                with self._part(number).open("r", encoding="utf-8") as letters:
-                    while piece := letters.read(_PIECE):
-                        file.write(piece)
+                with self._part(number).open("r", encoding="utf-8") as part:
+                    while chunk := part.read(_CHUNK):
+                        file.write(chunk)
 
     def _part(self, number: int) -> Path:
         return self._path.parent / f"{self._path.name}.part-{number:06}"
+
+
+def lines_of(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a line of JSON for each outcome."""
+    return [
+        msgspec.json.encode(
+            {
+                **({} if one.row.file is None else {"file": one.row.file}),
+                "row": one.row.position,
+                "subscriber": one.row.subscriber,
+                "outcome": one.outcome,
+                "category": one.category,
+                "message": one.message,
+                "correlation_id": one.correlation_id,
+            }
+        ).decode()
+        for one in outcomes
+    ]

@@ -11,14 +11,7 @@ import msgspec
 
 from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.csv_records import DELIMITERS, find_header, folded, header_of, records_of
-from airflow_provider_hubprefs.bulk.lines import (
-    LONGEST_LINE,
-    TOO_LONG,
-    WHY_TOO_LONG,
-    Lines,
-    Raw,
-    lines_of,
-)
+from airflow_provider_hubprefs.bulk.lines import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw, lines_of
 from airflow_provider_hubprefs.bulk.parquet import cells_of, is_parquet
 from airflow_provider_hubprefs.bulk.source_errors import EmptyFileError, ParquetError, SourceError
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.checkpoint import ObjectPlace
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow_provider_hubprefs.bulk.dead_letters import Path
+    from airflow_provider_hubprefs.bulk.storage import Path
 
 _FORMAT = 1
 

@@ -11,7 +11,7 @@ from airflow_provider_hubprefs.bulk.numbered_lists import ListWriter, iso
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow_provider_hubprefs.bulk.dead_letters import Path
+    from airflow_provider_hubprefs.bulk.storage import Path
     from airflow_provider_hubprefs.hubspot.crm import Found, OptOut
 
 

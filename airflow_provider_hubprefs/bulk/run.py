@@ -8,15 +8,18 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
+
 from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget, OnInsufficient
 from airflow_provider_hubprefs.bulk.checkpoint import GONE, ChangedError
-from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
+from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.exchange import Exchange
 from airflow_provider_hubprefs.bulk.progress import Progress
-from airflow_provider_hubprefs.bulk.report import Report, Summary
 from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
-from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.summary import details_of, summary_of
 from airflow_provider_hubprefs.bulk.under_way import wait_out
+from airflow_provider_hubprefs.bulk.usage import RunUsage
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
     from airflow_provider_hubprefs.bulk.row import Row
+    from airflow_provider_hubprefs.bulk.storage import Path
     from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
@@ -46,7 +50,6 @@ def carry_out(
     report_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
-    progress_bar: bool | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
@@ -62,23 +65,23 @@ def carry_out(
     :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
         ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
     :param dead_letters: where rows go that were not applied.
-    :param report_to: where the report goes, as JSON; see :class:`~.report.Details`.
+    :param report_to: where the report goes, as JSON; see :class:`~.summary.Details`.
     :param checkpoint: where to go on; None for a run that always begins anew.
     :param restart: begin again where the checkpoint is of another run.
-    :param progress_bar: whether to draw one; by default where the standard error is a terminal.
-    :return: see :class:`~.report.Summary`.
+    :return: see :class:`~.summary.Summary`.
     :raises ChangedError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
     :raises HubSpotError: something that no row is to blame for.
     :raises OSError: a place cannot be written.
     """
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
-    report = Report(letters, spending=Spending(client.usage))
-    exchange = Exchange(client, report.operations)
+    source = checkpoint.identity.get("source") if checkpoint is not None else None
+    state = RunState(letters, usage=RunUsage(client.usage), source=source)
+    exchange = Exchange(client, state.operations)
     budget = DailyBudget(
         exchange,
         write,
-        report,
+        state,
         extent=extent,
         batch_size=batch_size,
         verify=verify,
@@ -88,103 +91,102 @@ def carry_out(
     runner = Runner(
         exchange,
         write,
-        report,
+        state,
         batch_size=batch_size,
         concurrency=concurrency,
         verify=verify,
         waits=waiting is not None,
         allowance=budget,
     )
-    resumed = _resumed(report, write, checkpoint, waiting, restart=restart)
+    resumed = _resumed(state, write, checkpoint, waiting, restart=restart)
     if letters is not None and not resumed:
         letters.begin()
-    report.budget_before = client.pacer.budget
-    where = {"dead_letters": dead_letters, "report": report_to}
-    _write(report, where)
+    before: dict[str, Any] = {
+        "dead_letters": dead_letters,
+        "report": report_to,
+        "budget_before": client.pacer.budget,
+    }
+    _write(state, **before)
+
+    progress = Progress(state, extent)
+
+    def save(*, last: bool = True) -> None:
+        if checkpoint is not None:
+            state.active_subscriptions = write.known()
+            checkpoint.save(state, last=last)
+
+    def taken() -> None:
+        progress.log()
+        save(last=False)
 
     keep = False
-    with _ended_by_sigterm(), Progress(report, extent, bar=progress_bar) as progress:
-
-        def taken() -> None:
-            progress.tell()
-            if checkpoint is not None:
-                checkpoint.reached(report)
-
-        def mark() -> None:
-            if checkpoint is not None:
-                checkpoint.reached(report, last=True)
-
+    with _ended_by_sigterm():
         try:
             write.check()
-            if not report.all_sent:
+            if not state.all_sent:
                 budget.judge()
-                report.all_sent = runner.run(read(), taken=taken)
-            if report.tally.open:
-                waited = wait_out(runner, report, read, waiting, taken=taken, mark=mark)
-                if waited and report.all_sent and report.tally.open:
-                    mark()
+                state.all_sent = runner.run(read(), taken=taken)
+            if state.tally.open:
+                waited = wait_out(runner, state, read, waiting, taken=taken, mark=save)
+                if waited and state.all_sent and state.tally.open:
+                    save()
                     keep = waiting is not None and waiting.retried
                     runner.give_up(read())
-            report.complete = report.all_sent and not report.tally.open
+            state.complete = state.all_sent and not state.tally.open
         except DailyLimitError:
             if on_insufficient_budget != "partial":
                 raise
         except BaseException as error:
-            report.incomplete_because = type(error).__name__
+            state.incomplete_because = type(error).__name__
             raise
         finally:
-            summary = _end(report, checkpoint, client, where, keep=keep)
+            if not (state.complete or keep):
+                save()
+            over = checkpoint is None or (state.complete and not keep)
+            summary = _end(state, letters, checkpoint, over=over, **before, budget_after=client.pacer.budget)
     return summary
 
 
 def _resumed(
-    report: Report, write: Write, checkpoint: Checkpoint | None, waiting: Waiting | None, *, restart: bool
+    state: RunState, write: Write, checkpoint: Checkpoint | None, waiting: Waiting | None, *, restart: bool
 ) -> bool:
-    """Put the report where an earlier try left it; whether there was one."""
-    report.known = write.known
+    """Restore the state that an earlier try saved; return whether there was one."""
     same_try = waiting is not None and waiting.same_try
     if checkpoint is None:
         if same_try:
             raise ChangedError(GONE)
         return False
-    report.source = checkpoint.identity.get("source")
-    resumed = checkpoint.resume(report, restart=restart, same_try=same_try)
-    if report.tally.open:
-        write.recall(report.recalled)
+    resumed = checkpoint.resume(state, restart=restart, same_try=same_try)
+    if state.tally.open:
+        write.recall(state.active_subscriptions)
     return resumed
 
 
 def _end(
-    report: Report,
-    checkpoint: Checkpoint | None,
-    client: Client,
-    where: dict[str, Path | None],
-    *,
-    keep: bool,
+    state: RunState, letters: DeadLetters | None, checkpoint: Checkpoint | None, *, over: bool, **details: Any
 ) -> dict[str, Any]:
-    """Keep the mark, or forget it; write both files.
+    """Write both files, and remove what only a later try needs.
 
-    :param keep: the mark as it is is what a later try is to go on from: this one has given up what is under way.
+    :param over: no later try resumes this run.
     """
-    if checkpoint is not None and not (report.complete or keep):
-        checkpoint.reached(report, last=True)
-    report.assemble()
-    report.budget_after = client.pacer.budget
-    summary = _write(report, where)
-    if checkpoint is None or (report.complete and not keep):
-        if checkpoint is not None:
-            checkpoint.done()
-        report.forget_parts()  # last: a retry that found a mark would look for them
+    state.flush()
+    if letters is not None:
+        letters.assemble(state.tally.letters.parts)
+    summary = _write(state, **details)
+    if over and checkpoint is not None:
+        checkpoint.remove()
+    if over and letters is not None:
+        letters.forget_after(0)  # last: while there is a checkpoint, a retry looks for them
     return summary
 
 
-def _write(report: Report, where: dict[str, Path | None]) -> dict[str, Any]:
-    """Write the details to their file, and return the summary."""
-    details = {**report.details(), **{name: str(path) if path else None for name, path in where.items()}}
-    if path := where["report"]:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(details, indent=2))
-    return {name: details[name] for name in Summary.__struct_fields__}
+def _write(state: RunState, *, report: Path | None, **more: Any) -> dict[str, Any]:
+    """Write the details to their file; return the summary."""
+    details = details_of(state, report=report, **more)
+    if report is not None:
+        with report.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(msgspec.to_builtins(details), indent=2))
+    return summary_of(details)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from airflow_provider_hubprefs.bulk.report import APPLIED, OPEN, UNDER_WAY, Outcome, Report
-from airflow_provider_hubprefs.bulk.spans import rows_at
+from airflow_provider_hubprefs.bulk.outcome import APPLIED, Outcome
+from airflow_provider_hubprefs.bulk.outcome import OPERATION_PREFIX as UNDER_WAY
+from airflow_provider_hubprefs.bulk.outcome import PENDING as OPEN
+from airflow_provider_hubprefs.bulk.pending import rows_at
 from airflow_provider_hubprefs.bulk.under_way import outcomes_of
 from airflow_provider_hubprefs.bulk.writes import SOMEBODY
 from airflow_provider_hubprefs.hubspot.errors import (
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.exchange import Answer, Exchange
     from airflow_provider_hubprefs.bulk.row import Row
+    from airflow_provider_hubprefs.bulk.state import RunState
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.models import BatchError
 
@@ -56,7 +59,7 @@ class _Batch(NamedTuple):
     """Rows that go together.
 
     :param start: how many rows came before, where these are sent for the first time.
-    :param waiting: place and category by the row's number, where these are under way, see :mod:`.spans`.
+    :param waiting: place and category by the row's number, where these are under way, see :mod:`.pending`.
     """
 
     rows: list[Row]
@@ -118,7 +121,7 @@ class Runner:
         self,
         exchange: Exchange,
         write: Write,
-        report: Report,
+        report: RunState,
         *,
         batch_size: int = BATCH_SIZE,
         concurrency: int = CONCURRENCY,

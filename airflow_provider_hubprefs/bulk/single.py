@@ -10,7 +10,7 @@ from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, Val
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.bulk.report import OutcomeName
+    from airflow_provider_hubprefs.bulk.outcome import OutcomeName
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_hubprefs.bulk.report import OPEN, UNDER_WAY, Outcome
+from airflow_provider_hubprefs.bulk.outcome import OPERATION_PREFIX as UNDER_WAY
+from airflow_provider_hubprefs.bulk.outcome import PENDING as OPEN
+from airflow_provider_hubprefs.bulk.outcome import Outcome
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from airflow_provider_hubprefs.bulk.exchange import Answer
-    from airflow_provider_hubprefs.bulk.report import Report
     from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.runner import Runner
+    from airflow_provider_hubprefs.bulk.state import RunState
     from airflow_provider_hubprefs.bulk.writes import Write
 
 CANCELED = "CANCELED"
@@ -55,7 +57,7 @@ def check_seconds(name: str, value: object) -> None:
 
 def wait_out(
     runner: Runner,
-    report: Report,
+    report: RunState,
     read: Callable[[], Iterable[Row]],
     waiting: Waiting | None,
     *,

@@ -1,4 +1,4 @@
-"""A folder of this machine that belongs to one user alone: for the budget's file and for journals of runs."""
+"""A folder of this machine that belongs to one user alone: for the budget's file."""
 
 from __future__ import annotations
 

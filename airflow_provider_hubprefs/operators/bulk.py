@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, Place
+    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
     from airflow_provider_hubprefs.bulk.files import Files
+    from airflow_provider_hubprefs.bulk.storage import Place
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.operators.waiting import BatchWait
 
@@ -30,7 +32,7 @@ class HubPrefsBatchOperator(BaseOperator):
     They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
     ``reasons``, ``complete``, ``tries``, ``requests`` and what else
-    :class:`~airflow_provider_hubprefs.bulk.report.Summary` describes. Never an address.
+    :class:`~airflow_provider_hubprefs.bulk.summary.Summary` describes. Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -208,7 +210,7 @@ class HubPrefsBatchOperator(BaseOperator):
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context)
         if checkpoint is not None and event is None and not self.resume:
-            checkpoint.forget()
+            checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # it is read again
         extent = Extent(given)
@@ -217,7 +219,6 @@ class HubPrefsBatchOperator(BaseOperator):
             write,
             reader_of(extent.source, **options, check=write.check_row),
             extent=extent,
-            progress_bar=False,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
@@ -240,13 +241,14 @@ class HubPrefsBatchOperator(BaseOperator):
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
     ) -> Checkpoint | None:
         """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
-        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
+        from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 
         if not (self.resume or (self.wait_for_completion and self.deferrable)):
             return None
         place: Place
-        if (store := context.get("task_state_store")) is not None:
-            place = _TaskState(store)
+        if (in_airflow := TaskState(context, "hubprefs_run")).available:
+            place = in_airflow
         elif self.report:
             report = file_at(self.report)
             place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
@@ -274,7 +276,7 @@ def judge(operator: Any, summary: dict[str, Any], context: Context) -> None:
     :raises HubPrefsException: some were not, and a retry may help.
     :raises HubPrefsFailException: some were not.
     """
-    from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
+    from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED
 
     told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
     if not told:
@@ -487,22 +489,3 @@ def file_at(path: str | ObjectStoragePath | None) -> Any:
     if target.protocol in {"", "file", "local"}:
         target.parent.mkdir(parents=True, exist_ok=True)
     return target
-
-
-class _TaskState:
-    """Airflow's task state store (3.3) as the place of a checkpoint."""
-
-    _KEY = "hubprefs_run"
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def load(self) -> dict[str, Any] | None:
-        found = self._store.get(self._KEY)
-        return found if isinstance(found, dict) else None
-
-    def save(self, state: dict[str, Any]) -> None:
-        self._store.set(self._KEY, state)
-
-    def clear(self) -> None:
-        self._store.delete(self._KEY)

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
     from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-_SENT = "hubprefs_write"
 _DAY = 86_400.0
 
 
@@ -67,7 +67,7 @@ class _OneSubscriberOperator(BaseOperator):
                 "waits on (Airflow 3.3; before, it writes again, which does no harm)"
             )
         if status in {events.SUCCESS, events.CANCELED}:
-            _forget_sent(context)
+            _sent(context).clear()
         if status == events.CANCELED:
             # As without waiting: a retry may write again.
             with airflow_errors():
@@ -83,15 +83,15 @@ class _OneSubscriberOperator(BaseOperator):
 
         subscriber, waits = reveal_subscriber(self, context), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
-        if waits and (sent := _sent_before(context)):
-            if sent == mine:
+        if waits and (sent := _sent(context).load()):
+            if sent["write"] == mine:
                 self.log.info("%s: an earlier try has written; waiting on", mask(subscriber))
                 return self._wait(hook, subscriber, context)
-            _forget_sent(context)
+            _sent(context).clear()
         outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
         self.log.info("%s: %s (operation %s)", mask(subscriber), outcome, operation.status)
         if waits and outcome == "unconfirmed" and not operation.complete:
-            _remember_sent(context, mine, operation.status)
+            _sent(context).save({"write": mine, "operation": operation.status})
             return self._wait(hook, subscriber, context)
         return self._result(mask(subscriber), outcome, operation.status)
 
@@ -137,20 +137,9 @@ def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
     return fingerprint(told, key=hook.client.auth.identity())
 
 
-def _sent_before(context: Context) -> str | None:
-    store = context.get("task_state_store")
-    found = store.get(_SENT) if store is not None else None
-    return str(found.get("write")) if isinstance(found, dict) else None
-
-
-def _remember_sent(context: Context, write: str, operation: str) -> None:
-    if (store := context.get("task_state_store")) is not None:
-        store.set(_SENT, {"write": write, "operation": operation})
-
-
-def _forget_sent(context: Context) -> None:
-    if (store := context.get("task_state_store")) is not None:
-        store.delete(_SENT)
+def _sent(context: Context) -> TaskState:
+    """The write that was sent and whose operation has not ended."""
+    return TaskState(context, "hubprefs_write")
 
 
 class HubPrefsSetStatusOperator(_OneSubscriberOperator):

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,16 +223,20 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     # In reschedule mode every poke is a new process: Airflow 3.3 keeps the count in the task state store.
 
     def _failures(self, context: Context) -> int:
-        store = _task_state_store(context)
-        return int(store.get(_FAILURES_KEY, 0)) if store is not None else self._failures_here
+        kept = TaskState(context, _FAILURES_KEY).load()
+        return int(kept["count"]) if kept else self._failures_here
 
     def _remember_failures(self, failures: int, context: Context) -> None:
         if failures == self._failures_here == 0 and not self.reschedule:
             return
         self._failures_here = failures
-        if (store := _task_state_store(context)) is not None and store.get(_FAILURES_KEY, 0) != failures:
-            store.set(_FAILURES_KEY, failures)
+        state = TaskState(context, _FAILURES_KEY)
+        if (state.load() or {"count": 0})["count"] != failures:
+            state.save({"count": failures})
 
 
-def _task_state_store(context: Context) -> Any:
-    return context.get("task_state_store")
+def _is_airflows_timeout(error: BaseException | None) -> bool:
+    """Whether that is where it comes from; the base class of sensors makes other exceptions of it."""
+    while error is not None and type(error).__name__ != "TaskDeferralTimeout":
+        error = error.__cause__
+    return error is not None

@@ -261,7 +261,7 @@ class _Search:
         except BaseException:
             await self.aclose()  # the next try looks the connection up again: it may have been changed
             raise
-        self._seen = found.judged
+        self._seen = found.seen
         self._floor = max(self._floor, found.watermark - overlap)
         return found
 

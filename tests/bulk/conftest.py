@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_hubprefs.bulk import dead_letters
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.exchange import Exchange
-from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.runner import Runner
 from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.summary import details_of, summary_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll, Write
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.calls import Calls
@@ -34,8 +37,9 @@ class Letters(DeadLetters):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def write(self, number: int, lines: Iterable[str]) -> None:
-        self.lines += lines
+    def write(self, letters: dead_letters.Letters) -> dead_letters.Letters:
+        self.lines += letters.held
+        return dead_letters.Letters(letters.parts + 1)
 
 
 @dataclass
@@ -91,7 +95,7 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         client = client_for(token=token, version=version)
         wanted = write(client.calls)
         letters = Letters()
-        report = Report(letters)
+        report = RunState(letters)
         exchange = Exchange(client, report.operations)
         runner = Runner(
             exchange,
@@ -107,6 +111,6 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
             error = raised
         report.flush()
-        return Done(report.summary(), [json.loads(line) for line in letters.lines], error)
+        return Done(summary_of(details_of(report)), [json.loads(line) for line in letters.lines], error)
 
     return run_it

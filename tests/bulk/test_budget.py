@@ -14,10 +14,11 @@ import pytest
 
 from airflow_provider_hubprefs.bulk import budget as module
 from airflow_provider_hubprefs.bulk.budget import BudgetError
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError, ValidationError
@@ -49,7 +50,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     checkpoint = None
     if folder is not None:
         identity = {"source": "of the test"}
-        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals")
+        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity)
     write = options.pop("write", UnsubscribeAll(client.calls))
     return carry_out(
         client,
@@ -176,7 +177,6 @@ def test_wait_goes_on_when_the_accounts_day_is_over(
         summary = run(client_for(), people(1200), on_insufficient_budget="wait")  # more than one day has
     days.join()
     assert (summary["complete"], summary["changed"]) == (True, 1200)
-    assert summary["waited_for_daily_budget_seconds"] > 0
     assert any("Waiting for the account's next day" in record.getMessage() for record in caplog.records)
     assert hubspot.stats["limits"]["daily_violations"] == 0
 

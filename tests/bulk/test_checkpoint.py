@@ -1,9 +1,8 @@
-"""A run that was interrupted goes on: nothing is lost, and only what was under way is sent again."""
+"""A try that stops early is resumed: no row is lost, and only the rows since the last checkpoint are sent again."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import threading
@@ -12,14 +11,17 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, ObjectPlace, identity_of
-from airflow_provider_hubprefs.bulk.report import OUTCOMES, Report
+from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, identity_of
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES, Outcome
+from airflow_provider_hubprefs.bulk.row import Row
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError
@@ -38,7 +40,7 @@ def source(tmp_path: Path) -> Path:
         if number % 50 == 49:
             lines.append(f"rejected-{number}@hubspot-rejects.example")
         elif number % 40 == 39:
-            lines.append(f"nobody-{number}")
+            lines.append(f"no-address-{number}")
         elif number % 30 == 29:
             lines.append("PERSON-0@example.com")
         else:
@@ -63,9 +65,7 @@ def work(source: Path, tmp_path: Path, client_for: Callable[..., Client]) -> Wor
             concurrency=THREADS,
             dead_letters=tmp_path / "letters.jsonl",
             report_to=tmp_path / "report.json",
-            checkpoint=Checkpoint(
-                ObjectPlace(tmp_path / "mark"), identity, interval=interval, journals=tmp_path / "journals"
-            ),
+            checkpoint=Checkpoint(ObjectPlace(tmp_path / "checkpoint"), identity, interval=interval),
             restart=restart,
         )
 
@@ -109,7 +109,7 @@ def test_a_second_try_adds_up_with_the_first_to_one_run(
     assert {name: summary[name] for name in wanted if name != "changed"} == {
         name: count for name, count in wanted.items() if name != "changed"
     }
-    # What was under way when the first try stopped was sent twice, and HubSpot found nothing to change.
+    # Requests in flight when the first try stopped were sent again, and HubSpot found nothing to change.
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
     assert summary["unchanged"] <= THREADS * BATCH
     assert summary["tries"] == 2
@@ -122,26 +122,25 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
 ) -> None:
     stopped_by(hubspot, work, 300)
     assert list(tmp_path.glob("letters.jsonl.part-*"))
-    assert list(tmp_path.glob("mark.*"))
+    assert list(tmp_path.glob("checkpoint.*"))
     work()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "journals") == [
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         "letters.jsonl",
         "people.csv",
         "report.json",
     ]
-    assert list((tmp_path / "journals").iterdir()) == []
     assert work()["tries"] == 1
 
 
-def test_a_mark_holds_no_address(hubspot: Simulator, work: Work, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_no_address(hubspot: Simulator, work: Work, tmp_path: Path) -> None:
     stopped_by(hubspot, work, 300)
-    marks = [path.read_text() for path in tmp_path.glob("mark.*")]
-    assert marks
-    assert not any("@" in mark or "person" in mark for mark in marks)
+    saved = [path.read_text() for path in tmp_path.glob("checkpoint.*")]
+    assert saved
+    assert not any("@" in one or "person" in one for one in saved)
 
 
 @pytest.mark.parametrize(("what", "word"), [("source", "source"), ("arguments", "arguments")])
-def test_another_run_is_not_gone_on_with(
+def test_another_run_is_not_resumed(
     hubspot: Simulator, work: Work, source: Path, what: str, word: str
 ) -> None:
     stopped_by(hubspot, work, 300)
@@ -151,28 +150,64 @@ def test_another_run_is_not_gone_on_with(
     else:
         again["brand"] = 0
     before = len(hubspot.requests)
-    with pytest.raises(ChangedError, match=f"the {word} changed.*on_changed_source='restart'"):
+    with pytest.raises(ChangedError, match=f"The {word} changed.*on_changed_source='restart'"):
         work(**again)
     assert len(hubspot.requests) == before
     assert work(**again, restart=True)["tries"] == 1
 
 
-def test_a_mark_that_was_cut_off_leaves_the_one_before(
+def test_a_checkpoint_that_was_cut_off_leaves_the_one_before(
     hubspot: Simulator, work: Work, tmp_path: Path
 ) -> None:
     stopped_by(hubspot, work, 300)
-    newest = max(tmp_path.glob("mark.*"), key=lambda path: json.loads(path.read_text())["saved"])
+    newest = max(tmp_path.glob("checkpoint.*"), key=lambda path: json.loads(path.read_text())["saved"])
     newest.write_bytes(newest.read_bytes()[:20])
     before = len(hubspot.requests)
     assert work()["tries"] == 2
     assert len(hubspot.requests) - before < 40
 
 
-def test_the_mark_is_not_written_more_often_than_told(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[dict[str, Any]] = []
-    monkeypatch.setattr(ObjectPlace, "save", lambda self, state: saved.append(state))
-    work(interval=3600)
-    assert len(saved) == 1
+def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_path: Path) -> None:
+    now, place, state = 0.0, ObjectPlace(tmp_path / "checkpoint"), RunState()
+    checkpoint = Checkpoint(place, {}, clock=lambda: now)
+    saved = []
+    for tenth in range(25):  # a batch every tenth of a second
+        now = tenth / 10
+        state.take(10, [Outcome(Row(1, "a@example.com"), "changed")] * 10)
+        checkpoint.save(state)
+        found = place.load()
+        assert found
+        saved.append(found["report"]["read"])
+    assert saved == [10] * 10 + [110] * 10 + [210] * 5
+    checkpoint.save(state, last=True)
+    found = place.load()
+    assert found
+    assert found["report"]["read"] == 250
+
+
+def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
+    hubspot: Simulator, work: Work, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Checkpoint, state: RunState, *, last: bool = False) -> None:
+        if last or state.rows_read > 300:
+            raise Killed
+        save(self, state)
+
+    save = Checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", killed)
+        with pytest.raises(Killed):
+            work(interval=3600)
+    summary, wanted = work(interval=3600), expected(source)
+    assert summary["tries"] == 2
+    assert summary["changed"] + summary["unchanged"] == wanted["changed"]
+    assert 200 < summary["unchanged"] <= 300  # sent again
+    letters = rows_of(tmp_path / "letters.jsonl")
+    assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing is written after it."""
 
 
 def stop_after_503(hubspot: Simulator, client: Client) -> None:
@@ -181,7 +216,7 @@ def stop_after_503(hubspot: Simulator, client: Client) -> None:
     client.stop()
 
 
-def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
+def test_a_client_that_is_stopped_ends_the_run_with_its_checkpoint_and_report(
     hubspot: Simulator, source: Path, tmp_path: Path, client_for: Callable[..., Client]
 ) -> None:
     client = client_for()
@@ -189,7 +224,7 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     identity = identity_of(client, source, arguments=write.arguments())
     assert identity is not None
     places: Any = {"dead_letters": tmp_path / "letters.jsonl", "report_to": tmp_path / "report.json"}
-    place = ObjectPlace(tmp_path / "mark")
+    place = ObjectPlace(tmp_path / "checkpoint")
     hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
     threading.Thread(target=stop_after_503, args=(hubspot, client)).start()
     client.settings = Settings(retry_first_wait=60)  # the stop must not wait for a retry
@@ -206,69 +241,11 @@ def test_a_client_that_is_told_to_stop_ends_the_run_with_its_mark_and_report(
     assert place.load() is not None
 
 
-@pytest.mark.parametrize("lost", ["folder", "lock", "disk"])
-def test_without_a_journal_a_run_goes_on_and_says_so_once(
-    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, lost: str
-) -> None:
-    def no(*_: object) -> NoReturn:
-        raise OSError(28, "No space left on device")
-
-    if lost == "folder":
-        (tmp_path / "journals").touch()
-    else:
-        monkeypatch.setattr(f"airflow_provider_hubprefs.bulk.journal.{NO[lost]}", no)
-    assert work(interval=3600)["complete"]
-    assert sum("goes on without a journal" in record.getMessage() for record in caplog.records) == 1
-
-
-NO = {"lock": "fcntl.flock", "disk": "os.pwrite"}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing is written after it."""
-
-
-def test_a_journal_is_its_users_alone_and_holds_no_address_but_of_dead_letters(
-    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "reached", lambda self, report, **_: no_more(self, report))
-        with pytest.raises(Killed):
-            work(interval=3600)
-    (journal,) = (tmp_path / "journals").iterdir()
-    assert journal.stat().st_mode & 0o777 == 0o600
-    assert journal.parent.stat().st_mode & 0o777 == 0o700
-    found = journal.read_bytes()
-    assert b"rejected-49@" in found
-    assert b"person-" not in found
-    assert work(interval=3600)["tries"] == 2
-    assert list(journal.parent.iterdir()) == []
-
-
-REACHED = Checkpoint.reached
-
-
-def no_more(checkpoint: Checkpoint, report: Report) -> None:
-    if report.rows_read > 200:
-        raise Killed
-    REACHED(checkpoint, report)
-
-
-def test_a_journal_that_nobody_came_back_for_is_removed_by_and_by(work: Work, tmp_path: Path) -> None:
-    folder = tmp_path / "journals"
-    folder.mkdir(mode=0o700)
-    for name, days in (("old.run", 31), ("young.run", 29), ("other", 31)):
-        (folder / name).touch()
-        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
-    work()
-    assert sorted(path.name for path in folder.iterdir()) == ["other", "young.run"]
-
-
 class Interrupted(BaseException):
     """What a time-out or Airflow's end of a task raises, wherever the main thread is."""
 
 
-def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
+def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
     hubspot: Simulator, work: Work, source: Path, tmp_path: Path
 ) -> None:
     def interrupt(_: int, frame: FrameType | None) -> None:
@@ -293,8 +270,8 @@ def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
                 assert isinstance(error, Interrupted) or isinstance(error.__context__, Interrupted)
                 interrupted += 1
                 if text := (tmp_path / "report.json").read_text():
-                    told = json.loads(text)
-                    assert told["read"] == sum(told[name] for name in OUTCOMES)
+                    reported = json.loads(text)
+                    assert reported["read"] == sum(reported[name] for name in OUTCOMES)
                 if interrupted == 20:
                     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     finally:
@@ -308,12 +285,12 @@ def test_an_exception_out_of_nowhere_leaves_a_mark_that_adds_up(
     assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 
-def test_progress_is_told_from_time_to_time_without_addresses(
+def test_progress_is_logged_from_time_to_time_without_addresses(
     work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("airflow_provider_hubprefs.bulk.progress.EVERY", 0.0)
     with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.progress"):
         work()
-    told = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
-    assert told[-1].startswith(f"{ROWS} rows, ")
-    assert not any("@" in line for line in told)
+    reported = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
+    assert reported[-1].startswith(f"{ROWS} rows, ")
+    assert not any("@" in line for line in reported)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.columns import Columns
 from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.report import OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.source import read_rows
 from airflow_provider_hubprefs.bulk.writes import SetStatus
 from airflow_provider_hubprefs.hubspot.calls import Calls

@@ -10,13 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.bulk.report import SCHEMA, Details, Report, Summary
+from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.outcome import Outcome
+from airflow_provider_hubprefs.bulk.row import Row
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.spending import Spending
+from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.summary import SCHEMA, Details, Summary, details_of, summary_of
+from airflow_provider_hubprefs.bulk.usage import RunUsage
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.latency import bucket_of, percentile
+from airflow_provider_hubprefs.hubspot.sending import Usage
 from airflow_provider_hubprefs.simulator import Simulator
 
 
@@ -26,7 +31,7 @@ def test_a_report_is_as_its_schema_says(
     client, path = client_for(), tmp_path / "report.json"
     people = [
         *(f"person-{number}@example.com" for number in range(95)),
-        "nobody",
+        "no-address",
         "rejected@hubspot-rejects.example",
     ]
     summary = carry_out(
@@ -35,13 +40,12 @@ def test_a_report_is_as_its_schema_says(
     report = msgspec.convert(json.loads(path.read_text()), Details)
     assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1
     assert report.complete
-    assert report.budget_before == dict.fromkeys(report.budget_before or {})  # nobody had asked
+    assert report.budget_before == dict.fromkeys(report.budget_before or {})  # no answer had come yet
     assert report.budget_after
     # Of the last answers that came, one may have been given before another that came before it.
     assert 0 <= (report.budget_after["daily_remaining"] or 0) - (1_000_000 - report.requests) < 8
-    assert sum(report.answered_within_ms.values()) == report.requests == len(hubspot.requests)
+    assert report.requests == len(hubspot.requests)
     assert 0 < (report.latency_p50_ms or 0) <= (report.latency_p95_ms or 0)
-    assert sum(report.rows_per_second) * report.rows_per_second_every_seconds == pytest.approx(97)
     assert report.started_at <= report.ended_at
     assert "@" not in path.read_text()
 
@@ -49,39 +53,49 @@ def test_a_report_is_as_its_schema_says(
 def test_its_json_schema_can_be_had() -> None:
     schema = msgspec.json.schema(Details)
     properties = schema["$defs"]["Details"]["properties"]
-    assert {"schema", "reasons", "rows_per_second", "budget_before"} <= set(properties)
+    assert {"schema", "reasons", "budget_before"} <= set(properties)
 
 
 def test_two_tries_add_up() -> None:
     now = 0.0
-    first, second = Report(), Report(spending=Spending(clock=lambda: now))
-    first.take(0, [])
-    first.spending.waited_for_daily_budget = 5
-    first.spending.rows = [100, 50]
-    state = json.loads(json.dumps({**first.state(), "spending": first.spending.state()}))
-    state["spending"]["figures"]["duration_seconds"] = 2
-    state["spending"]["answered"] = {"20": 3}
-    second.restore(state)
-    now = 1.0
-    second.spending.passed(70)
-    second.spending.waited_for_daily_budget = 1
-    details = second.details()
-    assert details["tries"] == 2
-    assert details["duration_seconds"] == 3
-    assert details["waited_for_daily_budget_seconds"] == 6
-    assert details["rows_per_second"] == [100, 50, 0, 70]
-    assert details["answered_within_ms"] == {"32.0": 3}
+    usage = Usage(requests=3, answered=Counter({20: 3}))
+    first = RunState(usage=RunUsage(usage, clock=lambda: now))
+    first.take(
+        2, [Outcome(Row(1, "a@example.com"), "changed"), Outcome(Row(2, "a"), "invalid", "NO_ADDRESS")]
+    )
+    now = 2.0
+    saved = json.loads(json.dumps(first.save()))
+    second = RunState(usage=RunUsage(Usage(requests=2, answered=Counter({24: 2})), clock=lambda: now))
+    second.restore(saved)
+    second.take(1, [Outcome(Row(3, "b@example.com"), "changed")])
+    now = 3.0
+    summary = summary_of(details_of(second))
+    assert (summary["read"], summary["changed"], summary["invalid"], summary["tries"]) == (3, 2, 1, 2)
+    assert summary["reasons"] == {"invalid: NO_ADDRESS": 1}
+    assert (summary["duration_seconds"], summary["requests"]) == (3, 5)
+    assert (summary["latency_p50_ms"], summary["latency_p95_ms"]) == (32.0, 64.0)
+    assert summary["started_at"] == first.started_at
 
 
-def test_rows_a_second_take_no_more_room_however_long_a_run_is() -> None:
-    now = 0.0
-    spending = Spending(clock=lambda: now)
-    for _ in range(100_000):
-        now += 1
-        spending.passed(3)
-    assert len(spending.rows) <= 120
-    assert sum(spending.rows) == 300_000
-    assert spending.every == 1024
+def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None:
+    """What is held goes into one part after the other; a try that resumes writes the parts after its own again."""
+    path = tmp_path / "letters"
+    state = RunState(DeadLetters(path))
+    row = Row(7, "x" * 200, "invalid", "no address", "NO_ADDRESS")
+    state.take(5000, [Outcome(row, "invalid")] * 5000)  # more than is held
+    state.take(1, [Outcome(row, "invalid")])
+    assert (state.tally.letters.parts, len(state.tally.letters.held)) == (1, 1)
+    state.flush()
+    state.flush()
+    saved = state.save()
+    state.take(1, [Outcome(row, "invalid")])
+    state.flush()
+    assert len(list(tmp_path.glob("letters.part-*"))) == 3
+    later = RunState(DeadLetters(path))
+    later.restore(saved)
+    assert len(list(tmp_path.glob("letters.part-*"))) == 2
+    DeadLetters(path).assemble(later.tally.letters.parts)
+    assert len(path.read_text().splitlines()) == later.tally.counts["invalid"] == 5001
 
 
 def test_percentiles_are_a_tenth_off_at_most() -> None:

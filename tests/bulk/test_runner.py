@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.report import ConservationError, Outcome, Report
+from airflow_provider_hubprefs.bulk.outcome import ConservationError, Outcome
 from airflow_provider_hubprefs.bulk.source import read_rows
+from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
@@ -45,7 +46,6 @@ class TestWhatBecomesOfRows:
         assert done.outcomes == {"changed": 250}
         assert all(hubspot.is_opted_out(one) for one in people(250))
         assert len(hubspot.requests) == 3
-        assert done.summary["last_confirmed_row"] == 250
 
     def test_a_second_run_changes_nothing_and_says_so(self, run: Run) -> None:
         run(people(30))
@@ -155,7 +155,6 @@ class TestWhatAnswersLeaveOpen:
         done = run(people(3))
         assert done.outcomes == {"unconfirmed": 3}
         assert set(done.of("unconfirmed").values()) == {"OPERATION_PENDING"}
-        assert (done.summary["last_pending_row"], done.summary["last_confirmed_row"]) == (3, None)
         hubspot.advance(61)
         assert run(people(3)).outcomes == {"unchanged": 3}
 
@@ -325,7 +324,7 @@ class TestWhatNoRowIsToBlameFor:
 
 
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
-    report = Report()
+    report = RunState()
     row = next(iter(read_rows(["a@example.com"])))
     report.take(2, [Outcome(row, "changed")])
     with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):

@@ -23,7 +23,8 @@ from airflow_provider_hubprefs.simulator import Simulator
 SCRIPT = """
 import sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.checkpoint import identity_of
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
@@ -39,7 +40,7 @@ extent = Extent(folder / "people.csv")
 carry_out(
     client, write, reader_of(extent.source), extent=extent, batch_size=10, on_insufficient_budget="wait",
     dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
-    checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals"),
+    checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity),
 )
 """
 
@@ -90,7 +91,6 @@ def test_a_signal_ends_a_script_after_the_requests_under_way(
     assert told["changed"] == sum(map(hubspot.is_opted_out, people)) or during == "retries"
     assert told["changed"] >= (10 if during == "slow answers" else 250)
     assert any((tmp_path / f"mark.{slot}").exists() for slot in (0, 1))
-    assert not list(tmp_path.glob("journals/*"))
 
 
 @pytest.mark.parametrize("what", ["report_to", "dead_letters"])

@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.report import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.pending import PendingRows as Span
+from airflow_provider_hubprefs.bulk.pending import rows_at
+from airflow_provider_hubprefs.bulk.pending import with_replaced as replaced
 from airflow_provider_hubprefs.bulk.row import Row
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.source_errors import SourceError
-from airflow_provider_hubprefs.bulk.spans import Span, replaced, rows_at
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
@@ -92,7 +95,7 @@ class Trial:
             waiting=self.waiting,
             dead_letters=self._folder / "letters",
             report_to=self._folder / "report",
-            checkpoint=Checkpoint(self.mark, {"source": "same"}, journals=self._folder / "journals"),
+            checkpoint=Checkpoint(self.mark, {"source": "same"}),
         )
 
     def of(self, outcome: str) -> dict[str, str]:
@@ -128,7 +131,7 @@ def test_rows_have_their_outcome_when_the_operation_is_over(hubspot: Simulator, 
     hubspot.load({"operations": {"seconds": 0.7}})
     summary = run([*people(25), "nobody", *people(2)])
     assert outcomes(summary) == {"changed": 25, "invalid": 1, "duplicate": 2}
-    assert (summary["last_pending_row"], summary["complete"]) == (None, True)
+    assert summary["complete"]
     assert writes(hubspot) == 3
     assert summary["operations"]["PENDING"] >= 3
     assert run.waiting
@@ -220,7 +223,7 @@ def test_what_is_not_over_in_time_is_unconfirmed_and_the_others_are_not(
     assert outcomes(summary) == {"changed": 1, "unconfirmed": 2}
     assert summary["reasons"] == {"unconfirmed: OPERATION_PENDING": 2}
     assert set(run.of("unconfirmed").values()) == {"OPERATION_PENDING"}
-    assert (summary["last_pending_row"], summary["complete"]) == (3, True)
+    assert summary["complete"]
     assert writes(hubspot) == 1
     assert run.mark.load() is None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_hubprefs.bulk.report import OUTCOMES
+from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.bulk import (
@@ -83,7 +83,7 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
             assert ended == (state, {error} if error else None, writes, wanted), task
     for name in TABLE:
         worker, deferred = (run.xcom(f"{name}.{mode}") or {} for mode in MODES)
-        for what in ("reasons", "complete", "incomplete_because", "last_confirmed_row", "last_pending_row"):
+        for what in ("reasons", "complete", "incomplete_because"):
             assert worker.get(what) == deferred.get(what), (name, what)
         if name not in {"timeout_retried", "broken_retried"}:
             assert worker.get("tries") == deferred.get("tries"), name
@@ -213,7 +213,7 @@ class TestOneTry:
         with pytest.raises(TaskDeferred):
             task.execute(context)
         store.clear()
-        with pytest.raises(HubPrefsFailException, match="where it was to go on from is gone"):
+        with pytest.raises(HubPrefsFailException, match="The checkpoint of this task is missing"):
             task.execute_complete(context, {"status": "success"})
         assert writes(hubspot) == 1
 
