@@ -22,7 +22,7 @@ from .table import VERSIONS, document, sent_types
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLES = 15
+EXAMPLES = 8
 CHECKS = [
     not_a_server_error,
     content_type_conformance,
