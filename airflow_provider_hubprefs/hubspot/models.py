@@ -220,7 +220,7 @@ class Definition(Wire, frozen=True, kw_only=True):
 
 
 class PreferenceLinks(Wire, frozen=True, kw_only=True):
-    """A subscriber's own preference pages. Whoever holds such a link can change the preferences: a secret."""
+    """A subscriber's own preference pages. Such a link is a secret: its holder can change the preferences."""
 
     subscriber: str = msgspec.field(name="subscriberIdString")
     manage_preferences_url: str
@@ -260,12 +260,12 @@ class Operation(Wire, Generic[T], frozen=True, kw_only=True):
 
     @property
     def canceled(self) -> bool:
-        """HubSpot gave up on it."""
+        """HubSpot canceled it."""
         return self.status == "CANCELED"
 
     @property
     def complete(self) -> bool:
-        """HubSpot is done with it. False for a status nobody knows yet: that is no success."""
+        """HubSpot has finished it. False for an unknown status: that is not a success."""
         return self.status == "COMPLETE"
 
 
