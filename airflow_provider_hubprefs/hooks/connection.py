@@ -1,6 +1,6 @@
-"""From an Airflow connection to a client, and what such a client may do.
+"""Makes a client from an Airflow connection, and describes what the connection can do.
 
-Apart from the hook, so that importing the hook costs nothing: HTTP libraries load when a task runs.
+The hook imports this module when a task runs, so that importing the hook loads no HTTP library.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _log = logging.getLogger(__name__)
 def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Fields of the connection's extra that are set, also under the ``extra__hubprefs__`` names of older forms.
 
-    :param extra: the connection's, where it was read already; Airflow's property must not be in an event loop.
-    :raises SettingsError: the connection is of another type, or its extra is no JSON object.
+    :param extra: the connection's, if it is read already; an event loop must not use Airflow's property.
+    :raises SettingsError: the connection has another type, or its extra is not a JSON object.
     """
     name = f"connection {connection.conn_id!r}"
     if connection.conn_type != CONN_TYPE:
@@ -82,8 +82,8 @@ def client_from(
 
     :param fields: of its extra.
     :param api_version: overrides the connection's.
-    :param settings: override the connection's, which must be right all the same.
-    :param mask: told of every secret, to have it masked in logs.
+    :param settings: override the connection's, which must be valid as well.
+    :param mask: called with every secret, to have it masked in logs.
     :param max_budget_share: so much of the account's budget for this client, at most.
     :param make: the kind of client.
     :raises SettingsError: something cannot work; the text names the connection and it.
@@ -102,9 +102,9 @@ def client_from(
 
 
 def _budget_store(fields: Mapping[str, Any], mask: Callable[[str], None]) -> str:
-    """Where the budget is kept; the URL of a Redis may hold its password."""
+    """Where the budget is kept; a Redis URL may hold a password."""
     store = str(fields.get("budget_store") or "file").strip()
-    with suppress(ValueError):  # no URL: whoever opens the store says so
+    with suppress(ValueError):  # opening the store raises the error
         if password := urlsplit(store).password:
             mask(unquote(password))
     return store
@@ -126,7 +126,7 @@ def brand(value: object) -> int | None:
 
 
 def _extra(connection: Connection, name: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The extra as a mapping. Airflow takes one that is no JSON for an empty one: a brand would be forgotten."""
+    """The extra as a mapping. Airflow reads an extra that is not JSON as empty: a brand would be lost."""
     try:
         is_object = isinstance(json.loads(connection.extra or "{}"), dict)
     except ValueError:
@@ -165,9 +165,9 @@ def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str
 
 
 def _host(connection: Connection) -> str:
-    """Scheme, host and port, from wherever the connection's form, JSON or URI put them.
+    """Scheme, host and port, as a connection's form, JSON or URI give them.
 
-    A URI's parser takes the port and an IPv6 address's brackets off, and leaves the scheme before the host
+    Airflow's URI parser removes the port and an IPv6 address's brackets, and leaves the scheme before the host
     (``hubprefs://http://...``) or in ``schema`` (``hubprefs://.../http``).
     """
     if connection.schema and connection.schema.lower() not in {"http", "https"}:
@@ -226,10 +226,10 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> str:
 
 
 def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
-    """Portal, kind and scopes, as far as HubSpot tells.
+    """Portal, kind and scopes, as far as HubSpot shows them.
 
-    To a client a service key looks like a private app's token (HubSpot's guide to service keys). What answers
-    but is not known as either may be an OAuth access token, which has no daily figures; it ends within the hour.
+    To a client a service key looks like a private app's token (HubSpot's guide to service keys). A token that works
+    but is unknown as either may be an OAuth access token: that has no daily figures, and ends within the hour.
     """
     auth = client.auth
     if isinstance(auth, OAuthRefresh):
@@ -238,7 +238,11 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
         info = client.send(token_info_call(auth.token() or ""))
     except NotFoundError:
         if client.pacer.budget.daily is None:
-            return None, "perhaps an OAuth access token, which ends soon; give the OAuth fields instead", None
+            return (
+                None,
+                "perhaps an OAuth access token, which expires soon; fill in the OAuth fields instead",
+                None,
+            )
         return None, "service key", None
     except HubSpotError:
         return None, auth.kind, None
@@ -247,7 +251,7 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
 
 def _missing_scopes(scopes: Iterable[str] | None) -> str:
     if scopes is None:
-        return "Scopes: HubSpot does not tell for this token."
+        return "Scopes: HubSpot does not show them for this token."
     held = set(scopes)
     missing: dict[str, list[str]] = {}
     for endpoint in ENDPOINTS.values():
@@ -256,19 +260,19 @@ def _missing_scopes(scopes: Iterable[str] | None) -> str:
             missing.setdefault(needed, []).append(endpoint.name)
     if not missing:
         return "Scopes: all there."
-    told = "; ".join(f"{needed} (for {', '.join(names)})" for needed, names in missing.items())
+    named = "; ".join(f"{needed} (for {', '.join(names)})" for needed, names in missing.items())
     hint = (
-        " Batch scopes need Marketing Hub Enterprise; without them single calls are made."
-        if "batch" in told
+        " Batch scopes need Marketing Hub Enterprise; without them the provider sends single calls."
+        if "batch" in named
         else ""
     )
-    return f"Scopes missing: {told}.{hint}"
+    return f"Scopes missing: {named}.{hint}"
 
 
 def _budget(client: Client) -> str:
     said = client.pacer.budget
     if said.burst is None:
-        return "Budget: HubSpot did not tell."
+        return "Budget: HubSpot did not show it."
     burst = f"{said.burst} requests per {said.interval or 10:g} s"
     if said.daily is None:
         return f"Budget: {burst}; no daily figure for this kind of token."

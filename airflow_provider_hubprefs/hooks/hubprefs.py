@@ -93,7 +93,7 @@ class HubPrefsHook(BaseHook):
 
     @cached_property
     def business_unit_id(self) -> int | None:
-        """The brand that methods ask for when they are not told another.
+        """The brand that methods use unless they are given another.
 
         :raises SettingsError: no whole number.
         """
@@ -137,7 +137,7 @@ class HubPrefsHook(BaseHook):
     ) -> PreferenceLinks:
         """Make links to a subscriber's own preference pages.
 
-        Whoever holds such a link can change the preferences: treat it as a secret, also in XComs.
+        Anyone with such a link can change the preferences: treat it as a secret, also in XComs.
         """
         return self._send(
             self.client.calls.generate_links(
@@ -167,7 +167,7 @@ class HubPrefsHook(BaseHook):
     ) -> Operation[SubscriptionStatus]:
         """Set one subscriber's status for one subscription.
 
-        It writes what it is told; the guard against subscribing by accident is the operators'.
+        It writes without looking first: the guard against subscribing by accident is in the operators.
         """
         return self._send(
             self.client.calls.set_status(
@@ -220,7 +220,7 @@ class HubPrefsHook(BaseHook):
     def batch_get_unsubscribe_all(
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Operation[SubscriberWideStatuses]:
-        """Read the opt-outs of many subscribers, by one request; of all brands where none is given."""
+        """Read the opt-outs of many subscribers, by one request; of all brands unless one is given."""
         return self._send(
             self.client.calls.batch_get_unsubscribe_all(
                 subscribers, business_unit_id=self._brand(business_unit_id)
@@ -228,12 +228,12 @@ class HubPrefsHook(BaseHook):
         )
 
     def find_opt_outs(self, since: datetime) -> list[OptOut]:
-        """Find the contacts that have opted out of everything since, by searching the CRM; however many they are.
+        """Find the contacts that have opted out of everything since a time, by searching the CRM.
 
-        It sees contacts only, and as late as HubSpot's index does. It takes the scope crm.objects.contacts.read.
+        It sees contacts only, and only once HubSpot's index has them. It needs the scope crm.objects.contacts.read.
 
         :param since: a time with its zone.
-        :raises ValueError: a time without.
+        :raises ValueError: a time without a zone.
         """
         from airflow_provider_hubprefs.hubspot.client import run
         from airflow_provider_hubprefs.hubspot.crm import find_opt_outs
@@ -245,9 +245,9 @@ class HubPrefsHook(BaseHook):
         return sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at)
 
     def check_subscription(self, subscription_id: int) -> None:
-        """Check that the portal has an active subscription type of this id; silent where the token may not ask.
+        """Check that the portal has an active subscription type of this id, if the token may list them.
 
-        :raises ValidationError: it has none; the text names those it has.
+        :raises ValidationError: the portal has none; the text names the active ones.
         """
         from airflow_provider_hubprefs.bulk.plan import unusable_subscription
 
@@ -259,7 +259,7 @@ class HubPrefsHook(BaseHook):
             raise error
 
     def permitted_definitions(self) -> list[Definition] | None:
-        """List the portal's subscription types, of all brands; None where the token may not ask."""
+        """List the portal's subscription types, of all brands; None if the token may not list them."""
         from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
 
         try:
@@ -270,7 +270,7 @@ class HubPrefsHook(BaseHook):
     def encrypt_address(self, subscriber: str) -> str:
         """Encrypt an address with the connection's credentials, for arguments of triggers.
 
-        Only who may use the connection can decrypt it: Airflow's database and logs show nothing of it.
+        Only a user of the connection can decrypt it: Airflow's database and logs show nothing of it.
         """
         from airflow_provider_hubprefs.hubspot.privacy import encrypt_address
 
@@ -279,7 +279,7 @@ class HubPrefsHook(BaseHook):
     # -- in an event loop -----------------------------------------------------------------------------------
 
     async def aget_client(self) -> AsyncClient:
-        """Make a client for an event loop, which is closed by whoever asked for it. It blocks nothing.
+        """Make a client for an event loop, without blocking it. The caller closes the client.
 
         :raises SettingsError: something in the connection cannot work; the text names it.
         :raises AirflowNotFoundException: there is no such connection.
@@ -310,7 +310,7 @@ class HubPrefsHook(BaseHook):
         )
 
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
-        """Libraries are loaded, secrets told to Airflow and the budget's store opened: not in the loop."""
+        """Runs in a thread: it loads libraries, hands secrets to Airflow and opens the budget's store."""
         from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields, mask_anywhere
         from airflow_provider_hubprefs.hubspot.aio import AsyncClient
 
@@ -327,9 +327,9 @@ class HubPrefsHook(BaseHook):
     # -- the connection -------------------------------------------------------------------------------------
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell what the connection can do. Reads only, is quick, and shows no secret.
+        """Check what the connection can do: quickly, by reads only, and without showing a secret.
 
-        It makes a client of its own, with shorter time-outs: who uses the hook meanwhile notices nothing.
+        It makes its own client, with shorter time-outs; the hook's client stays as it is.
 
         :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
         """
@@ -344,7 +344,7 @@ class HubPrefsHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Form of the connection for Airflow 2.11 to 3.1; later ones read the provider's description."""
+        """The connection's form for Airflow 2.11 to 3.1; later ones read the provider's description."""
         return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
     @classmethod

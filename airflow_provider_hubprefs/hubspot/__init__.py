@@ -1,5 +1,5 @@
 """HubSpot's communication preferences API, without Airflow: usable on its own.
 
-What to send and what an answer means is decided by pure functions (:mod:`.endpoints`, :mod:`.calls`,
-:mod:`.models`, :mod:`.errors`, :mod:`.retry`); :mod:`.client` only moves bytes, sleeps and asks the pacer.
+Pure functions decide what to send and what an answer means (:mod:`.endpoints`, :mod:`.calls`, :mod:`.models`,
+:mod:`.refusals`, :mod:`.retry`); :mod:`.client` and :mod:`.aio` only move bytes, sleep and ask the pacer.
 """

@@ -1,4 +1,4 @@
-"""The client for the triggerer: moves bytes over ``httpx``, sleeps, asks the pacer. It decides nothing itself."""
+"""The client for event loops: it moves bytes over ``httpx``, sleeps and asks the pacer, and decides nothing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
-"""What httpx would load with its first request, in the loop: 111 ms. A release without them loses nothing."""
+"""Modules that httpx loads with its first request, blocking the loop for 111 ms. It may work without them."""
 
 
 class AsyncClient(Sender):
     """HubSpot over HTTP, for any number of tasks of one event loop.
 
-    A task that is cancelled gives the place in the queue back that it had.
+    Make it in a thread: the budget's store may block. A task that is cancelled gives back its place in the queue.
 
     :param auth: whose token to send.
     :param connections: kept open at most.
@@ -88,10 +88,12 @@ class AsyncClient(Sender):
         await self._nap(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Ask here; in a thread only where the answer takes time: a thread costs ten times what the answer does.
+        """Ask the pacer, in a thread if its store may block.
 
-        A thread cannot be cancelled: a task that is cancelled meanwhile waits for its answer, or a slot would be
-        promised after the place in the queue was given back.
+        A quick store is asked in the loop first: a thread costs ten times as much as the answer.
+
+        A thread cannot be cancelled. A task that is cancelled meanwhile waits for the thread's answer; otherwise the
+        pacer would promise a slot after the task gave its place back.
         """
         with suppress(BusyError):
             return question(*arguments, blocking=False)
@@ -168,7 +170,7 @@ async def _forget_redirect(response: httpx.Response) -> None:
 
 
 def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """Tell what kind of failure it was.
+    """The error that a failure of httpx means.
 
     :param error: of httpx, or of what it uses.
     :param what: the call, for the text.
@@ -195,5 +197,5 @@ def _cause(error: Exception) -> Cause:
         return Cause.NAME if among(socket.gaierror) else Cause.UNREACHABLE
     if isinstance(error, httpx.HTTPError | zlib.error):
         return Cause.BAD_PROXY if isinstance(error, httpx.UnsupportedProtocol) else Cause.BROKEN
-    # What is left comes from opening the pool: certificates that cannot be read, a proxy that is no URL.
+    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
     return Cause.TLS if isinstance(error, OSError) else Cause.BAD_PROXY

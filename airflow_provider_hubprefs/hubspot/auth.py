@@ -1,4 +1,4 @@
-"""Who we are to HubSpot: a static token, or OAuth with a refresh token. No I/O: the client sends the calls."""
+"""Credentials: a static token, or OAuth with a refresh token. No I/O: the client sends the calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"\d{4}-(03|09)", re.ASCII)
 _MARGIN = 60.0
-"""Seconds before its end from which a token counts as expired, so that no request is under way then."""
+"""A token counts as expired this many seconds early, so that it does not expire while a request is in flight."""
 
 _SHORTEST_MARGIN_SHARE = 0.1
 
@@ -46,16 +46,14 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenInfo(Wire, frozen=True, kw_only=True):
-    """What HubSpot says of a private app's token."""
+    """HubSpot's description of a private app's token."""
 
     hub_id: int | None = None
-    app_id: int | None = None
-    user_id: int | None = None
     scopes: list[str] | None = None
 
 
 class Auth(Protocol):
-    """Where the client gets its access token from."""
+    """Gives the client its access token."""
 
     kind: str
 
@@ -66,7 +64,7 @@ class Auth(Protocol):
         """Request of a new access token."""
 
     def accept(self, answer: TokenAnswer) -> None:
-        """Take the new access token over."""
+        """Use the new access token from now on."""
 
     def expired(self, token: str) -> bool:
         """HubSpot called this token expired. Returns whether a new one can be had."""
@@ -77,7 +75,7 @@ class Auth(Protocol):
 
 @dataclass(slots=True, repr=False)
 class StaticToken:
-    """A private app's token or a service key; neither ends by itself.
+    """A private app's token or a service key; neither expires.
 
     :param access_token: as HubSpot shows it.
     :raises SettingsError: empty, or with characters no token has (a line break copied along).
@@ -94,14 +92,14 @@ class StaticToken:
         return self.access_token
 
     def refresh_call(self) -> Call[TokenAnswer]:
-        """Never needed: the token has no end."""
+        """Never needed: the token does not expire."""
         raise SettingsError("a static token cannot be refreshed")
 
     def accept(self, answer: TokenAnswer) -> None:
         """Never needed."""
 
     def expired(self, token: str) -> bool:
-        """HubSpot also calls garbage "expired"; nothing can be done about it here."""
+        """HubSpot calls some invalid tokens expired, too; there is no other one."""
         return False
 
     def identity(self) -> str:
@@ -112,14 +110,14 @@ class StaticToken:
 class OAuthRefresh:
     """OAuth's refresh-token flow (HubSpot's OAuth guide).
 
-    An access token is used until shortly before ``expires_in`` is over. The refresh token HubSpot returns is
-    used from then on; HubSpot does not document that it ever differs.
+    An access token is used until shortly before ``expires_in`` is over. The next refresh uses the refresh token that
+    HubSpot returned last; HubSpot does not document that it ever differs.
 
     :param client_id: of the app.
     :param client_secret: of the app.
     :param refresh_token: of the installation in the portal.
     :param version: of the token endpoint, ``YYYY-MM``.
-    :param on_token: told of every new access and refresh token, to have them masked in logs.
+    :param on_token: called with every new access and refresh token, to have them masked in logs.
     :raises SettingsError: something is missing, or the version cannot exist.
     """
 
@@ -160,7 +158,7 @@ class OAuthRefresh:
         return self._access_token if self._clock() < self._ends_at else None
 
     def refresh_call(self) -> Call[TokenAnswer]:
-        """Form body: HubSpot answers 415 to JSON and wants nothing of it in the query."""
+        """A form body: HubSpot answers 415 to JSON, and refuses these parameters in the query."""
         form = {
             "grant_type": "refresh_token",
             "client_id": self._client_id,
@@ -192,7 +190,7 @@ class OAuthRefresh:
             self._on_token(self._refresh_token)
 
     def expired(self, token: str) -> bool:
-        """A clock that jumped, or a token revoked early: forget it, unless another thread already did."""
+        """Forget the token, unless another thread already did: a clock jumped, or the token was revoked."""
         if token == self._access_token:
             self._access_token, self._ends_at = None, 0.0
         return True
@@ -225,7 +223,7 @@ def check_secret(name: str, value: object) -> None:
     if value != value.strip() or not value.isascii() or not value.isprintable() or " " in value:
         raise SettingsError(
             f"{name}: expected printable ASCII without spaces or line breaks; "
-            "was a line break or a quotation mark copied along?"
+            "was a line break or a quote copied along?"
         )
 
 

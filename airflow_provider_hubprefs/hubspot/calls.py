@@ -1,4 +1,4 @@
-"""What to send for each thing one can ask of HubSpot, and how to read the answer: no I/O.
+"""The request for every operation, and how to read its answer. No I/O.
 
 A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``.
 """
@@ -104,7 +104,7 @@ class Call(Generic[T]):
                 retryable=True,
                 **details,
             )
-        raise failed  # out here it has no context: that would carry the value that was wrong
+        raise failed  # out here it has no context, which would carry the wrong value
 
 
 class Calls:
@@ -175,7 +175,7 @@ class Calls:
     ) -> Call[Operation[SubscriptionStatus]]:
         """Set one subscriber's status for one subscription.
 
-        It does not look at the status before: :class:`~airflow_provider_hubprefs.operators` do.
+        It does not read the status first; the operators do.
 
         :raises ValidationError: status or legal basis outside HubSpot's enumerations.
         """
@@ -207,7 +207,7 @@ class Calls:
     ) -> Call[Operation[SubscriptionStatus]]:
         """Opt one subscriber out of everything, or of one brand.
 
-        Asks for a verbose answer: without, HubSpot answers 200 and no results (HubSpot's guide for v4).
+        Asks for a verbose answer: otherwise HubSpot answers 200 and no results (HubSpot's guide for v4).
 
         :param business_unit_id: needed in portals with the Brands add-on; 0 is the account's own.
         """
@@ -320,5 +320,5 @@ def check_change(change: StatusChange) -> None:
 
 
 def _shown(value: object) -> str:
-    """A wrong argument as it may be shown: two may have changed places, and one of them is an address."""
+    """A wrong argument without an address: the caller may have swapped two arguments."""
     return scrub(repr(value))

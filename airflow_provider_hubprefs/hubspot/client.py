@@ -1,4 +1,4 @@
-"""The client for tasks: moves bytes over ``requests``, sleeps, asks the pacer. It decides nothing itself."""
+"""The client for tasks: it moves bytes over ``requests``, sleeps and asks the pacer, and decides nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Client(Sender):
     ) -> None:
         super().__init__(auth, **options)
         self._token_lock = _ThreadLock()
-        # No threading.Event: a signal handler that sets one while its thread looks at it waits for itself.
+        # No threading.Event: a signal handler that sets one while its own thread reads it would deadlock.
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._nap = sleep or self.rest
@@ -73,9 +73,9 @@ class Client(Sender):
         self._session.close()
 
     def stop(self) -> None:
-        """Let requests under way end, and begin no other: whoever waits, or asks from now on, gets StoppedError.
+        """Begin no more requests; those in flight may end. Threads that wait or send get StoppedError.
 
-        May be called from another thread or a signal handler.
+        Another thread or a signal handler may call this.
         """
         self._stopping = True
         self._wake.put(None)
@@ -131,9 +131,9 @@ class Client(Sender):
         return body.whole()
 
     def rest(self, seconds: float) -> None:
-        """Sleep, unless the client is told to stop.
+        """Sleep until the time is over or :meth:`stop` is called.
 
-        :raises StoppedError: it is, or was before.
+        :raises StoppedError: the client is stopped.
         """
         if seconds > 0 and not self._stopping:
             with suppress(Empty):
@@ -144,7 +144,7 @@ class Client(Sender):
 
 
 class _ThreadLock:
-    """A lock of threads where the shared code says ``async with``; waiting for it blocks the thread."""
+    """A thread lock for the shared code's ``async with``; waiting for it blocks the thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -157,7 +157,7 @@ class _ThreadLock:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends: everything it awaits blocks this thread instead."""
+    """Run a coroutine on this thread; everything it awaits must block the thread, as :meth:`Client.asend` does."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -192,7 +192,7 @@ def _session(url: str, connections: int) -> requests.Session:
 
 
 def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """Tell what kind of failure it was.
+    """The error that a failure of requests or urllib3 means.
 
     :param error: of requests or urllib3.
     :param what: the call, for the text.

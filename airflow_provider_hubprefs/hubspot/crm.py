@@ -1,13 +1,13 @@
-"""Who has opted out, and when: contacts of HubSpot's CRM, as far as that is concerned. No I/O.
+"""Contacts of HubSpot's CRM that have opted out, and when. No I/O.
 
-HubSpot lists opt-outs nowhere, has no webhook for them, and no property with their time. What there is: contacts
-can be searched by ``hs_email_optout`` and the time of their last change, whatever changed; and a property's
-history can be read, by id. :func:`find_opt_outs` puts the two together.
+HubSpot has no list of opt-outs, no webhook for them and no property with their time. But contacts can be searched by
+``hs_email_optout`` and the time of their last change of any kind, and a property's history can be read by the
+contact's id. :func:`find_opt_outs` combines the two.
 
-The search has limits of its own (HubSpot's guide "Search the CRM"): five requests a second for the whole account,
-200 results a page, an error for whoever pages beyond 10,000, and an index that is behind by seconds. So nothing is
-paged here: each request asks for ids above the last one. That has no end at 10,000, and whoever is changed
-meanwhile neither moves others to another page nor is missed.
+The search has its own limits (HubSpot's guide "Search the CRM"): five requests a second for the whole account, 200
+results a page, an error beyond 10,000 results, and an index that is seconds behind. So this module does not page:
+each request asks for ids above the last one. That works beyond 10,000, and a contact that changes meanwhile is
+neither missed nor moves others to another page.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ READ_CONTACTS = Endpoint(
 
 
 class PropertyVersion(Wire, frozen=True, kw_only=True):
-    """What a property was from a time on (``ValueWithTimestamp``)."""
+    """A property's value from a time on (``ValueWithTimestamp``)."""
 
     value: str | None = None
     timestamp: DateTime | None = None
@@ -74,14 +74,14 @@ class Contact(Wire, frozen=True, kw_only=True):
 
     @property
     def modified(self) -> int:
-        """When it was changed last, in milliseconds since 1970."""
+        """Time of the last change, in milliseconds since 1970."""
         return _milliseconds(self.updated_at)
 
     @property
     def opted_out_at(self) -> int | None:
-        """When it opted out, in milliseconds since 1970; None where it has not, or not any more.
+        """Time of the opt-out, in milliseconds since 1970; None without one, or if it was taken back.
 
-        A value that is written again is no other opt-out.
+        The same value written again is not another opt-out.
         """
         versions = sorted(
             (self.history or {}).get(OPT_OUT) or (), key=lambda version: _milliseconds(version.timestamp)
@@ -130,14 +130,14 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one look at the contacts gave.
+    """The result of :func:`find_opt_outs`.
 
-    :param opt_outs: of those looked at.
-    :param watermark: the last change of a contact that has opted out, as the index knew it when the look began, in
-        milliseconds since 1970; 0 when there was none.
-    :param floor: whoever was changed at this time or later was looked at.
+    :param opt_outs: of the contacts that were read.
+    :param watermark: the last change of a contact that has opted out, as the index had it at the beginning, in
+        milliseconds since 1970; 0 without such a contact.
+    :param floor: contacts changed at this time or later were read.
     :param seen: the contacts found, by id, with the time of their last change.
-    :param whole: whether all of them were looked at, rather than those that were not before.
+    :param whole: whether all of them were read, and not only those changed since the last time.
     """
 
     opt_outs: list[OptOut]
@@ -218,7 +218,7 @@ def search_call(
 
 
 def read_call(version: str, ids: Sequence[int]) -> Call[Contacts]:
-    """Read contacts with the history of their opt-out; those that were deleted meanwhile are missing.
+    """Read contacts with the history of their opt-out; contacts deleted meanwhile are missing.
 
     :param ids: at most :data:`READ`.
     """
@@ -246,5 +246,5 @@ def _true(value: str | None) -> bool:
 
 
 def _milliseconds(moment: DateTime | None) -> int:
-    """A time as HubSpot counts it; it has no more digits than these."""
+    """A time in HubSpot's own precision."""
     return 0 if moment is None else round(moment.timestamp() * 1000)

@@ -37,7 +37,7 @@ _BATCH_WRITES: Scopes = (frozenset({BATCH_WRITE}),)
 
 
 class UnknownVersionWarning(UserWarning):
-    """An API version newer than this package; it is spoken to as the newest known one."""
+    """An API version newer than this package; it is used like the newest known one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +188,9 @@ def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) 
     """Absolute path of an endpoint, the address in it percent-encoded to the last character.
 
     :param endpoint: which.
-    :param version: as it stands in the URL; it may be newer than the newest known one.
+    :param version: for the URL; it may be newer than the newest known one.
     :param subscriber: the address, for paths that have one.
-    :raises ValidationError: the address is none, so that it could change the path's meaning (``..``).
+    :raises ValidationError: not an address, so that it could change the path's meaning (``..``).
     """
     path = endpoint.path
     if not path.startswith("/"):
@@ -202,11 +202,11 @@ def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) 
 
 
 _PLAIN = re.compile(r"[!-~]+@[!-?A-~]+", re.ASCII)
-"""Nearly every address; the others are looked at more closely."""
+"""Nearly every address; only others are examined more closely."""
 
 
 def check_subscriber(subscriber: object) -> str:
-    """Refuse what cannot be an address at all; HubSpot judges the rest.
+    """Refuse what cannot be an address; HubSpot decides about the rest.
 
     :return: the address as it was given.
     :raises ValidationError: without the value in its text.
@@ -220,7 +220,7 @@ def check_subscriber(subscriber: object) -> str:
     if not (at and local and domain and sendable) or subscriber != subscriber.strip():
         raise ValidationError(
             "subscriber: expected an e-mail address such as name@example.com, "
-            f"got {len(subscriber)} characters that are none"
+            f"got {len(subscriber)} other characters"
         )
     return subscriber
 

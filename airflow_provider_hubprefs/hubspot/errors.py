@@ -1,8 +1,7 @@
-"""One exception tree: what HubSpot refused, what went wrong on the way, what was asked wrongly.
+"""The errors: HubSpot refused, the connection failed, or the request was wrong.
 
-No text of these errors carries an address: HubSpot's own messages are scrubbed before they are shown. They
-are plain exceptions, so that this layer needs no Airflow; ``airflow_provider_hubprefs.exceptions`` turns them
-into Airflow's at the face of operators and sensors. The hook raises them as they are.
+No text of them carries an address. They are plain exceptions, so that this layer needs no Airflow: operators and
+sensors raise Airflow's instead (``airflow_provider_hubprefs.exceptions``), the hook raises these.
 """
 
 from __future__ import annotations
@@ -23,12 +22,11 @@ class HubSpotError(Exception):
     :param correlation_id: what HubSpot's support asks for.
     :param retry_after: seconds HubSpot asked to wait, or None when it did not say.
     :param retryable: whether the same call may succeed a little later.
-    :param not_applied: whether it is certain that HubSpot did not act on the call, so that even a call that
-        must not be repeated may be sent again.
+    :param not_applied: whether it is certain that HubSpot did not act on the call.
     """
 
     permanent = False
-    """True where a human has to change something first: repeating the task cannot help."""
+    """True if a person has to change something first: repeating the task cannot help."""
 
     def __init__(
         self,
@@ -53,7 +51,7 @@ class HubSpotError(Exception):
 
 
 class SettingsError(HubSpotError):
-    """A token, host or setting that cannot work; found before any request."""
+    """A token, host or setting that cannot work; raised before any request."""
 
     permanent = True
 
@@ -61,7 +59,7 @@ class SettingsError(HubSpotError):
 class AuthenticationError(HubSpotError):
     """HubSpot does not accept the credentials (401, or a 403 that is not about scopes).
 
-    :param expired: the access token's time is over (category EXPIRED_AUTHENTICATION); a refresh may help.
+    :param expired: the access token has expired (category EXPIRED_AUTHENTICATION); a refresh may help.
     """
 
     permanent = True
@@ -85,7 +83,7 @@ class MissingScopesError(HubSpotError):
 
 
 class ValidationError(HubSpotError):
-    """HubSpot calls the request wrong (400 and its kin), or it was found wrong before it was sent."""
+    """HubSpot calls the request wrong (400 and similar), or this package did before sending it."""
 
     permanent = True
 
@@ -129,8 +127,8 @@ class MalformedAnswerError(HubSpotError):
 
 
 class OperationCanceledError(HubSpotError):
-    """HubSpot canceled the operation; nothing of it can be relied upon."""
+    """HubSpot canceled the operation; its results do not count."""
 
 
 class StoppedError(HubSpotError):
-    """The client was told to stop: the task is being killed."""
+    """The client was stopped: the task is being killed."""

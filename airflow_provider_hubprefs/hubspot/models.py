@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import functools
 import re
+import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -220,7 +221,7 @@ class Definition(Wire, frozen=True, kw_only=True):
 
 
 class PreferenceLinks(Wire, frozen=True, kw_only=True):
-    """A subscriber's own preference pages. Whoever holds such a link can change the preferences: a secret."""
+    """A subscriber's own preference pages. Such a link is a secret: its holder can change the preferences."""
 
     subscriber: str = msgspec.field(name="subscriberIdString")
     manage_preferences_url: str
@@ -260,12 +261,12 @@ class Operation(Wire, Generic[T], frozen=True, kw_only=True):
 
     @property
     def canceled(self) -> bool:
-        """HubSpot gave up on it."""
+        """HubSpot canceled it."""
         return self.status == "CANCELED"
 
     @property
     def complete(self) -> bool:
-        """HubSpot is done with it. False for a status nobody knows yet: that is no success."""
+        """HubSpot has finished it. False for an unknown status: that is not a success."""
         return self.status == "COMPLETE"
 
 
@@ -293,9 +294,26 @@ def decode(body: bytes, kind: type[T]) -> T:
     :raises msgspec.DecodeError: no JSON.
     """
     try:
-        return msgspec.json.decode(body, type=kind, strict=False, dec_hook=_decode_time)
+        decoded: T = _decoder_of(kind).decode(body)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
+    return decoded
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_decoders_lock = threading.Lock()
+
+
+def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of a model, made by one thread.
+
+    msgspec 0.22 crashes the process where several threads prepare the same model for the first time at once.
+    """
+    found = _decoders.get(kind)
+    if found is None:
+        with _decoders_lock:
+            found = _decoders[kind] = msgspec.json.Decoder(kind, strict=False, dec_hook=_decode_time)
+    return found
 
 
 def _decode_time(kind: type, value: object) -> DateTime:

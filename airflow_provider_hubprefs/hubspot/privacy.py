@@ -1,4 +1,4 @@
-"""Masked forms and fingerprints of addresses: what logs, XComs and error texts may show instead of them."""
+"""Masked, fingerprinted and encrypted forms of addresses, for logs, XComs, error texts and stored arguments."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def scrub(text: str) -> str:
 
 
 def fingerprint(value: str, *, key: str | bytes) -> str:
-    """Keyed fingerprint: equal values under an equal key give equal text, and nobody can go back.
+    """Keyed fingerprint: equal values and keys give equal text, which cannot be turned back.
 
-    Addresses are few enough to try them all, so an unkeyed hash would not hide them.
+    An unkeyed hash would not hide addresses: there are few enough to try them all.
 
     :param value: an address, a token, a path.
     :param key: a secret of the caller's; at most its first 64 bytes count.
@@ -66,7 +66,9 @@ def fingerprint(value: str, *, key: str | bytes) -> str:
     """
     secret = key.encode() if isinstance(key, str) else key
     if not secret:
-        raise ValueError("fingerprint: expected a key, got an empty one; without a key anyone can go back")
+        raise ValueError(
+            "fingerprint: expected a key, got an empty one; without a key anyone can find the value by trying"
+        )
     digest = hashlib.blake2b(value.encode(errors="surrogatepass"), key=secret[:64], digest_size=16)
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""A folder of this machine that belongs to one user alone: for the budget's file."""
+"""A folder of this machine that only one user can read and write: for the budget's file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def private_folder() -> Path:
 def make_private(folder: Path) -> None:
     """Make a folder that only this user can write to and look into, unless it is there.
 
-    :raises OSError: it cannot be made, or somebody else has laid something there.
+    :raises OSError: it cannot be made, or something of another user is there.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

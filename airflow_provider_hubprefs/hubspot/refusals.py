@@ -1,4 +1,4 @@
-"""What HubSpot means by an answer that is no success. No I/O.
+"""Which error an answer means that is not a success. No I/O.
 
 No text of the errors carries an address: HubSpot's own messages are scrubbed.
 """
@@ -42,10 +42,10 @@ _BATCH_HINT = "; the batch scopes can only be granted with Marketing Hub Enterpr
 
 
 def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
-    """Turn an answer that is no success into the error it means.
+    """The error that a refusal or failure means.
 
     Every field of HubSpot's error body is optional, 5xx may be Cloudflare's HTML, and a body may be empty
-    (HubSpot's guide "Error handling"): none of that may hide the status.
+    (HubSpot's guide "Error handling"). None of that hides the status.
 
     :param reply: the answer.
     :param endpoint: what was asked; names the scopes when HubSpot does not.
@@ -136,7 +136,7 @@ def _limited(make: _Text, body: Mapping[str, Any], reply: Reply) -> HubSpotError
     if policy == "DAILY" or (policy is None and nothing_left):
         return DailyLimitError(
             make.text(
-                "the day's requests are used up; they come back at midnight in the account's time zone"
+                "the day's requests are used up; the limit resets at midnight in the account's time zone"
             ),
             not_applied=True,
             **make.details,
@@ -188,7 +188,7 @@ def _sub_category(value: object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """Text of HubSpot's as it may be shown: on one line, not endless, without an address."""
+    """HubSpot's text for people: one line, limited in length, without an address."""
     if not isinstance(value, str):
         return None
     return scrub(" ".join(value[:_LONGEST_READ].split()))[:_LONGEST_MESSAGE] or None

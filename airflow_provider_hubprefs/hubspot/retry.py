@@ -58,7 +58,7 @@ def wait_before(error: BaseException | None, attempt: int, settings: Settings) -
     """Seconds to wait after a failed attempt.
 
     Exponential, with jitter on the upper half. HubSpot's ``Retry-After`` is the minimum, with up to a tenth more, so
-    that clients that were told the same time do not return together. (It may be 0 seconds, again and again.)
+    that clients with the same time do not return together. (It may be 0 seconds, again and again.)
 
     :param error: why the attempt failed.
     :param attempt: its number, from 1.

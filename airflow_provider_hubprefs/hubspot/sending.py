@@ -1,7 +1,7 @@
-"""How a call is sent, by whichever client: the token, the budget, the retries, the bookkeeping.
+"""How both clients send a call: token, budget, retries and usage.
 
-Written once, as coroutines. ``client.py`` runs them in a thread, where nothing they wait for ever suspends them;
-``aio.py`` in an event loop. The two only move bytes, sleep and ask the pacer.
+Written once, as coroutines: ``client.py`` runs them on the calling thread, where every wait blocks; ``aio.py`` runs
+them in an event loop. The two only move bytes, sleep and ask the pacer.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Usage:
-    """What a client has spent.
+    """What a client has used.
 
     :param requests: sent, retries included, token refreshes not.
     :param retries: attempts after a first one.
     :param throttled: 429s received.
-    :param waited_for_budget: seconds all threads or tasks together waited for a slot.
+    :param waited_for_budget: seconds that all threads or tasks together waited for a slot.
     :param answered: how many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.latency`.
     """
 
@@ -74,14 +74,14 @@ class Usage:
 
 
 class Options(TypedDict, total=False):
-    """What either client may be told.
+    """Options of both clients.
 
     :param version: API version, ``v4`` or ``YYYY-MM``.
-    :param host: HubSpot's, or loopback; see :func:`~.endpoints.base_url`.
+    :param host: HubSpot's, or loopback; see :func:`~.host.base_url`.
     :param settings: time-outs and limits.
     :param pacer: the budget; by default the one of these credentials in ``budget_store``.
-    :param budget_store: where it is kept, and so who shares it; see :func:`~.pacing_store.pacer_for`.
-    :param max_budget_share: so much of it for this client, at most.
+    :param budget_store: where it is kept, and so which clients share it; see :func:`~.pacing_store.pacer_for`.
+    :param max_budget_share: the largest share of it for this client.
     """
 
     version: str
@@ -137,10 +137,10 @@ class Sender(ABC):
 
     @abstractmethod
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Ask the pacer, which may keep others waiting for as long as its store takes."""
+        """Ask the pacer; its store may block."""
 
     def _check_going_on(self) -> None:  # noqa: B027 - a task of an event loop is cancelled instead
-        """Whether a request may still begin; raises where not."""
+        """Raise if no request may begin any more."""
 
     async def asend(self, call: Call[T]) -> T:
         """Send a call and return its result; failures that pass are waited for and retried.
@@ -159,7 +159,7 @@ class Sender(ABC):
         return result
 
     async def _attempt(self, call: Call[T]) -> T:
-        """Send once; a second time with a new token where the first one's time was over."""
+        """Send once; a second time with a new token if the first one has expired."""
         token = await self._access_token()
         try:
             return await self._paced(call, token)
@@ -173,10 +173,10 @@ class Sender(ABC):
             return self.auth.expired(token)
 
     async def _access_token(self) -> str:
-        """The token to send; refreshed by the one that gets here first, the others wait for it.
+        """The token to send. The first caller refreshes it; the others wait, and share its failure.
 
-        They share its failure, too: trying one after the other, the last of many would wait for hours. What
-        failed is tried again together with the call it was for, which certainly was not sent.
+        If they tried one after the other, the last of many would wait for hours. Each retries the refresh together
+        with its call, which was not sent.
         """
         known = self._refresh_error
         async with self._token_lock:
@@ -187,7 +187,7 @@ class Sender(ABC):
             await self._refresh()
             fresh = self.auth.token()
         if fresh is None:
-            raise AuthenticationError("HubSpot's token endpoint gave a token whose time is already over")
+            raise AuthenticationError("HubSpot's token endpoint returned a token that has already expired")
         return fresh
 
     async def _refresh(self) -> None:

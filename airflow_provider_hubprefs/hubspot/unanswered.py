@@ -1,7 +1,4 @@
-"""What it means that no whole answer came, whichever library says so: never in that library's words.
-
-Those name the URL, and with it the address.
-"""
+"""Errors for a call without a whole answer. Their texts are our own: the libraries' name the URL."""
 
 from __future__ import annotations
 
@@ -17,17 +14,17 @@ from airflow_provider_hubprefs.hubspot.errors import (
 class Cause(Enum):
     """Why there is no answer."""
 
-    BAD_PROXY = "no request could be made: the proxy of the environment cannot be one"
-    PROXY = "the proxy did not let it through"
-    TLS = "nobody vouches for the other side, or it speaks no TLS"
-    NAME = "the name cannot be looked up"
-    UNREACHABLE = "no connection came about, so nothing was sent"
+    BAD_PROXY = "the environment's proxy is not a usable URL"
+    PROXY = "the proxy refused"
+    TLS = "certificate not trusted, or no TLS"
+    NAME = "unknown host name"
+    UNREACHABLE = "no connection, so nothing was sent"
     SILENT = "connected, but no answer in time"
-    BROKEN = "connected, but the answer was not whole"
+    BROKEN = "connected, but the answer is incomplete"
 
 
 def unanswered(cause: Cause, what: str, url: str, kind: str) -> HubSpotError:
-    """Make the error of a cause; it says whether HubSpot can have acted on the call.
+    """Make the error of a cause; its ``not_applied`` says whether HubSpot can have acted on the call.
 
     :param what: the call, for the text.
     :param url: scheme and host.
@@ -36,11 +33,10 @@ def unanswered(cause: Cause, what: str, url: str, kind: str) -> HubSpotError:
     match cause:
         case Cause.BAD_PROXY:
             return SettingsError(
-                f"{what}: no request could be made of {url} and the proxy of the environment ({kind}); "
-                "check HTTPS_PROXY"
+                f"{what}: the environment's proxy cannot be used for {url} ({kind}); check HTTPS_PROXY"
             )
         case Cause.PROXY:
-            text = f"{what}: no way to {url} through the proxy of the environment; check HTTPS_PROXY and NO_PROXY"
+            text = f"{what}: no connection to {url} through the proxy; check HTTPS_PROXY and NO_PROXY"
             return ConnectionFailedError(text, retryable=True, not_applied=True)
         case Cause.TLS:
             return ConnectionFailedError(
@@ -57,13 +53,13 @@ def unanswered(cause: Cause, what: str, url: str, kind: str) -> HubSpotError:
             return ConnectionFailedError(f"{what}: {url} did not answer in time", retryable=True)
         case Cause.BROKEN:
             return ConnectionFailedError(
-                f"{what}: the connection to {url} broke before the whole answer was there ({kind})",
+                f"{what}: the connection to {url} broke before the answer was complete ({kind})",
                 retryable=True,
             )
 
 
 def reasons(error: BaseException | None) -> list[BaseException]:
-    """The error and all it was caused by; requests hides urllib3's in arguments and ``reason``."""
+    """The error and all its causes; requests hides urllib3's in arguments and ``reason``."""
     found: list[BaseException] = []
     waiting = [error]
     while waiting:

@@ -191,7 +191,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "token with a newline": ({"password": f"{TOKEN}\n"}, "token .* was a line break .* copied along"),
     "token with quotation marks": (
         {"password": f"“{TOKEN}”"},
-        "token .* was a line break or a quotation mark",
+        "token .* was a line break or a quote",
     ),
     "token and OAuth": (
         {"password": TOKEN, "extra": OAUTH},

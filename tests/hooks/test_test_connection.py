@@ -82,7 +82,10 @@ def test_missing_scopes_are_named_with_what_they_are_for(
     assert ("Scopes missing: " in said) == bool(missing)
     if missing:
         assert f"{BATCH_WRITE} (for batch_set_statuses, batch_unsubscribe_all)" in said
-        assert "Batch scopes need Marketing Hub Enterprise; without them single calls are made." in said
+        assert (
+            "Batch scopes need Marketing Hub Enterprise; without them the provider sends single calls."
+            in said
+        )
 
 
 def test_the_brand_is_told_where_there_is_one(hubspot: Simulator, connect: Callable[..., None]) -> None:
@@ -156,8 +159,10 @@ def test_an_access_token_of_an_oauth_app_given_as_a_token_is_warned_of(
     connect(host=hubspot.url, password=hubspot.tokens["access"])
     tested, said = HubPrefsHook().test_connection()
     assert tested
-    assert "Token: perhaps an OAuth access token, which ends soon; give the OAuth fields instead." in said
-    assert "Scopes: HubSpot does not tell for this token." in said
+    assert (
+        "Token: perhaps an OAuth access token, which expires soon; fill in the OAuth fields instead." in said
+    )
+    assert "Scopes: HubSpot does not show them for this token." in said
 
 
 def test_a_token_with_daily_figures_that_is_no_private_app_s_is_a_service_key(
@@ -167,7 +172,7 @@ def test_a_token_with_daily_figures_that_is_no_private_app_s_is_a_service_key(
     tested, said = HubPrefsHook().test_connection()
     assert tested
     assert "Reached the portal with" in said
-    assert "Token: service key. Scopes: HubSpot does not tell for this token." in said
+    assert "Token: service key. Scopes: HubSpot does not show them for this token." in said
 
 
 def test_it_succeeds_although_hubspot_tells_nothing_of_the_token(
@@ -176,7 +181,7 @@ def test_it_succeeds_although_hubspot_tells_nothing_of_the_token(
     hubspot.fault("status", status=400, match={"endpoint": "token_info"})
     tested, said = HubPrefsHook().test_connection()
     assert tested
-    assert "Token: private app or service key. Scopes: HubSpot does not tell for this token." in said
+    assert "Token: private app or service key. Scopes: HubSpot does not show them for this token." in said
 
 
 # -- quick, and alone ---------------------------------------------------------------------------------------

@@ -225,7 +225,7 @@ def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
     server.drop_connections = 100
     error = failure(client_of(server.url.replace("http:", "https:"), settings=Settings(retry_total=5)))
 
-    assert "broke before the whole answer was there" in str(error) or "no connection to" in str(error)
+    assert "broke before the answer was complete" in str(error) or "no connection to" in str(error)
     assert error.retryable
     assert server.connections > 1
 

@@ -6,6 +6,8 @@ import contextlib
 import datetime
 import json
 import pickle
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -274,3 +276,30 @@ def test_any_retry_after_is_a_sensible_number_or_nothing(header: str) -> None:
 def test_the_media_type_is_read_without_its_parameters() -> None:
     assert Reply(200, {"content-type": " Application/JSON; charset=x"}).content_type == "application/json"
     assert Reply(200).content_type == ""
+
+
+def test_many_threads_may_read_the_first_answers_of_a_process_at_once() -> None:
+    # In a process of its own, whose children have prepared no model yet.
+    code = """
+import os, sys, threading
+from airflow_provider_hubprefs.hubspot.models import (
+    Operation, StatusChange, SubscriberStatuses, SubscriberWideStatuses, decode)
+KINDS = [Operation[StatusChange], Operation[SubscriberStatuses], Operation[SubscriberWideStatuses]]
+BODY = b'{"status": "COMPLETE", "results": [], "startedAt": "2026-01-01T00:00:00Z"}'
+
+def child():
+    sys.setswitchinterval(1e-6)
+    begin = threading.Barrier(12)
+    def read(kind):
+        begin.wait()
+        decode(BODY, kind)
+    threads = [threading.Thread(target=read, args=(KINDS[number % 3],)) for number in range(12)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    os._exit(0)
+
+children = [os.fork() or child() for _ in range(24)]
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([0] * 24)
