@@ -142,7 +142,7 @@ def _all_rows(
         yield from _validated(rows_of_items(source, reading.columns), reading.columns, check)
         return
     before, only_empty = 0, True
-    for name, file, _ in source:
+    for name, file, *_ in source:
         if name is not None:
             places.begin(name, before)
         number = before
