@@ -157,7 +157,7 @@ def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[File, Any]]:
     """Find the files of a folder, sorted by name, each with its status.
 
     :param name: of what is looked for, for error texts.
-    :raises SourceError: none matches, or the folder cannot be read.
+    :raises SourceError: no file matches, or the folder cannot be read.
     """
     try:
         paths = sorted((path for path in folder.glob(pattern) if not _is_left_out(path, folder)), key=str)

@@ -91,7 +91,7 @@ def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
 def _checked(source: Any) -> Files | Iterable[Any]:
     """Refuse at once what is no source.
 
-    :raises SourceError: it is none.
+    :raises SourceError: its type cannot hold rows.
     """
     if isinstance(source, Files):
         return source
