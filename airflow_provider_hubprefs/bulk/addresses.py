@@ -1,8 +1,8 @@
-"""One form for every address, and a verdict on its syntax.
+"""One form for every address, and whether its syntax is valid.
 
-`email-validator` decides, without asking DNS: HubSpot judges whether an address is of use. It takes about
-30 us for an address, so ordinary ones, which are nearly all, are recognised by a pattern that a property test
-proves to agree with the library.
+`email-validator` decides, without asking DNS: HubSpot decides whether an address can receive mail. The library takes
+about 30 us for an address. Ordinary addresses, which are nearly all, match a pattern; a property test proves that the
+library agrees with it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _AROUND = (
 
 
 class AddressError(ValueError):
-    """Text that is no e-mail address. Says why in words, without repeating any of it."""
+    """Text is not an e-mail address. The message says why and quotes none of the text."""
 
 
 def normalise(text: str) -> str:
     """Return the form in which an address is compared and sent.
 
     Trimmed (invisible characters too), Unicode NFC, lower case; the domain in its ASCII form (``xn--``), which
-    every mail system knows. Nothing is guessed: ``mailto:`` and ``Jane <...>`` are no addresses.
+    every mail system knows. Nothing is guessed: ``mailto:`` and ``Jane <...>`` are not addresses.
 
     :param text: what was given.
-    :raises AddressError: it is no address by syntax. Reserved domains such as ``.test`` or ``.invalid`` are
-        none of syntax's business and pass.
+    :raises AddressError: its syntax is not that of an address. Reserved domains such as ``.test`` or ``.invalid``
+        pass.
     """
     address = text.strip().lower()
     if len(address) <= _LONGEST_PLAIN and _PLAIN.fullmatch(address):
@@ -52,7 +52,7 @@ def normalise(text: str) -> str:
 
 
 def by_library(text: str) -> str:
-    """Do the same as :func:`normalise`, without the short cut."""
+    """Do the same as :func:`normalise`, always by the library."""
     given = unicodedata.normalize("NFC", text.strip(_AROUND))
     address = unicodedata.normalize("NFC", given.lower())
     if not address:
@@ -61,7 +61,7 @@ def by_library(text: str) -> str:
         raise AddressError(f"longer than {LONGEST} characters")
     address, top = _without_reserved_domain(address)
     try:
-        # Every option is said, because a process may have changed the library's defaults.
+        # Every option is set, because a process may have changed the library's defaults.
         found = email_validator.validate_email(
             address,
             allow_smtputf8=True,
@@ -82,7 +82,7 @@ def by_library(text: str) -> str:
 
 
 def _without_reserved_domain(address: str) -> tuple[str, str]:
-    """Put a stand-in of the same length for the last label of a reserved domain, which the library refuses.
+    """Replace the last label of a reserved domain, which the library refuses, by another of the same length.
 
     Its list cannot be passed as an argument, and changing it would change it for the whole process.
 
@@ -97,6 +97,6 @@ def _without_reserved_domain(address: str) -> tuple[str, str]:
 
 
 def _in_words(error: email_validator.EmailNotValidError) -> str:
-    """Keep the library's sentence; leave out what it quotes of the address, after a colon or in parentheses."""
+    """Return the library's sentence without what it quotes of the address after a colon or in parentheses."""
     sentence = re.split(r":| \(", str(error), maxsplit=1)[0]
     return sentence.replace("@-sign", "at sign").rstrip(". ")

@@ -1,4 +1,4 @@
-"""Which columns of a source hold what, and what a row's cells say is wanted of its subscriber."""
+"""Which columns of a source are read, and what a row's cells say is wanted of its subscriber."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Columns:
     :param email: the address.
     :param status: the wanted status.
     :param subscription: the id of the subscription.
-    :param legal_basis: one of HubSpot's. An empty cell is none.
-    :param legal_basis_explanation: in words. An empty cell is none.
+    :param legal_basis: one of HubSpot's; may be empty.
+    :param legal_basis_explanation: in words; may be empty.
     """
 
     email: str = "email"
@@ -39,14 +39,14 @@ class Columns:
     legal_basis_explanation: str | None = None
 
     def more(self) -> list[tuple[str, str]]:
-        """Columns besides the address, in the order a row's cells have: what each is for, and its name."""
+        """Return the columns besides the address, in the order of a row's cells: what each is for, and its name."""
         named = ((what, getattr(self, what)) for what in _READERS)
         return [(what, name) for what, name in named if name is not None]
 
     def reader(self) -> Callable[[Sequence[object]], Wanted]:
-        """Return what reads the cells of a row: one for each of :meth:`more`; text, a number or None.
+        """Return a function that reads the cells of a row, one for each of :meth:`more`: text, a number or None.
 
-        It raises :class:`CellError` where one of them cannot be read.
+        It raises :class:`~.row.CellError` where a cell cannot be read.
         """
         fields = [_READERS[what] for what, _ in self.more()]
 
@@ -62,7 +62,7 @@ def _status(cell: object) -> str:
     if not text:
         raise CellError(INVALID_STATUS, "the status is empty")
     if text.upper() not in STATUSES:
-        raise CellError(INVALID_STATUS, f"the status is none of {', '.join(STATUSES)}")
+        raise CellError(INVALID_STATUS, f"the status is not one of {', '.join(STATUSES)}")
     return text.upper()
 
 
@@ -73,14 +73,14 @@ def _subscription(cell: object) -> int:
     if not (
         text.isascii() and text.isdecimal() and len(text) <= len(str(_LARGEST)) and int(text) <= _LARGEST
     ):
-        raise CellError(INVALID_SUBSCRIPTION, "the subscription is no whole number such as HubSpot's ids are")
+        raise CellError(INVALID_SUBSCRIPTION, "the subscription is not a whole number, as HubSpot's ids are")
     return int(text)
 
 
 def _legal_basis(cell: object) -> str | None:
     text = _text(cell).upper()
     if text and text not in LEGAL_BASES:
-        raise CellError(INVALID_LEGAL_BASIS, f"the legal basis is none of {', '.join(LEGAL_BASES)}")
+        raise CellError(INVALID_LEGAL_BASIS, f"the legal basis is not one of {', '.join(LEGAL_BASES)}")
     return text or None
 
 

@@ -1,4 +1,4 @@
-"""CSV: which columns hold what, and records that stay apart even where quotes are broken."""
+"""CSV: the header, and records that stay apart even where quotes are broken."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.columns import Columns
 
 DELIMITERS = ",;\t|"
-"""Those that are found out from a header."""
+"""Those that are detected in a header."""
 
 _MOST_LINES = 1000
-"""Lines of one record. More is taken for a quote that was never closed."""
+"""Lines of one record. A longer record is a quote that was never closed."""
 
 _AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
@@ -26,9 +26,9 @@ _AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 class Header(NamedTuple):
     """What the header of a CSV file says.
 
-    :param column: where the address is.
-    :param more: where the other cells are that are asked for.
-    :param one_line: where cells are that hold no line break.
+    :param column: index of the address.
+    :param more: indexes of the other columns that are read.
+    :param one_line: indexes of the columns whose cells hold no line break.
     """
 
     delimiter: str
@@ -48,7 +48,7 @@ def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
     while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
         header += next(lines, '"')
     found = find_header(header, columns.email, delimiters)
-    if found is None or (spans_lines and "@" in header):  # a quote that is never closed swallows rows
+    if found is None or (spans_lines and "@" in header):  # an open quote would swallow rows
         raise _no_column("email", columns.email, header, delimiters, name=lines.name)
     delimiter, address = found
     cells = _cells(header, delimiter)
@@ -62,16 +62,16 @@ def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
                 f"{lines.name}: {len(places)} columns are called {quoted(called)}. Which one holds the {holds}? "
                 "Rename the others."
             )
-    # Only an explanation may have a line break in it; elsewhere it tells of a quote that was never closed.
+    # Only an explanation may contain a line break; elsewhere one means that a quote was never closed.
     one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
     others = [places[0] for _, _, places in more]
     return Header(delimiter, address[0], others, [address[0], *one_line])
 
 
 def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
-    """Find the delimiter, and where the address column is: in exactly this spelling or else in another case.
+    """Find the delimiter, and the index of the address column: of exactly this spelling or else in another case.
 
-    The delimiter is the one that makes a column of that name; of several, the one that makes most columns.
+    Pick the delimiter that yields the address column; of several, the one that yields the most columns.
     """
     best: tuple[int, str, Sequence[int]] | None = None
     for delimiter in delimiters:
@@ -100,28 +100,30 @@ def folded(name: str) -> str:
 
 
 def _no_column(what: str, called: str, header: str, delimiters: str, *, name: str) -> SourceError:
-    """Say which columns there are, unless the header looks like data: that is for nobody's log."""
+    """Name the columns there are, unless the header looks like data: then no part of it may be logged."""
     text = f"{name}: no column is called {quoted(called)}. "
-    if any(mark in header for mark in _AT_SIGNS):
+    if any(sign in header for sign in _AT_SIGNS):
         return SourceError(
             f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
         )
     names = max((_cells(header, delimiter) for delimiter in delimiters), key=len)
     if not names or not header.strip().replace("\t", " ").isprintable():
-        return SourceError(f"{text}The first line is no CSV header. Expected one, in UTF-8 or as declared.")
+        return SourceError(
+            f"{text}The first line is not a CSV header. Expected one, in UTF-8 or the declared encoding."
+        )
     listed = ", ".join(quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
     return SourceError(f"{text}There are: {listed}. Name the right one ({what}_column=...).")
 
 
 def quoted(name: str) -> str:
     """Return a column's name for an error text: short, and not if it could be an address."""
-    return '"***"' if any(mark in name for mark in _AT_SIGNS) else json.dumps(name.strip()[:40])
+    return '"***"' if any(sign in name for sign in _AT_SIGNS) else json.dumps(name.strip()[:40])
 
 
 def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
-    """Yield the address of every record, and the other cells that are asked for; those it does not have are empty.
+    """Yield the address of every record and the other cells that are read; missing cells are empty.
 
-    Without a quote in it, a line is a record and splitting it is all there is to do, at a third of the time.
+    A line without a quote is a record: splitting it takes a third of the time that ``csv`` takes.
     """
     delimiter, column, more, one_line = header
     taken = _Taken(lines)
@@ -142,7 +144,7 @@ def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
             try:
                 cells = taken.record(reader, one_line)
             except csv.Error:
-                # Whatever a stray quote swallowed is read again, line by line: it is only this row that is bad.
+                # The lines that a stray quote swallowed are read again: only this row is invalid.
                 lines.put_back(taken.lines[1:])
                 yield number, "", "a quote is not closed, or text follows a closing quote", ()
                 continue
@@ -155,7 +157,7 @@ def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
 
 
 class _Taken:
-    """Feeds ``csv`` with the lines of one record and remembers them, in case they turn out to be none."""
+    """Feeds ``csv`` with the lines of one record and keeps them, in case they are not one."""
 
     def __init__(self, lines: Lines) -> None:
         self.lines: list[str] = []
@@ -176,8 +178,8 @@ class _Taken:
     def record(self, reader: Iterator[list[str]], one_line: Sequence[int]) -> list[str]:
         """Read the next record.
 
-        :param one_line: where cells are that hold no line break.
-        :raises csv.Error: it is none; also when one of those spans lines, which a missing quote makes it do.
+        :param one_line: see :class:`Header`.
+        :raises csv.Error: the lines are no record, or one of those cells spans lines: a quote is missing.
         """
         self.lines.clear()
         self._size = 0

@@ -33,7 +33,6 @@ class Extent:
     def __init__(self, source: Any) -> None:
         self.source: Any = Files(source) if is_file(source) else source
         self._files: Files | None = self.source if isinstance(self.source, Files) else None
-        self._bytes = 0
         self._rows: int | None = None
         if isinstance(source, Sized) and not isinstance(source, str | bytes):
             self._rows = len(source)
@@ -47,8 +46,8 @@ class Extent:
         if self._rows is not None or self._files is None:
             return self._rows
         total, all_counted = 0, True
-        for _, file, _ in self._files.found():
-            rows, counted = _rows_at_most(file, exactly=exactly)
+        for each in self._files.found():
+            rows, counted = _rows_at_most(each.file, exactly=exactly)
             if rows is None:
                 return None
             total, all_counted = total + rows, all_counted and counted
@@ -65,9 +64,8 @@ class Extent:
             return min(1.0, rows / self._rows) if self._rows else 1.0
         if self._files is None or not self._files.bytes_read:
             return None
-        if not self._bytes:
-            self._bytes = sum(ends_of(each.file, length=1)[2] for each in self._files.found()) or 1
-        return min(1.0, self._files.bytes_read / self._bytes)
+        size = sum(each.size for each in self._files.found())
+        return min(1.0, self._files.bytes_read / size) if size else None
 
 
 def _rows_at_most(file: File, *, exactly: bool) -> tuple[int | None, bool]:

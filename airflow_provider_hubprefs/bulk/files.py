@@ -35,11 +35,13 @@ class SourceFile(NamedTuple):
 
     :param name: which of the files it is: its path below the folder that all of them share. None where the source is
         this file.
-    :param version: what changes when it is written: its size and ETag or time. Empty where that is unknown (a pipe).
+    :param size: in bytes, as it is stored; 0 where that is unknown (a pipe).
+    :param version: its ETag or else the time it was written; empty where that is unknown.
     """
 
     name: str | None
     file: File
+    size: int
     version: str
 
 
@@ -85,8 +87,8 @@ class Files:
         if not self._files:
             self.found()
             return
-        before = {one.name: one.version for one in self._files}
-        now = {one.name: one.version for one in _looked_up(self._given)}
+        before = {one.name: one[2:] for one in self._files}
+        now = {one.name: one[2:] for one in _looked_up(self._given)}
         if changed := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
             name = name_of(self._given[0]) if changed[0] is None else shown(changed[0])
             raise SourceError(
@@ -107,7 +109,7 @@ def fingerprint_of(source: Any, *, key: str | bytes) -> str | None:
     if not isinstance(source, Files):
         return fingerprint_of(Files(source), key=key) if is_file(source) else None
     digest = hashlib.blake2b()
-    for name, file, version in source.found():
+    for name, file, _, version in source.found():
         head, tail, size = ends_of(file, length=_ENDS)
         digest.update(f"{name}\n{size} {version}\n".encode("utf-8", "surrogatepass") + head + tail)
     return fingerprint(digest.hexdigest(), key=key)
@@ -115,7 +117,7 @@ def fingerprint_of(source: Any, *, key: str | bytes) -> str | None:
 
 def _looked_up(given: Sequence[File]) -> list[SourceFile]:
     _forget_listings(given)
-    found: dict[str, tuple[File, str]] = {}
+    found: dict[str, tuple[File, int, str]] = {}
     several = len(given) > 1
     for path in given:
         status = _stat(path)
@@ -126,7 +128,7 @@ def _looked_up(given: Sequence[File]) -> list[SourceFile]:
         else:
             matches = [(path, status)]  # missing? Opening it says so
         for file, its in matches:
-            found.setdefault(str(file), (file, _version(its)))
+            found.setdefault(str(file), (file, *_size_and_version(its)))
     if not found:
         raise SourceError("The source has no files: the list is empty. Expected at least one path.")
     names: Sequence[str | None] = _names(list(found)) if several else [None]
@@ -155,7 +157,7 @@ def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[File, Any]]:
     """Find the files of a folder, sorted by name, each with its status.
 
     :param name: of what is looked for, for error texts.
-    :raises SourceError: none matches, or the folder cannot be read.
+    :raises SourceError: no file matches, or the folder cannot be read.
     """
     try:
         paths = sorted((path for path in folder.glob(pattern) if not _is_left_out(path, folder)), key=str)
@@ -191,11 +193,11 @@ def _stat(file: Any) -> Any:
         raise unreadable(error, name=name_of(file)) from error
 
 
-def _version(status: Any) -> str:
+def _size_and_version(status: Any) -> tuple[int, str]:
     if status is None or not stat.S_ISREG(status.st_mode):
-        return ""
+        return 0, ""
     info = status if isinstance(status, Mapping) else status.as_info() if hasattr(status, "as_info") else {}
-    return f"{status.st_size} {info.get('ETag') or info.get('etag') or getattr(status, 'st_mtime', '')}"
+    return status.st_size or 0, str(info.get("ETag") or info.get("etag") or getattr(status, "st_mtime", ""))
 
 
 class _Counted:

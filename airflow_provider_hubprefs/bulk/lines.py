@@ -1,4 +1,4 @@
-"""The lines of a file anywhere, as a stream: opened, decompressed, decoded and numbered, one at a time."""
+"""The lines of a file as a stream: opened, decompressed, decoded and numbered, one at a time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ LONGEST_LINE = 1 << 20
 """Characters of a line, and of a CSV record that spans lines: more is not held in memory."""
 
 TOO_LONG = "(a line longer than the limit)\n"
-"""Stands for such a line; recognised by identity."""
+"""Stands in for such a line; recognised by identity."""
 
 WHY_TOO_LONG = f"the line is longer than {LONGEST_LINE:,} characters"
 
 Raw: TypeAlias = tuple[int, str, str, Sequence[object]]
-"""A row as it was found: its number, the text given as its address, why there is none (or ""), and the cells of the
-other columns that are read (:meth:`~.columns.Columns.more`); empty where there are no such columns, or no address."""
+"""A row as it was found: its position, the text given as its address, what is wrong with the row (or ""), and the
+cells of the other columns that are read (:meth:`~.columns.Columns.more`); without cells where there are no such columns
+or the row has no address."""
 
 _BUFFER = 1 << 18
-_ENCODINGS = {  # told by the first bytes; the longer mark first, because it begins with the shorter one
+_ENCODINGS = {  # by byte order mark; the longer ones first, because they begin with the shorter ones
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -51,7 +52,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Lines:
-    """Physical lines with their line ends. What was taken can be put back.
+    """Physical lines with their line ends. Lines that were taken can be put back.
 
     :param text: opened with ``newline=""``.
     :param name: of the file, for error texts.
@@ -59,7 +60,7 @@ class Lines:
 
     def __init__(self, text: io.TextIOBase, *, name: str) -> None:
         self.name = name
-        self.number = 0  # of the line given last
+        self.number = 0  # of the line yielded last
         self._text = text
         self._back: deque[str] = deque()
 
@@ -74,7 +75,7 @@ class Lines:
         return line
 
     def put_back(self, lines: Iterable[str]) -> None:
-        """Give these lines once more, in this order; they must be the ones given last."""
+        """Yield these lines once more, in this order; they must be the lines yielded last."""
         again = list(lines)
         self._back.extendleft(reversed(again))
         self.number -= len(again)
@@ -86,7 +87,9 @@ class Lines:
                 return line
             while line and not line.endswith(("\n", "\r")):
                 line = self._text.readline(LONGEST_LINE)
-        except UnicodeError as error:  # not of UTF-8: there undecodable bytes are escaped, and judged by row
+        except (
+            UnicodeError
+        ) as error:  # never with UTF-8: its undecodable bytes are escaped, and make one row invalid
             raise SourceError(
                 f"{self.name}: after line {self.number} the text is not in the encoding it was opened with. "
                 "Declare the right one (encoding=...) or save the file as UTF-8."
@@ -121,7 +124,7 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
             stream = stack.enter_context(packed)
             head = _head(stream, name=name)
         if head.startswith(_PARQUET):
-            raise ParquetError(f"{name}: is a Parquet file. Let the format be found out, or declare it.")
+            raise ParquetError(f"{name}: is a Parquet file. Leave format out, or set format='parquet'.")
         for magic, what in _NO_TEXT.items():
             if head.startswith(magic):
                 raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
@@ -129,7 +132,7 @@ def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
 
 
 class _Readable(io.RawIOBase):
-    """What the stores' file objects have in common: ``read``. Everything else comes with ``io``."""
+    """Adapts a store's file object, of which only ``read`` is used, to ``io``."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -153,7 +156,7 @@ def _head(stream: io.BufferedReader, *, name: str) -> bytes:
 
 
 def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.BufferedReader | None:
-    """Unpack by what the file is; None when it is not packed. A name that says otherwise is an error."""
+    """Decompress by the first bytes; None where the file is not compressed. A name that says otherwise is an error."""
     name = name_of(file)
     if head.startswith(_GZIP):
         # GzipFile has all that is used of a BufferedReader: peek, read1 and close.
@@ -162,18 +165,18 @@ def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.Buffere
         return cast("io.BufferedReader", _zstd(name).ZstdFile(stream))
     if file.name.lower().endswith((".gz", ".zst")):
         raise SourceError(
-            f"{name}: is named as compressed, but does not begin as such a file does. It is damaged, or its store "
-            "unpacks it already: then take the ending off its name."
+            f"{name}: is named as compressed, but its content is not. It is damaged, or its store decompresses it "
+            "already: then remove the ending from its name."
         )
     return None
 
 
 def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
     if encoding is None:
-        encoding = next((known for mark, known in _ENCODINGS.items() if head.startswith(mark)), "utf-8")
+        encoding = next((known for order, known in _ENCODINGS.items() if head.startswith(order)), "utf-8")
     try:
         if codecs.lookup(encoding).name == "utf-8":
-            encoding = "utf-8-sig"  # the same, and a byte order mark is no part of the text
+            encoding = "utf-8-sig"  # the same, but a byte order mark is left out
         return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
     except (LookupError, ValueError) as error:
         raise SourceError(

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file: only the columns that are wanted, a thousand rows at a time.
+"""Rows of a Parquet file: only the columns that are read, a thousand rows at a time.
 
 Measured with pyarrow 22 and files of one single row group: 36 MB beside what importing pyarrow takes, whether it has
 300,000 rows or 10,000,000; without ``buffer_size`` the whole column is held (98 MB for 10,000,000 rows).
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.stored import File
 
 MAGIC = b"PAR1"
-"""First and last bytes of such a file."""
+"""First and last bytes of a Parquet file."""
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -30,12 +30,12 @@ _BUFFER = 1 << 16
 
 
 def is_parquet(file: File, head: bytes = b"") -> bool:
-    """Tell by a file's name or its first bytes whether it is one."""
+    """Whether a file is Parquet, by its name or its first bytes."""
     return file.name.lower().endswith(SUFFIXES) or head.startswith(MAGIC)
 
 
 def rows_of(file: File) -> int:
-    """How many rows it has; only the end of the file is read.
+    """Return how many rows a file has; only its end is read.
 
     :raises SourceError: it cannot be read, or pyarrow is not installed.
     """
@@ -44,7 +44,7 @@ def rows_of(file: File) -> int:
 
 
 def cells_of(file: File, columns: Columns) -> Iterator[tuple[Any, ...]]:
-    """Yield the address of every row, or None, and the cells of the other columns that are asked for.
+    """Yield the address of every row, or None, and the cells of the other columns that are read.
 
     :raises SourceError: it cannot be read, or not to its end; there is no such column, or one of another type;
         pyarrow is not installed.
@@ -83,13 +83,13 @@ def _opened(file: File) -> Iterator[Any]:
             yield parquet.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER)
         except (pyarrow.ArrowException, OSError) as error:
             raise SourceError(
-                f"{name}: cannot be read as Parquet ({type(error).__name__}): it is none, or damaged or cut short, or "
-                "its store stopped answering. Upload it again, or try again."
+                f"{name}: cannot be read as Parquet ({type(error).__name__}): it is another format, damaged or cut "
+                "short, or its store stopped answering. Upload it again, or try again."
             ) from error
 
 
 def _column(schema: Any, what: str, called: str, name: str) -> str:
-    """Find a column: in exactly this spelling, or else in another case."""
+    """Find a column: of exactly this spelling, or else in another case."""
     found = [column for column in schema.names if column == called]
     found = found or [column for column in schema.names if folded(column) == folded(called)]
     if len(found) == 1:
@@ -109,7 +109,7 @@ def _column(schema: Any, what: str, called: str, name: str) -> str:
 def _check_type(schema: Any, column: str, name: str, *, text_only: bool) -> None:
     from pyarrow import types  # noqa: PLC0415
 
-    told = kind = schema.field(column).type
+    declared = kind = schema.field(column).type
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind):
@@ -118,13 +118,13 @@ def _check_type(schema: Any, column: str, name: str, *, text_only: bool) -> None
         return
     expected = "text" if text_only else "text or whole numbers"
     raise SourceError(
-        f"{name}: column {quoted(column)} is of type {scrub(str(told))[:40]}. Expected {expected}: write it as such, "
-        "or name another column."
+        f"{name}: column {quoted(column)} is of type {scrub(str(declared))[:40]}. Expected {expected}: convert it, or "
+        "name another column."
     )
 
 
 def _cells(column: Any) -> list[Any]:
-    """Cells of a batch. Bytes that are not UTF-8 come as lone surrogates, as they do from text files."""
+    """Return the cells of a batch. Bytes that are not UTF-8 become lone surrogates, as they do in text files."""
     import pyarrow  # noqa: PLC0415
 
     try:

@@ -91,7 +91,7 @@ def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
 def _checked(source: Any) -> Files | Iterable[Any]:
     """Refuse at once what is no source.
 
-    :raises SourceError: it is none.
+    :raises SourceError: its type cannot hold rows.
     """
     if isinstance(source, Files):
         return source
@@ -142,7 +142,7 @@ def _all_rows(
         yield from _validated(rows_of_items(source, reading.columns), reading.columns, check)
         return
     before, only_empty = 0, True
-    for name, file, _ in source:
+    for name, file, *_ in source:
         if name is not None:
             places.begin(name, before)
         number = before

@@ -61,8 +61,8 @@ class HubPrefsBatchOperator(BaseOperator):
         suffice for and succeed with ``complete`` false; a retry or a cleared task goes on.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
         unconfirmed. ``"report"``: it succeeds and says so.
-    :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
-        file there is replaced. (templated)
+    :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address and the ``row``,
+        and with its ``file`` where ``source`` is not a single file. An older file there is replaced. (templated)
     :param report: path or URL to write the summary to, and what is too long for it, as JSON. (templated)
     :param resume: whether a retry goes on where the try before it stopped. The mark is kept in Airflow's task state
         store (3.3), or else beside ``report``; without either, a retry begins anew.

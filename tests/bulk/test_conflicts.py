@@ -1,4 +1,4 @@
-"""Rows that contradict each other: who counts, and that nothing is written where nobody can tell."""
+"""Rows that contradict each other: which of them count, and that nothing is written where that is undecided."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def items(*statuses: str, address: str = "jane@example.com", number: int = 7) ->
     return [{"email": address, "status": status, "id": number} for status in statuses]
 
 
-def told(source: Any, on_conflict: Any, **options: Any) -> list[str]:
+def details(source: Any, on_conflict: Any, **options: Any) -> list[str]:
     rows = read_rows(source, columns=COLUMNS, on_conflict=on_conflict, **options)
     return [row.detail if row.problem else (row.wanted and row.wanted.status) or "" for row in rows]
 
@@ -43,7 +43,7 @@ def told(source: Any, on_conflict: Any, **options: Any) -> list[str]:
     ],
 )
 def test_which_row_counts(statuses: list[str], on_conflict: str, expected: list[str]) -> None:
-    assert told(items(*statuses), on_conflict) == expected
+    assert details(items(*statuses), on_conflict) == expected
 
 
 @pytest.mark.parametrize("on_conflict", ["error", "opt_out_wins"])
@@ -65,12 +65,12 @@ def test_where_it_cannot_be_said_the_rows_are_named_before_any_is_given(on_confl
 def test_of_many_only_the_first_few_rows_are_named() -> None:
     source = [item for number in range(9) for item in items(IN, OUT, number=number)]
     with pytest.raises(ContradictionError, match=r"9 times .*; row 9 and row 10; \.\.\.\. Fix"):
-        told(source, "error")
+        details(source, "error")
 
 
 def test_another_subscription_or_an_invalid_row_contradicts_nobody() -> None:
     source = [*items(IN), *items(OUT, number=8), {"email": "jane@example.com", "status": "x", "id": 7}]
-    assert told(source, "error")[:2] == [IN, OUT]
+    assert details(source, "error")[:2] == [IN, OUT]
 
 
 def test_without_a_column_of_subscriptions_the_subscriber_alone_decides() -> None:
@@ -132,7 +132,7 @@ def test_as_a_dict_would_decide_it(people: list[tuple[str, str, int]], on_confli
     ]
     if undecided:
         with pytest.raises(ContradictionError, match=f"^{len(undecided)} times"):
-            told(source, on_conflict)
+            details(source, on_conflict)
         return
     rows = list(read_rows(source, columns=COLUMNS, on_conflict=on_conflict))
     assert [row.number for row in rows] == list(range(1, len(people) + 1))

@@ -29,7 +29,7 @@ def written(path: Any, columns: dict[str, Any], *, row_group_size: int = 2, **ty
     return path
 
 
-def told(source: Any, **how: Any) -> list[tuple[int, str, str | None]]:
+def places(source: Any, **how: Any) -> list[tuple[int, str, str | None]]:
     return [(row.number, row.subscriber, row.problem) for row in read_rows(source, **how)]
 
 
@@ -39,7 +39,7 @@ def told(source: Any, **how: Any) -> list[tuple[int, str, str | None]]:
 def test_rows_are_numbered_by_their_position(tmp_path: Path, kind: Any) -> None:
     people = [JANE, None, " BOB@example.com", "", JANE]
     path = written(tmp_path / "people.parquet", {"n": range(5), "E-Mail": people}, **{"E-Mail": kind})
-    assert told(path, columns=Columns(email="e-mail")) == [
+    assert places(path, columns=Columns(email="e-mail")) == [
         (1, JANE, None),
         (2, "", "invalid"),
         (3, BOB, None),
@@ -48,14 +48,14 @@ def test_rows_are_numbered_by_their_position(tmp_path: Path, kind: Any) -> None:
     ]
 
 
-def test_it_is_told_by_its_first_bytes_too(tmp_path: Path) -> None:
-    assert told(written(tmp_path / "people", {"email": [JANE]})) == [(1, JANE, None)]
+def test_it_is_known_by_its_first_bytes_too(tmp_path: Path) -> None:
+    assert places(written(tmp_path / "people", {"email": [JANE]})) == [(1, JANE, None)]
 
 
 def test_from_an_object_store(tmp_path: Path) -> None:
     attach("memory", fs=MemoryFileSystem())
     path: Any = ObjectStoragePath("memory://hubprefs-parquet") / "people.parquet"
-    assert told(written(path, {"email": [JANE, BOB, JANE]}))[2] == (3, JANE, "duplicate")
+    assert places(written(path, {"email": [JANE, BOB, JANE]}))[2] == (3, JANE, "duplicate")
 
 
 def test_other_columns_may_be_text_or_whole_numbers(tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ def test_other_columns_may_be_text_or_whole_numbers(tmp_path: Path) -> None:
 )
 def test_a_column_that_does_not_fit_is_named(tmp_path: Path, columns: Any, says: str) -> None:
     with pytest.raises(SourceError, match=says) as caught:
-        told(written(tmp_path / "people.parquet", columns))
+        places(written(tmp_path / "people.parquet", columns))
     assert "@" not in str(caught.value)
 
 
 def test_another_column_of_a_type_that_does_not_fit_is_named(tmp_path: Path) -> None:
     path = written(tmp_path / "people.parquet", {"email": [JANE], "which": [1.5]})
     with pytest.raises(SourceError, match=r'"which" is of type double. Expected text or whole numbers'):
-        told(path, columns=Columns(subscription="which"))
+        places(path, columns=Columns(subscription="which"))
     with pytest.raises(SourceError, match='no column is called "what"'):
-        told(path, columns=Columns(status="what"))
+        places(path, columns=Columns(status="what"))
 
 
 @pytest.mark.parametrize("damage", ["none", "cut", "middle"])
@@ -104,7 +104,7 @@ def test_a_broken_file_is_an_error_of_the_source(tmp_path: Path, damage: str) ->
         }[damage]
     )
     with pytest.raises(SourceError, match=r"'people.parquet': cannot be read as Parquet .*damaged"):
-        told(path)
+        places(path)
 
 
 def test_bytes_that_are_not_utf8_matter_only_in_their_row(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     path = written(tmp_path / "people.parquet", {"email": [JANE]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SourceError, match=r"airflow-provider-hubprefs\[parquet\]"):
-        told(path)
+        places(path)
 
 
 MEMORY = """
