@@ -28,6 +28,7 @@ from airflow_provider_hubprefs.bulk.checkpoint import identity_of
 from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.client import Client
