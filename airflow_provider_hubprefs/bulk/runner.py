@@ -351,11 +351,6 @@ class Runner:
         """Read an answer: errors inside a success count, and so do subscribers that are missing in it."""
         operation, found = answer.operation, answer.found()
         told, vague, unnamed = _errors_of(answer)
-        # An error that names nobody may be anybody's, and so may one that is only counted.
-        all_named = not (vague or unnamed) and (operation.num_errors or 0) <= len(operation.errors)
-        believed = self._write.silent and operation.complete and all_named
-        if believed and not (told or found):
-            return [Outcome(row, "changed") for row in answer.rows]
         outcomes: list[Outcome] = []
         open_rows: list[Row] = []
         for row in answer.rows:
@@ -365,8 +360,6 @@ class Runner:
                 outcomes.append(Outcome(row, "rejected", "CANCELED", "HubSpot canceled the operation"))
             elif operation.complete and (verdict := self._write.verdict(found.get(row.subscriber, ()), row)):
                 outcomes.append(Outcome(row, verdict))
-            elif believed and row.subscriber not in found:
-                outcomes.append(Outcome(row, "changed"))
             else:
                 open_rows.append(row)
         for subscriber, errors in vague.items():

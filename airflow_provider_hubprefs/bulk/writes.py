@@ -65,8 +65,6 @@ class Write(Protocol):
 
     write: Pair
     read: Pair
-    silent: bool
-    """Whether a batch that is COMPLETE without errors has done what it does not tell of."""
 
     def check(self) -> None:
         """Refuse what cannot work, before any request.
@@ -111,22 +109,17 @@ class UnsubscribeAll:
 
     :param calls: of the API version in use.
     :param business_unit_id: brand.
-    :param verbose: ask for per-row answers. Without, HubSpot's answer to a batch names nobody: COMPLETE and no error
-        counts as changed, though some may have been opted out before.
     """
 
     check_row = None
     """Rows say nothing but whom."""
 
-    def __init__(self, calls: Calls, *, business_unit_id: int | None = None, verbose: bool = True) -> None:
+    def __init__(self, calls: Calls, *, business_unit_id: int | None = None) -> None:
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
-        self.silent = not verbose
         self.write = Pair(
             "batch_unsubscribe_all",
-            lambda rows: replace(
-                calls.batch_unsubscribe_all(_subscribers(rows), verbose=verbose, **brand), read=_opted_out
-            ),
+            lambda rows: replace(calls.batch_unsubscribe_all(_subscribers(rows), **brand), read=_opted_out),
             lambda row: calls.unsubscribe_all(row.subscriber, **brand),
         )
         self.read = Pair(
@@ -185,8 +178,6 @@ class SetStatus:
     :param definitions: asks for the portal's subscriptions; None where that is not permitted. Called once, when the
         first row is checked.
     """
-
-    silent = False
 
     def __init__(
         self,

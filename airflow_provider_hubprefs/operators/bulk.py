@@ -332,19 +332,13 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
 
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
-    :param verbose: ask HubSpot for a row per subscriber in its answers. ``False`` costs a fraction of the CPU and of
-        the traffic, and says less: a batch that is COMPLETE counts as *changed*, but for the subscribers its errors
-        name; nobody is *unchanged*, and a subscriber HubSpot passed over in silence is found by ``verify`` only.
     """
 
     template_fields: Sequence[str] = (*HubPrefsBatchOperator.template_fields, "business_unit_id")
 
-    def __init__(
-        self, *, business_unit_id: int | str | None = None, verbose: bool = True, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.business_unit_id = business_unit_id
-        self.verbose = verbose
 
     def _hook(self) -> HubPrefsHook:
         return HubPrefsHook(
@@ -357,7 +351,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 
-        return UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id, verbose=self.verbose)
+        return UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
 
 
 class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):

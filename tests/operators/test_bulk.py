@@ -181,16 +181,6 @@ class TestWhereSubscribersComeFrom:
         assert hubspot.requests == []
 
 
-@pytest.mark.parametrize(("verbose", "outcome"), [(True, "unchanged"), (False, "changed")])
-def test_without_per_row_answers_who_was_opted_out_before_counts_as_changed(
-    hubspot: Simulator, context: Context, verbose: bool, outcome: str
-) -> None:
-    opt_out(context, subscribers=["a@example.com"])
-    again = opt_out(context, subscribers=["a@example.com"], verbose=verbose)
-    assert outcomes(again) == {outcome: 1}
-    assert f"verbose={str(verbose).lower()}" in hubspot.requests[-1].query
-
-
 class TestWhatIsTold:
     def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
         people = ["a@example.com", "A@example.com", "nobody", REJECTED]
