@@ -37,7 +37,7 @@ Run = Callable[[], Counter[str]]
 def hubprefs(path: Path, url: str, token: str) -> Run:
     """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
-    from airflow_provider_hubprefs.bulk.run import carry_out
+    from airflow_provider_hubprefs.bulk.run import run_bulk
     from airflow_provider_hubprefs.bulk.source import reader_of
     from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.auth import StaticToken
@@ -48,7 +48,7 @@ def hubprefs(path: Path, url: str, token: str) -> Run:
         write = UnsubscribeAll(client.calls)
         identity = identity_of(client, path, arguments=write.arguments())
         checkpoint = Checkpoint(ObjectPlace(path.parent / "mark"), identity or {})
-        summary = carry_out(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
+        summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
 
     return run
@@ -174,11 +174,11 @@ def answers(url: str, token: str, interpreter: str) -> None:
 
 def reading_of_hubprefs() -> Callable[[bytes], Any]:
     """From the bytes to what a run looks at of every subscriber."""
-    from airflow_provider_hubprefs.bulk.writes import SOMEBODY, UnsubscribeAll
+    from airflow_provider_hubprefs.bulk.writes import SAMPLE_ROW, UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.calls import Calls
     from airflow_provider_hubprefs.hubspot.models import Reply
 
-    call = UnsubscribeAll(Calls()).write.batch([SOMEBODY])
+    call = UnsubscribeAll(Calls()).write.batch([SAMPLE_ROW])
     return lambda body: call.conclude(Reply(200, {}, body))
 
 

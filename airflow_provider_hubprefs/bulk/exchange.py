@@ -19,7 +19,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
 from airflow_provider_hubprefs.hubspot.polling import told_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_hubprefs.bulk.source import Row
     from airflow_provider_hubprefs.bulk.writes import Found, Pair
@@ -47,6 +47,10 @@ class Answer:
         return found_in(self.operation, asked=self.rows[0].subscriber if self.single else None)
 
 
+class FellBackError(Exception):
+    """The token lacks a batch scope, and single calls have not begun: raised once for each pair of calls."""
+
+
 Refusals = list[tuple["Row", HubSpotError]]
 """Rows HubSpot refused when they stood alone, and why."""
 
@@ -63,8 +67,6 @@ class Exchange:
         self.operations: Counter[str] = Counter() if operations is None else operations
         self._one_by_one: set[str] = set()
         self._lock = threading.Lock()
-        self.fell_back: Callable[[], None] = lambda: None
-        """Told once for each pair that from here on goes one by one, before the first of those calls."""
 
     def goes_singly(self, pair: Pair) -> bool:
         """Whether it takes a call for each subscriber."""
@@ -77,6 +79,7 @@ class Exchange:
         of 100 cost about 2 n log2(100) more requests.
 
         :param pair: the call for a batch and the call for one.
+        :raises FellBackError: from here on it takes one call per subscriber; ask again to go on.
         :raises HubSpotError: what no row is to blame for.
         """
         if not rows:
@@ -165,7 +168,7 @@ class Exchange:
             self._one_by_one.add(pair.name)
         if not told:
             _log.warning("%s. From here on: one call per subscriber instead of one per batch.", error)
-            self.fell_back()
+            raise FellBackError(pair.name)
 
 
 def _by_subscriber(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.hubspot.latency import milliseconds_of, percentil
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.shards import Part
@@ -187,10 +187,8 @@ class Report:
         self.budget_before: Budget | None = None
         self.budget_after: Budget | None = None
         self.source: str | None = None
-        self.known: Callable[[], Any] = lambda: None
-        """What the write has found out that decides which rows can be sent, for a later try; JSON."""
-        self.recalled: Any = None
-        """What an earlier try has found out."""
+        self.known: list[int] | None = None
+        """Ids of the portal's active subscriptions, where they decide which rows can be sent; None: unknown."""
         self.part: Part | None = None
         """Of a file, which this is the report of."""
         self._started_at = _now()
@@ -353,7 +351,7 @@ class Report:
             "parts": tally.parts,
             "open": [list(one) for one in tally.open],
             "all_sent": self.all_sent,
-            "known": self.known(),
+            "known": self.known,
             "length": self.part.length if self.part else None,
             "tries": self.tries,
             "operations": dict(self.operations),
@@ -379,7 +377,7 @@ class Report:
             tuple(Span(*one) for one in state.get("open", ())),
         )
         self.all_sent = state.get("all_sent", False)
-        self.recalled = state.get("known")
+        self.known = state.get("known")
         if self.part is not None:
             self.part.length = state.get("length")
         self.tries = state["tries"] + (not same_try)

@@ -1,4 +1,4 @@
-"""One run from beginning to end: go on where an earlier try stopped, send, keep the mark, write what became of it."""
+"""One bulk run from beginning to end: resume, send, wait, keep the checkpoint, write the report."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ import json
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
-from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget, OnInsufficient
+from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.checkpoint import GONE, ChangedError
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters, Path
 from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.guards import permitted_definitions
+from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd, wait_for_pending
+from airflow_provider_hubprefs.bulk.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.progress import Progress
 from airflow_provider_hubprefs.bulk.report import Report, Summary
-from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
 from airflow_provider_hubprefs.bulk.spending import Spending
-from airflow_provider_hubprefs.bulk.under_way import wait_out
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
+    from airflow_provider_hubprefs.bulk.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.source import Row
-    from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
 
+OnInsufficient = Literal["fail", "partial"]
 
-def carry_out(
+
+def run_bulk(
     client: Client,
     write: Write,
     read: Callable[[], Iterable[Row]],
@@ -41,7 +44,8 @@ def carry_out(
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
-    waiting: Waiting | None = None,
+    wait: PendingWait | None = None,
+    after_wait: bool = False,
     daily_reserve: float = RESERVE,
     on_insufficient_budget: OnInsufficient = "fail",
     dead_letters: Path | None = None,
@@ -52,32 +56,34 @@ def carry_out(
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
-    Both files are written before the first request, so that a place that cannot be written is found out then,
-    and also when the run ends early. Ctrl-C, and a SIGTERM nobody else handles, end it after the requests under way.
+    Both files are written before the first request, so that a path that cannot be written is found then, and also
+    when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
 
-    :param read: reads all of the source, also where an earlier try had come some way. Where it is waited for what
-        takes HubSpot its time, it is called again, and has to give the same rows.
-    :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
+    :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
+    :param extent: size of the source; without it the run's need of requests is not checked before its first write.
     :param part: of a file, where these are the rows of one.
     :param verify: read every subscriber back that HubSpot says is as wanted.
-    :param waiting: how to wait for operations that are under way when all rows are sent; None: not at all.
+    :param wait: how to wait for pending rows when all rows are sent; None: not at all.
+    :param after_wait: whether this resumes the same try after a wait elsewhere.
     :param daily_reserve: share of the account's daily limit that is left for others.
-    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
-        ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
+    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; or ``partial``: send
+        what it can, and end with ``complete`` false and the checkpoint kept.
     :param dead_letters: where rows go that were not applied.
     :param report_to: where the report goes, as JSON; see :class:`~.report.Details`.
-    :param checkpoint: where to go on; None for a run that always begins anew.
-    :param restart: begin again where the checkpoint is of another run.
+    :param checkpoint: where the run resumes; None: it always starts from the first row.
+    :param restart: start from the first row where the checkpoint is of another run.
     :param progress_bar: whether to draw one; by default where the standard error is a terminal.
     :return: see :class:`~.report.Summary`.
     :raises ChangedError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
-    :raises HubSpotError: something that no row is to blame for.
-    :raises OSError: a place cannot be written.
+    :raises HubSpotError: an error that no row is to blame for.
+    :raises OSError: a file cannot be written.
     """
+    partial = _is_partial(on_insufficient_budget)
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     report = Report(letters, spending=Spending(client.usage))
     report.part = part
+    resumed = _resume(report, checkpoint, restart=restart, after_wait=after_wait)
     exchange = Exchange(client, report.operations)
     budget = DailyBudget(
         exchange,
@@ -87,112 +93,151 @@ def carry_out(
         batch_size=batch_size,
         verify=verify,
         reserve=daily_reserve,
-        on_insufficient=on_insufficient_budget,
+        partial=partial,
     )
-    runner = Runner(
+    progress = Progress(report, extent, bar=progress_bar)
+    keeper = _Keeper(client, report, checkpoint, {"dead_letters": dead_letters, "report": report_to})
+
+    def on_progress() -> None:
+        progress.tell()
+        keeper.save(last=False)
+
+    pipeline = Pipeline(
         exchange,
         write,
         report,
+        budget,
         batch_size=batch_size,
         concurrency=concurrency,
         verify=verify,
-        waits=waiting is not None,
-        allowance=budget,
+        waits=wait is not None,
+        on_progress=on_progress,
     )
-    resumed = _resumed(report, write, checkpoint, waiting, restart=restart)
     if letters is not None and not resumed:
         letters.begin()
-    report.budget_before = client.pacer.budget
-    where = {"dead_letters": dead_letters, "report": report_to}
-    _write(report, where)
-
-    keep = False
-    with _ended_by_sigterm(), Progress(report, extent, bar=progress_bar) as progress:
-
-        def taken() -> None:
-            progress.tell()
-            if checkpoint is not None:
-                checkpoint.reached(report)
-
-        def mark() -> None:
-            if checkpoint is not None:
-                checkpoint.reached(report, last=True)
-
+    keeper.begin()
+    end = WaitEnd.COMPLETE
+    with _sigterm_raises(), progress:
         try:
-            write.check()
+            watched: list[Row] = []
             if not report.all_sent:
-                budget.judge()
-                report.all_sent = runner.run(read(), taken=taken)
+                rows = read()  # finds arguments that cannot work, and reads no row yet
+                _use_definitions(client, write, report)
+                budget.check_run()
+                watched = pipeline.send(rows)
+                report.all_sent = True
+            else:
+                _use_definitions(client, write, report)
             if report.tally.open:
-                waited = wait_out(runner, report, read, waiting, taken=taken, mark=mark)
-                if waited and report.all_sent and report.tally.open:
-                    mark()
-                    keep = waiting is not None and waiting.retried
-                    runner.give_up(read())
-            report.complete = report.all_sent and not report.tally.open
-        except DailyLimitError:
-            if on_insufficient_budget != "partial":
-                raise
+                end = wait_for_pending(pipeline, read, wait, watched=watched, save=keeper.save)
+            if end is not WaitEnd.COMPLETE:
+                keeper.save()
+                pipeline.give_up(read())
+            report.complete = True
         except BaseException as error:
-            report.incomplete_because = type(error).__name__
-            raise
+            unaffordable = isinstance(error, DailyLimitError) and partial
+            report.incomplete_because = str(error) if unaffordable else type(error).__name__
+            if not unaffordable:
+                raise
         finally:
-            summary = _end(report, checkpoint, client, where, keep=keep)
+            summary = keeper.finish(end)
     return summary
 
 
-def _resumed(
-    report: Report, write: Write, checkpoint: Checkpoint | None, waiting: Waiting | None, *, restart: bool
-) -> bool:
+def _is_partial(value: str) -> bool:
+    if value not in get_args(OnInsufficient):
+        raise ValidationError(f"on_insufficient_budget: expected 'fail' or 'partial', got {value!r}")
+    return value == "partial"
+
+
+def _resume(report: Report, checkpoint: Checkpoint | None, *, restart: bool, after_wait: bool) -> bool:
     """Put the report where an earlier try left it; whether there was one."""
-    report.known = write.known
-    same_try = waiting is not None and waiting.same_try
     if checkpoint is None:
-        if same_try:
+        if after_wait:
             raise ChangedError(GONE)
         return False
     report.source = checkpoint.identity.get("source")
-    resumed = checkpoint.resume(report, restart=restart, same_try=same_try)
-    if report.tally.open:
-        write.recall(report.recalled)
-    return resumed
+    return checkpoint.resume(report, restart=restart, same_try=after_wait)
 
 
-def _end(
-    report: Report,
-    checkpoint: Checkpoint | None,
-    client: Client,
-    where: dict[str, Path | None],
-    *,
-    keep: bool,
-) -> dict[str, Any]:
-    """Keep the mark, or forget it; write both files.
+def _use_definitions(client: Client, write: Write, report: Report) -> None:
+    """Fetch the portal's subscriptions before the source is read, where they decide which rows can be sent.
 
-    :param keep: the mark as it is is what a later try is to go on from: this one has given up what is under way.
+    Pending rows are found again by their places among the rows that can be sent: a try that resumes a wait uses the
+    subscriptions that were active when the rows were sent.
+
+    :raises ValidationError: the subscription that is the same for all rows cannot be written.
     """
-    if checkpoint is not None and not (report.complete or keep):
-        checkpoint.reached(report, last=True)
-    report.assemble()
-    report.budget_after = client.pacer.budget
-    summary = _write(report, where)
-    if checkpoint is None or (report.complete and not keep):
-        if checkpoint is not None:
-            checkpoint.done()
-        report.forget_parts()  # last: a retry that found a mark would look for them
-    return summary
+    if (check := write.row_check) is None:
+        return
+    if report.tally.open:
+        check.active = None if report.known is None else frozenset(report.known)
+    elif not report.all_sent:
+        check.use_definitions(permitted_definitions(client))
+        report.known = None if check.active is None else sorted(check.active)
 
 
-def _write(report: Report, where: dict[str, Path | None]) -> dict[str, Any]:
-    """Write the details to their file, and return the summary."""
-    details = {**report.details(), **{name: str(path) if path else None for name, path in where.items()}}
-    if path := where["report"]:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(details, indent=2))
-    return {name: details[name] for name in Summary.__struct_fields__}
+class _Keeper:
+    """Keeps what a run leaves behind: checkpoint, report, dead letters.
+
+    :param files: paths by their names in the summary.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        report: Report,
+        checkpoint: Checkpoint | None,
+        files: dict[str, Path | None],
+    ) -> None:
+        self._client = client
+        self._report = report
+        self._checkpoint = checkpoint
+        self._files = files
+
+    def begin(self) -> None:
+        """Write the report before the first request.
+
+        :raises OSError: it cannot be written.
+        """
+        self._report.budget_before = self._client.pacer.budget
+        self._write()
+
+    def save(self, *, last: bool = True) -> None:
+        """Save the checkpoint.
+
+        :param last: now; otherwise unless that was done a moment ago.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint.reached(self._report, last=last)
+
+    def finish(self, end: WaitEnd) -> dict[str, Any]:
+        """Save the checkpoint, or delete it; write both files and return the summary."""
+        report, waited_for_later = self._report, end is WaitEnd.LEFT_TO_RETRY
+        if not (report.complete or waited_for_later):  # otherwise it was saved before the rows were given up
+            self.save()
+        report.assemble()
+        report.budget_after = self._client.pacer.budget
+        summary = self._write()
+        if self._checkpoint is not None:
+            if not report.complete or waited_for_later:
+                return summary
+            self._checkpoint.done()
+        report.forget_parts()  # after the checkpoint: a retry that found one would look for them
+        return summary
+
+    def _write(self) -> dict[str, Any]:
+        """Write the details to their file, and return the summary."""
+        paths = {name: str(path) if path else None for name, path in self._files.items()}
+        details = {**self._report.details(), **paths}
+        if path := self._files["report"]:
+            with path.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(details, indent=2))
+        return {name: details[name] for name in Summary.__struct_fields__}
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def _sigterm_raises() -> Iterator[None]:
     """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
     if (
         threading.current_thread() is not threading.main_thread()

@@ -28,25 +28,24 @@ def write_one(
     :return: changed, unchanged or unconfirmed, and the operation that said so.
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
-    write.check()
     row = Row(1, subscriber)
-    if write.look_first(row):
+    if write.reads_first(row):
         operation = client.send(write.read.single(row))
         actual = found_in(operation, asked=subscriber)[subscriber]
-        if write.is_so(actual, row):
+        if write.matches(actual, row):
             return "unchanged", operation
-        if (error := write.objection(actual, row)) is not None:
+        if (error := write.refusal_of(actual, row)) is not None:
             raise error
     operation = client.send(write.write.single(row))
     if (failure := error_of(operation)) is not None:
         raise failure
     answered = found_in(operation, asked=subscriber)[subscriber]
-    if operation.complete and (verdict := write.verdict(answered, row)):
-        return verdict, operation
+    if operation.complete and (outcome := write.outcome_of(answered, row)):
+        return outcome, operation
     if not (operation.complete or read_back):
         return "unconfirmed", operation
     now = client.send(write.read.single(row))
-    seen = write.is_so(found_in(now, asked=subscriber)[subscriber], row)
+    seen = write.matches(found_in(now, asked=subscriber)[subscriber], row)
     return ("changed" if seen else "unconfirmed"), operation
 
 

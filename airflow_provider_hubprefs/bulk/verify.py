@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.bulk.exchange import Exchange
-from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE
+from airflow_provider_hubprefs.bulk.pipeline import BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,5 +35,5 @@ def verify(
             if statuses is None:
                 counts["not_told"] += 1
             else:
-                counts["as_wanted" if wanted.is_so(statuses, row) else "otherwise"] += 1
+                counts["as_wanted" if wanted.matches(statuses, row) else "otherwise"] += 1
     return counts

@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_hubprefs.bulk.single import error_of
 from airflow_provider_hubprefs.bulk.writes import opted_out_of
-from airflow_provider_hubprefs.hubspot import errors
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_hubprefs.hubspot.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.models import Operation
 
 KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
 EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
-_DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after", "retryable", "not_applied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,20 +140,3 @@ class Wait:
                 for error in operation.errors
             ],
         }
-
-
-def described(error: Exception) -> dict[str, Any]:
-    """An error as JSON, to be told elsewhere; without an address.
-
-    :param error: of any kind; of HubSpot's all that is known is kept.
-    """
-    details = {name: getattr(error, name) for name in _DETAILS} if isinstance(error, HubSpotError) else {}
-    return {"type": type(error).__name__, "message": scrub(str(error)), **details}
-
-
-def revived(told: Mapping[str, Any]) -> HubSpotError | None:
-    """The error that was described, or None where it was none of HubSpot's."""
-    kind = getattr(errors, str(told.get("type")), None)
-    if not (isinstance(kind, type) and issubclass(kind, HubSpotError)):
-        return None
-    return kind(str(told.get("message")), **{name: told[name] for name in _DETAILS if name in told})

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
-from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
+from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.operators._files import file_at, path_at
+from airflow_provider_hubprefs.operators._rejected import check_on_rejected, fail_if_not_applied
+from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase, WorkerWait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
     from airflow_provider_hubprefs.bulk.shards import Part
     from airflow_provider_hubprefs.bulk.writes import Write
-    from airflow_provider_hubprefs.operators.waiting import BatchWait
 
 
-class HubPrefsBatchOperator(BaseOperator):
+class HubPrefsBatchOperator(WaitingBase):
     """A run: rows from somewhere, one write, a report. What is written, its subclasses say.
 
     They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
@@ -97,20 +99,14 @@ class HubPrefsBatchOperator(BaseOperator):
         encoding: str | None = None,
         batch_size: int = 100,
         verify: bool = False,
-        wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60.0,
-        timeout: float = 7 * 86_400.0,
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
-        on_insufficient_budget: Literal["fail", "wait", "partial"] = "fail",
+        on_insufficient_budget: Literal["fail", "partial"] = "fail",
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -122,10 +118,6 @@ class HubPrefsBatchOperator(BaseOperator):
         self.encoding = encoding
         self.batch_size = batch_size
         self.verify = verify
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = poke_interval
-        self.timeout = timeout
         self.max_budget_share = max_budget_share
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
@@ -134,25 +126,24 @@ class HubPrefsBatchOperator(BaseOperator):
         self.report = report
         self.resume = resume
         self.on_changed_source = on_changed_source
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
         self._running: HubPrefsHook | None = None
         depend_on(self, subscribers)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows, and say what became of them."""
-        return self._carry_on(context)
+        return self._execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Go on when the wait is over; the mark says all the rest."""
+        """Resume after a wait in the triggerer; the checkpoint has the rest."""
         from airflow_provider_hubprefs.triggers import events
 
         event = event or {}
         if event.get("status") == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
-        return self._carry_on(context, event)
+        return self._execute(context, event)
 
-    def _carry_on(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self._worker_wait = WorkerWait()
         with airflow_errors():
             self._check_arguments()
             given = path_at(self.source) if self.source else reveal(self, "subscribers", context)
@@ -161,13 +152,14 @@ class HubPrefsBatchOperator(BaseOperator):
         self.log.info("%s", summary)
         if not summary["complete"]:
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
-        judge(self, summary, context)
+        fail_if_not_applied(self, summary, context)
         return summary
 
     def on_kill(self) -> None:
-        """Stop after the requests under way; the mark and the report are written, a retry goes on from there."""
+        """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
         if self._running is not None:
             self._running.client.stop()
+        super().on_kill()
 
     def _hook(self) -> HubPrefsHook:
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version, max_budget_share=self.max_budget_share)
@@ -186,7 +178,7 @@ class HubPrefsBatchOperator(BaseOperator):
         }
 
     def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.bulk.under_way import check_seconds
+        from airflow_provider_hubprefs.bulk.pending_wait import check_seconds
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
         if (self.subscribers is None) == (self.source is None):
@@ -212,7 +204,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.extent import Extent
-        from airflow_provider_hubprefs.bulk.run import carry_out
+        from airflow_provider_hubprefs.bulk.run import run_bulk
         from airflow_provider_hubprefs.bulk.source import reader_of
 
         part = self._part(given)
@@ -224,10 +216,10 @@ class HubPrefsBatchOperator(BaseOperator):
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # it is read again
         extent = Extent(part or given)
-        return carry_out(
+        return run_bulk(
             hook.client,
             write,
-            reader_of(extent.source, **options, check=write.check_row),
+            reader_of(extent.source, **options, check=write.row_check),
             extent=extent,
             part=part,
             progress_bar=False,
@@ -235,19 +227,30 @@ class HubPrefsBatchOperator(BaseOperator):
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
-            waiting=self._waiting(hook, write, event, marked=checkpoint is not None),
+            wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
+            after_wait=event is not None,
             dead_letters=self._file(self.dead_letters),
             report_to=self._file(self.report),
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
         )
 
-    def _waiting(
-        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any] | None, *, marked: bool
+    def _wait(
+        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
     ) -> BatchWait | None:
-        from airflow_provider_hubprefs.operators.waiting import BatchWait
+        from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd
 
-        return BatchWait(self, hook, write, event=event, marked=marked) if self.wait_for_completion else None
+        if not self.wait_for_completion:
+            return None
+        return BatchWait(
+            self._wait_settings,
+            hook,
+            write,
+            event=event,
+            on_timeout=WaitEnd.LEFT_TO_RETRY if self.on_rejected == "fail" else WaitEnd.GIVEN_UP,
+            worker=self._worker_wait,
+            defer=self.defer if self.deferrable and resumable else None,
+        )
 
     def _part(self, given: Any) -> Part | None:
         from airflow_provider_hubprefs.bulk.shards import Part, shard_of
@@ -285,43 +288,6 @@ class HubPrefsBatchOperator(BaseOperator):
             hook.client, given, arguments={**options, **write.arguments(), "shard": self.shard}
         )
         return Checkpoint(place, identity) if identity is not None else None
-
-
-def check_on_rejected(value: str) -> None:
-    """Refuse what is no way to treat rows that were not applied.
-
-    :raises ValidationError: it is none.
-    """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-    if value not in {"fail", "report"}:
-        raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {value!r}")
-
-
-def judge(operator: Any, summary: dict[str, Any], context: Context) -> None:
-    """Fail, if that is wanted, where rows were not applied; otherwise log it.
-
-    :param operator: with ``on_rejected`` and ``dead_letters``.
-    :raises HubPrefsException: some were not, and a retry may help.
-    :raises HubPrefsFailException: some were not.
-    """
-    from airflow_provider_hubprefs.bulk.report import NOT_APPLIED
-
-    told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
-    if not told:
-        return
-    where = (
-        f"they are in {summary['dead_letters']}"
-        if summary["dead_letters"]
-        else "dead_letters would name them"
-    )
-    text = f"of {summary['read']} rows, {told}; {where}. Why: {summary['reasons']}"
-    if operator.on_rejected == "fail":
-        context["ti"].xcom_push(key="return_value", value=summary)
-        # Sending all of it again would not help a row that was refused; one that is open it may.
-        kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
-        raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
-    operator.log.warning("%s", text)
 
 
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
@@ -448,7 +414,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         from airflow_provider_hubprefs.bulk.writes import SetStatus
 
         same = None if self.subscription_column else whole_number("subscription_id", self.subscription_id)
-        write = SetStatus(
+        return SetStatus(
             hook.client.calls,
             subscription_id=same,
             status=self.status or None,
@@ -456,10 +422,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
             legal_basis_explanation=self.legal_basis_explanation or None,
             allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
             basis_by_row=bool(self.legal_basis_column),
-            definitions=hook.permitted_definitions,
         )
-        write.check()
-        return write
 
 
 _SAME_FOR_ALL = {
@@ -469,33 +432,6 @@ _SAME_FOR_ALL = {
     "legal_basis_explanation": "legal_basis_explanation",
 }
 """What a column may say of each row -> the argument that says it for all."""
-
-
-def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """Return a path to read from, wherever it is.
-
-    :raises SourceError: the provider of its store is not installed.
-    """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    from airflow_provider_hubprefs.bulk.source import SourceError
-
-    try:
-        found = ObjectStoragePath(path)
-        found.fs  # noqa: B018 - Airflow looks for the store only when it is first used
-    except ValueError as error:
-        raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error
-    return found
-
-
-def file_at(path: str | ObjectStoragePath | None) -> Any:
-    """Return a path to write to, wherever it is; folders of the local file system are made."""
-    if not path:
-        return None
-    target = path_at(path)
-    if target.protocol in {"", "file", "local"}:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return target
 
 
 class _TaskState:

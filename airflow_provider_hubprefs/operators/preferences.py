@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.operators._waiting import WaitingBase, WorkerWait, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,39 +17,20 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
-    from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
 _SENT = "hubprefs_write"
-_DAY = 86_400.0
 
 
-class _OneSubscriberOperator(BaseOperator):
+class _OneSubscriberOperator(WaitingBase):
     """What both have in common: the connection, the private subscriber, the wait, the small result."""
 
     template_fields: Sequence[str] = ("hubprefs_conn_id", "api_version")
     ui_color = "#ffe3d9"
     subscription_id: int | str | None = None
 
-    def __init__(
-        self,
-        *,
-        subscriber: Any,
-        wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60.0,
-        timeout: float = 7 * _DAY,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, subscriber: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.subscriber = subscriber
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = poke_interval
-        self.timeout = timeout
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
         depend_on(self, subscriber)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -81,6 +62,7 @@ class _OneSubscriberOperator(BaseOperator):
         from airflow_provider_hubprefs.bulk.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
+        self._worker_wait = WorkerWait()
         subscriber, waits = reveal_subscriber(self, context), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent_before(context)):
@@ -96,28 +78,19 @@ class _OneSubscriberOperator(BaseOperator):
         return self._result(mask(subscriber), outcome, operation.status)
 
     def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
-        """Until the operation is over: in the triggerer, or here by the same questions."""
-        import asyncio
-
-        trigger = self._trigger(hook, subscriber)
-        if self.deferrable:
-            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.patience)
-        return self.execute_complete(context, asyncio.run(trigger.outcome()))
-
-    def _trigger(self, hook: HubPrefsHook, subscriber: str) -> HubPrefsOperationTrigger:
+        """Wait until the operation is over."""
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        now, limit, number = time.time(), self.execution_timeout, self.subscription_id
-        return HubPrefsOperationTrigger(
+        number = self.subscription_id
+        trigger = HubPrefsOperationTrigger(
             sealed=hook.seal(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
-            hubprefs_conn_id=self.hubprefs_conn_id,
-            api_version=self.api_version,
-            poke_interval=self.poke_interval,
-            deadline=now + self.timeout,
-            execution_deadline=None if limit is None else now + limit.total_seconds(),
+            **self._wait_settings.arguments(),
+            **self._wait_settings.deadlines(),
         )
+        defer = self.defer if self.deferrable else None
+        return self.execute_complete(context, wait_for(trigger, worker=self._worker_wait, defer=defer))
 
     def _is_so(self, found: Mapping[str, Any]) -> bool:
         """Whether what the wait came to is what was wanted."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_hubprefs.exceptions import airflow_errors
-from airflow_provider_hubprefs.operators.bulk import check_on_rejected, file_at, judge, path_at
+from airflow_provider_hubprefs.operators._files import file_at, path_at
+from airflow_provider_hubprefs.operators._rejected import check_on_rejected, fail_if_not_applied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,5 +108,5 @@ class HubPrefsMergeReportsOperator(BaseOperator):
                 report_to=file_at(self.report),
             )
         self.log.info("%s", summary)
-        judge(self, summary, context)
+        fail_if_not_applied(self, summary, context)
         return summary

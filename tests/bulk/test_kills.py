@@ -25,7 +25,7 @@ WORKERS = """
 import os, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, ObjectPlace, identity_of
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
@@ -37,7 +37,7 @@ def work():
     client = Client(StaticToken(token), host=url)
     write = UnsubscribeAll(client.calls)
     identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
-    carry_out(
+    run_bulk(
         client, write, reader_of(folder / "people.csv"), batch_size=10, concurrency=4,
         dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
         checkpoint=Checkpoint(ObjectPlace(folder / "mark"), identity, journals=folder / "journals"),

@@ -58,7 +58,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
@@ -66,7 +66,7 @@ from airflow_provider_hubprefs.hubspot.client import Client
 
 extent = Extent(Path(sys.argv[3]))
 client = Client(StaticToken(sys.argv[2]), host=sys.argv[1])
-carry_out(client, UnsubscribeAll(client.calls), reader_of(extent.source), extent=extent)
+run_bulk(client, UnsubscribeAll(client.calls), reader_of(extent.source), extent=extent)
 print("rich" in sys.modules)
 """
 

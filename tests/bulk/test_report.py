@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from airflow_provider_hubprefs.bulk.report import SCHEMA, Details, Report, Summary
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.spending import Spending
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
@@ -29,9 +29,7 @@ def test_a_report_is_as_its_schema_says(
         "nobody",
         "rejected@hubspot-rejects.example",
     ]
-    summary = carry_out(
-        client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path
-    )
+    summary = run_bulk(client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path)
     report = msgspec.convert(json.loads(path.read_text()), Details)
     assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1
     assert report.complete

@@ -100,7 +100,7 @@ def test_a_wrong_subscription_is_answered_with_those_there_are(
 ) -> None:
     assert run_dag("hubprefs_set_status", subscriber=JANE, subscription_id=1).state == "failed"
     output = "".join(capfd.readouterr())
-    assert "subscription_id: 1 is none of the portal's" in output
+    assert "subscription_id: 1 is not one of the portal's" in output
     assert all(str(number) in output for number in hubspot.subscription_ids)
     assert JANE not in output
 
