@@ -24,7 +24,6 @@ _ADDED = (
     "retries",
     "throttled",
     "waited_for_budget_seconds",
-    "waited_for_daily_budget_seconds",
 )
 _ADDED_BY_NAME = ("reasons", "operations")
 _HIGHEST = ("tries", "ended_at", "duration_seconds", "latency_p50_ms", "latency_p95_ms")

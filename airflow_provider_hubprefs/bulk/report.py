@@ -78,7 +78,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param requests: sent, retries included; but for the polls of a wait, which are others' as well.
     :param throttled: 429s met.
     :param waited_for_budget_seconds: all threads together, for a slot.
-    :param waited_for_daily_budget_seconds: until the account had requests again.
     :param latency_p50_ms: from sending a request to its whole answer.
     :param dead_letters: where they are.
     :param report: where :class:`Details` are.
@@ -109,7 +108,6 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     retries: int
     throttled: int
     waited_for_budget_seconds: float
-    waited_for_daily_budget_seconds: float
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     dead_letters: str | None = None

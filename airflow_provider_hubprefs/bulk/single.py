@@ -1,4 +1,4 @@
-"""One subscriber, with the same guards and the same judgement as many."""
+"""One subscriber, with the same guards and the same reading of answers as many."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def write_one(
     client: Client, write: Write, subscriber: str, *, read_back: bool = True
 ) -> tuple[OutcomeName, Operation[Any]]:
-    """Write one subscriber's preference, after looking where that is needed.
+    """Write one subscriber's preference, after reading it where a guard needs that.
 
     :param subscriber: normalised.
-    :param read_back: whether to look what is so where HubSpot is still at work on the operation; who waits for its
-        end anyway need not.
-    :return: changed, unchanged or unconfirmed, and the operation that said so.
+    :param read_back: whether to read it back where HubSpot has not finished with the operation; a task that waits
+        does not need that.
+    :return: changed, unchanged or unconfirmed, and the operation that shows it.
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
     row = Row(1, subscriber)
@@ -50,7 +50,7 @@ def write_one(
 
 
 def error_of(operation: Operation[Any]) -> HubSpotError | None:
-    """What speaks against calling an answer a success: it was canceled, or it carries errors.
+    """Why an answer is not a success: HubSpot canceled the operation, or the answer has errors.
 
     :return: OperationCanceledError, ValidationError or None.
     """

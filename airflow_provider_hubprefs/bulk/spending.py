@@ -28,8 +28,6 @@ class Spending:
         self._begin = clock()
         self._before: dict[str, float] = {}
         self._answered_before: Counter[int] = Counter()
-        self.waited_for_daily_budget = 0.0
-        """Seconds of this try."""
         self.every = 1.0
         """Seconds that a figure of :attr:`rows` stands for."""
         self.rows: list[int] = []
@@ -43,7 +41,6 @@ class Spending:
             "retries": usage.retries,
             "throttled": usage.throttled,
             "waited_for_budget_seconds": usage.waited_for_budget,
-            "waited_for_daily_budget_seconds": self.waited_for_daily_budget,
         }
         return {name: round(amount + self._before.get(name, 0), 3) for name, amount in now.items()}
 

@@ -1,4 +1,4 @@
-"""Many subscribers: opt out of everything, or set a status, with every one of them accounted for."""
+"""Many subscribers: opt them out of everything, or set a status, with an outcome for every row."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class HubPrefsBatchOperator(WaitingBase):
-    """A run: rows from somewhere, one write, a report. What is written, its subclasses say.
+    """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
-    They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
-    (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
-    ``reasons``, ``complete``, ``tries``, ``requests`` and what else
-    :class:`~airflow_provider_hubprefs.bulk.report.Summary` describes. Never an address.
+    Subclasses return, and also push when they fail because of ``on_rejected``: ``read`` and a count for each outcome
+    (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up to it;
+    ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
+    :class:`~airflow_provider_hubprefs.bulk.report.Summary`. Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -42,36 +42,36 @@ class HubPrefsBatchOperator(WaitingBase):
         numbered from its beginning, and report and dead letters go to files of its own (``report.shard-0003.json``).
         An address in two shards is sent twice. (templated)
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
-    :param delimiter: of a CSV file; found out by default. (templated)
+    :param delimiter: of a CSV file; detected by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
-    :param verify: read every subscriber back that HubSpot says is as wanted; who is not is *unconfirmed*. One
-        more request a batch.
-    :param wait_for_completion: where HubSpot took a batch and is not done with it, wait for the end, when all the
-        others are sent. A retry waits on rather than send again, where it can go on at all (see ``resume``).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``. Without a place for the mark (see ``resume``) it waits in the worker, and says so.
-    :param poke_interval: seconds between two questions, at most. They are about a few of the rows; when these are over,
-        the others are asked about, too.
-    :param timeout: seconds to wait, in each try; rows whose operation is not over by then are *unconfirmed*.
-    :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
+    :param verify: read every subscriber back that HubSpot says is as wanted; those that are not as wanted are
+        *unconfirmed*. One more request a batch.
+    :param wait_for_completion: when all rows are sent, wait for those that HubSpot has not finished with. A retry
+        resumes the wait and does not send them again, if the run can be resumed (see ``resume``).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+        Without checkpoint storage (see ``resume``) the task waits in the worker and logs a warning.
+    :param poke_interval: seconds between two polls, at most. Polls ask about a few of the rows; when HubSpot has
+        finished with these, the task asks about all of them.
+    :param timeout: seconds to wait, in each try; rows that are pending then are *unconfirmed*.
+    :param max_budget_share: share of the account's requests that this run may use, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.
-    :param on_insufficient_budget: where the account's requests of the day are not enough: ``"fail"`` (before the
-        first write, where it is known by then), ``"wait"`` until they are, or ``"partial"``: send what they
-        suffice for and succeed with ``complete`` false; a retry or a cleared task goes on.
+    :param on_insufficient_budget: if the run needs more requests than the account has left today: ``"fail"`` (before
+        the first write, if the need is known then), or ``"partial"``: send what the account can afford and succeed
+        with ``complete`` false; a cleared task resumes the run.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
-        unconfirmed. ``"report"``: it succeeds and says so.
+        unconfirmed. ``"report"``: it succeeds and logs a warning.
     :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
         file there is replaced. (templated)
-    :param report: path or URL to write the summary to, and what is too long for it, as JSON. (templated)
-    :param resume: whether a retry goes on where the try before it stopped. The mark is kept in Airflow's task state
-        store (3.3), or else beside ``report``; without either, a retry begins anew.
+    :param report: path or URL to write the summary and further details to, as JSON. (templated)
+    :param resume: whether a retry resumes where the try before it stopped. The checkpoint is kept in Airflow's task
+        state store (3.3), or else beside ``report``; without either, a retry starts from the first row.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
-        ``"fail"``, or ``"restart"`` from the beginning.
+        ``"fail"``, or ``"restart"`` from the first row.
     :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's; v3 has no batches. (templated)
-    :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses everybody.
+    :param api_version: overrides the connection's. (templated)
+    :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses all rows alike.
     :raises HubPrefsException: the source cannot be read, HubSpot failed for too long, or ``on_rejected``.
     """
 
@@ -130,7 +130,7 @@ class HubPrefsBatchOperator(WaitingBase):
         depend_on(self, subscribers)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Send all rows, and say what became of them."""
+        """Send all rows and return the summary."""
         return self._execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class HubPrefsBatchOperator(WaitingBase):
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.forget()
         if self.wait_for_completion and isinstance(given, Iterator):
-            given = list(given)  # it is read again
+            given = list(given)  # a run that waits reads it again
         extent = Extent(part or given)
         return run_bulk(
             hook.client,
@@ -293,8 +293,8 @@ class HubPrefsBatchOperator(WaitingBase):
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     """Opt many subscribers out of everything, or of one brand.
 
-    Needs the batch scopes, which need Marketing Hub Enterprise; without them it makes one call per subscriber,
-    and says so once. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
+    It needs the batch scopes, which need Marketing Hub Enterprise; without them it makes one call per subscriber and
+    logs that once. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
@@ -323,18 +323,18 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
 class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     """Set the status of many subscribers for a subscription: the same for all, or what columns of the source say.
 
-    Nobody is subscribed by accident: where the wanted status is not UNSUBSCRIBED the actual one is read first.
-    Subscribers who unsubscribed are *rejected* with the category RESUBSCRIBE_NOT_ALLOWED unless there is
-    ``allow_resubscribe=True`` and a legal basis; those who have the status already are *unchanged* and not
-    written. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
+    Subscribers who have unsubscribed are *rejected* with the category RESUBSCRIBE_NOT_ALLOWED, unless you set
+    ``allow_resubscribe=True`` and give a legal basis. For that, the actual status is read first where the wanted one is
+    not UNSUBSCRIBED; subscribers who have the wanted status already are *unchanged* and not written.
+    Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
     Columns are named as in the file's header, or as the keys of mappings. A cell that cannot be read makes its row
-    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also an id that the portal
-    has not, or not active), INVALID_LEGAL_BASIS (also none, where ``allow_resubscribe`` needs one).
+    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also where the portal has no
+    active subscription of this id), INVALID_LEGAL_BASIS (also where it is empty and ``allow_resubscribe`` needs one).
 
     With a column of subscriptions only a row of the same subscriber *and* subscription is a duplicate. With a column
-    of statuses the source is read twice, first to find rows that contradict each other: the same subscriber and
-    subscription with another status. Of rows that agree in status the first counts, whatever their legal basis.
+    of statuses the source is read twice, first to find rows that contradict each other: they have the same subscriber
+    and subscription, and different statuses. Of rows that agree in status the first counts, whatever their legal basis.
 
     :param subscription_id: of one of the portal's active definitions. Either this or ``subscription_column``.
         (templated)
@@ -346,7 +346,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     :param legal_basis_explanation: in words. (templated)
     :param legal_basis_explanation_column: where each row has its own, or nothing; instead of
         ``legal_basis_explanation``. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
+    :param allow_resubscribe: whether subscribers who have unsubscribed may be resubscribed. (templated)
     :param on_conflict: what to do about rows that contradict each other. ``"error"``: fail before anything is
         written, and name some of them by number. ``"last"``: the last row counts. ``"opt_out_wins"``: the first
         that says UNSUBSCRIBED counts; where none does, fail. Rows that do not count are *duplicate*.
@@ -431,7 +431,7 @@ _SAME_FOR_ALL = {
     "legal_basis": "legal_basis",
     "legal_basis_explanation": "legal_basis_explanation",
 }
-"""What a column may say of each row -> the argument that says it for all."""
+"""What a column may say for each row -> the argument that says it for all."""
 
 
 class _TaskState:

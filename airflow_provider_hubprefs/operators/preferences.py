@@ -22,7 +22,7 @@ _SENT = "hubprefs_write"
 
 
 class _OneSubscriberOperator(WaitingBase):
-    """What both have in common: the connection, the private subscriber, the wait, the small result."""
+    """What both have in common: the private subscriber, the wait, the small result."""
 
     template_fields: Sequence[str] = ("hubprefs_conn_id", "api_version")
     ui_color = "#ffe3d9"
@@ -34,7 +34,7 @@ class _OneSubscriberOperator(WaitingBase):
         depend_on(self, subscriber)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Go on when the wait is over, wherever it was; ``event`` says all there is to know."""
+        """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
@@ -44,17 +44,17 @@ class _OneSubscriberOperator(WaitingBase):
             raise AirflowTaskTimeout
         if status == events.TIMEOUT:
             raise HubPrefsException(
-                f"HubSpot took the write, and was not done with it within the timeout of {self.timeout} s. A retry "
-                "waits on (Airflow 3.3; before, it writes again, which does no harm)"
+                f"HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A retry "
+                "resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
             )
         if status in {events.SUCCESS, events.CANCELED}:
             _forget_sent(context)
         if status == events.CANCELED:
-            # As without waiting: a retry may write again.
+            # As without waiting: a retry writes again.
             with airflow_errors():
                 raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
         found = events.result_of(event)
-        outcome = "changed" if self._is_so(found) else "unconfirmed"
+        outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
         self.log.info("%s: %s (operation %s)", found["subscriber"], outcome, found["operation"])
         return self._result(found["subscriber"], outcome, found["operation"])
 
@@ -67,7 +67,7 @@ class _OneSubscriberOperator(WaitingBase):
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent_before(context)):
             if sent == mine:
-                self.log.info("%s: an earlier try has written; waiting on", mask(subscriber))
+                self.log.info("%s: an earlier try wrote it; the wait is resumed", mask(subscriber))
                 return self._wait(hook, subscriber, context)
             _forget_sent(context)
         outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
@@ -92,22 +92,22 @@ class _OneSubscriberOperator(WaitingBase):
         defer = self.defer if self.deferrable else None
         return self.execute_complete(context, wait_for(trigger, worker=self._worker_wait, defer=defer))
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
-        """Whether what the wait came to is what was wanted."""
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
+        """Whether the wait's result is what was wanted."""
         raise NotImplementedError
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
         return {"subscriber": subscriber, "outcome": outcome, "operation": operation}
 
 
-# Which write was sent is kept where Airflow has a place for it (3.3), from then until its operation is over.
+# Airflow's task state store (3.3) keeps which write was sent, until its operation is over.
 
 
 def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
     from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
-    told = f"{hook.client.url} {subscriber} {sorted(write.arguments().items())}"
-    return fingerprint(told, key=hook.client.auth.identity())
+    text = f"{hook.client.url} {subscriber} {sorted(write.arguments().items())}"
+    return fingerprint(text, key=hook.client.auth.identity())
 
 
 def _sent_before(context: Context) -> str | None:
@@ -129,9 +129,9 @@ def _forget_sent(context: Context) -> None:
 class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     """Set one subscriber's status for one subscription.
 
-    Nobody is subscribed by accident: where ``status`` is not UNSUBSCRIBED the actual status is read first. A
-    subscriber who unsubscribed is only written with ``allow_resubscribe=True`` and a ``legal_basis``; one who
-    has the status already is not written at all.
+    A subscriber who has unsubscribed is never resubscribed, unless you set ``allow_resubscribe=True`` and give a
+    ``legal_basis``. For that, the actual status is read first where ``status`` is not UNSUBSCRIBED; a subscriber who
+    has the wanted status already is not written.
 
     Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged" | "unconfirmed", "operation": ...,
     "subscription_id": ..., "status": ...}``.
@@ -142,12 +142,11 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     :param legal_basis: one of HubSpot's, such as ``CONSENT_WITH_NOTICE``; HubSpot asks for it, with an
         explanation, where the portal's data privacy settings are on. (templated)
     :param legal_basis_explanation: in words. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
-    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
-        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``.
-    :param poke_interval: seconds between two questions, at most.
+    :param allow_resubscribe: whether a subscriber who has unsubscribed may be resubscribed. (templated)
+    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two polls, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
@@ -196,7 +195,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
                     _check_subscription(hook, subscription_id)
                 raise
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["status"] == self.status)
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
@@ -223,7 +222,7 @@ def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> Se
 
 
 def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
-    """Say which subscriptions there are, as HubSpot's refusals do not; quiet where that cannot be found out."""
+    """Name the portal's subscriptions, as HubSpot's refusals do not; quiet where HubSpot does not list them."""
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 
     try:
@@ -241,14 +240,13 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
-    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
-        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``.
-    :param poke_interval: seconds between two questions, at most.
+    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two polls, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's; v3 has no opt-out. (templated)
+    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: HubSpot refused it.
     :raises HubPrefsException: it could not be done now.
     """
@@ -270,5 +268,5 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
             write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
             return self._write(hook, write, context)
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["opted_out"])

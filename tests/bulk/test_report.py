@@ -54,7 +54,6 @@ def test_two_tries_add_up() -> None:
     now = 0.0
     first, second = Report(), Report(spending=Spending(clock=lambda: now))
     first.take(0, [])
-    first.spending.waited_for_daily_budget = 5
     first.spending.rows = [100, 50]
     state = json.loads(json.dumps({**first.state(), "spending": first.spending.state()}))
     state["spending"]["figures"]["duration_seconds"] = 2
@@ -62,11 +61,9 @@ def test_two_tries_add_up() -> None:
     second.restore(state)
     now = 1.0
     second.spending.passed(70)
-    second.spending.waited_for_daily_budget = 1
     details = second.details()
     assert details["tries"] == 2
     assert details["duration_seconds"] == 3
-    assert details["waited_for_daily_budget_seconds"] == 6
     assert details["rows_per_second"] == [100, 50, 0, 70]
     assert details["answered_within_ms"] == {"32.0": 3}
 

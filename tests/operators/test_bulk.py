@@ -47,7 +47,6 @@ KEYS = {
     "retries",
     "throttled",
     "waited_for_budget_seconds",
-    "waited_for_daily_budget_seconds",
     "latency_p50_ms",
     "latency_p95_ms",
     "dead_letters",
