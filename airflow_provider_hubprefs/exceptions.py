@@ -1,8 +1,8 @@
-"""HubSpot's errors as Airflow's, for operators and sensors.
+"""Exceptions of operators and sensors.
 
-The layers below raise plain exceptions, so that they need no Airflow; the hook lets them through as they are.
-Operators and sensors raise :class:`HubPrefsException`, which Airflow's ``soft_fail`` and retries understand;
-``error`` holds the original with HTTP status, category and correlation id.
+The layers below raise plain exceptions, so that they need no Airflow, and the hook lets them pass. Operators and
+sensors raise :class:`HubPrefsException`, which Airflow's ``soft_fail`` and retries understand; its ``error`` holds the
+original with HTTP status, category and correlation id.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class HubPrefsException(AirflowException):
-    """A task could not do what it was for.
+    """A task failed; a retry may help.
 
     :param message: without an address.
-    :param error: what HubSpot or the source said, where that was the reason.
+    :param error: HubSpot's or the source's error, where that is the reason.
     """
 
     def __init__(self, message: str, *, error: Exception | None = None) -> None:
@@ -29,7 +29,7 @@ class HubPrefsException(AirflowException):
 
 
 class HubPrefsFailException(HubPrefsException, AirflowFailException):
-    """The same, where a retry cannot help before somebody changes something: the task fails at once."""
+    """A task failed and no retry can help: Airflow fails it at once."""
 
 
 @contextmanager

@@ -34,10 +34,9 @@ Run = Callable[[], Counter[str]]
 """Does the job; counts rows by what became of them."""
 
 
-def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
+def hubprefs(path: Path, url: str, token: str) -> Run:
     """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
-    from airflow_provider_hubprefs.bulk.run import carry_out
     from airflow_provider_hubprefs.bulk.source import reader_of
     from airflow_provider_hubprefs.bulk.storage import ObjectPlace
     from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
@@ -46,16 +45,16 @@ def hubprefs(path: Path, url: str, token: str, *, verbose: bool) -> Run:
 
     def run() -> Counter[str]:
         client = Client(StaticToken(token), host=url)
-        write = UnsubscribeAll(client.calls, verbose=verbose)
+        write = UnsubscribeAll(client.calls)
         identity = identity_of(client, path, arguments=write.arguments())
         checkpoint = Checkpoint(ObjectPlace(path.parent / "mark"), identity or {})
-        summary = carry_out(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
+        summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
 
     return run
 
 
-def sdk(path: Path, url: str, token: str, *, verbose: bool) -> Run:
+def sdk(path: Path, url: str, token: str) -> Run:
     """The official SDK in a plain loop over a list of all rows; what it answers is kept, as a notebook does."""
     from hubspot_sdk import HubSpot
 
@@ -67,12 +66,10 @@ def sdk(path: Path, url: str, token: str, *, verbose: bool) -> Run:
         counts: Counter[str] = Counter(requests=0)
         for start in range(0, len(addresses), BATCH):
             batch = addresses[start : start + BATCH]
-            answer = opt_out(channel="EMAIL", inputs=batch, verbose=verbose)
+            answer = opt_out(channel="EMAIL", inputs=batch, verbose=True)
             counts["requests"] += 1
-            counts["done"] += (
-                sum(all(one.status == "UNSUBSCRIBED" for one in row.statuses or ()) for row in answer.results)
-                if verbose
-                else len(batch)
+            counts["done"] += sum(
+                all(one.status == "UNSUBSCRIBED" for one in row.statuses or ()) for row in answer.results
             )
             results += answer.results
         return counts
@@ -80,14 +77,14 @@ def sdk(path: Path, url: str, token: str, *, verbose: bool) -> Run:
     return run
 
 
-def by_hand(path: Path, url: str, token: str, *, verbose: bool) -> Run:
+def by_hand(path: Path, url: str, token: str) -> Run:
     """The same with ``requests.Session`` and dicts."""
     import requests
 
     def run() -> Counter[str]:
         session = requests.Session()
         session.headers["Authorization"] = f"Bearer {token}"
-        query = f"channel=EMAIL&verbose={str(verbose).lower()}"
+        query = "channel=EMAIL&verbose=true"
         target = f"{url}/communication-preferences/2026-09/statuses/batch/unsubscribe-all?{query}"
         addresses = read_all(path)
         results: list[Any] = []
@@ -98,10 +95,8 @@ def by_hand(path: Path, url: str, token: str, *, verbose: bool) -> Run:
             answer.raise_for_status()
             counts["requests"] += 1
             rows = answer.json()["results"]
-            counts["done"] += (
-                sum(all(one["status"] == "UNSUBSCRIBED" for one in row["statuses"]) for row in rows)
-                if verbose
-                else len(batch)
+            counts["done"] += sum(
+                all(one["status"] == "UNSUBSCRIBED" for one in row["statuses"]) for row in rows
             )
             results += rows
         return counts
@@ -121,7 +116,7 @@ CONTENDERS: dict[str, Callable[..., Run]] = {"hubprefs": hubprefs, "SDK": sdk, "
 # What runs in a process of its own ------------------------------------------------------------------------
 
 
-def contend(name: str, path: Path, url: str, token: str, *, verbose: bool) -> None:
+def contend(name: str, path: Path, url: str, token: str) -> None:
     """Run one contender in this process, and print what it cost as JSON.
 
     Memory counts from a process that has loaded what an Airflow task has (the others: plain Python), CPU from
@@ -131,7 +126,7 @@ def contend(name: str, path: Path, url: str, token: str, *, verbose: bool) -> No
         idle_task()
     idle = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark so far is forgotten
-    run = CONTENDERS[name](path, url, token, verbose=verbose)
+    run = CONTENDERS[name](path, url, token)
     before, begin = cpu(), time.monotonic()
     counts = run()
     spent = {"cpu": cpu() - before, "wall": time.monotonic() - begin, "memory": memory("VmHWM") - idle}
@@ -179,11 +174,11 @@ def answers(url: str, token: str, interpreter: str) -> None:
 
 def reading_of_hubprefs() -> Callable[[bytes], Any]:
     """From the bytes to what a run looks at of every subscriber."""
-    from airflow_provider_hubprefs.bulk.writes import SOMEBODY, UnsubscribeAll
+    from airflow_provider_hubprefs.bulk.writes import SAMPLE_ROW, UnsubscribeAll
     from airflow_provider_hubprefs.hubspot.calls import Calls
     from airflow_provider_hubprefs.hubspot.models import Reply
 
-    call = UnsubscribeAll(Calls()).write.batch([SOMEBODY])
+    call = UnsubscribeAll(Calls()).write.batch([SAMPLE_ROW])
     return lambda body: call.conclude(Reply(200, {}, body))
 
 
@@ -233,20 +228,19 @@ def in_process(name: str, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def compare(names: list[str], path: Path, *, rows: int, rounds: int, verbose: bool, stub: bool) -> None:
+def compare(names: list[str], path: Path, *, rows: int, rounds: int, stub: bool) -> None:
     """Let the contenders run one after the other, so many rounds, and print the medians."""
     costs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             with hubspot(stub=stub) as portal:
                 where = [str(path), portal["url"], portal["token"]]
-                cost = in_process(name, "contend", name, *where, str(int(verbose)))
+                cost = in_process(name, "contend", name, *where)
             if cost["done"] != rows:
                 sys.exit(f"{name}: {cost['done']} of {rows} rows are done")
             costs[name].append(cost)
-    print(f"\n{'with' if verbose else 'without'} per-row answers")
     print(
-        "                CPU s    wall s   MB over idle   requests   CPU of ours / its   memory of ours / its"
+        "\n                CPU s    wall s   MB over idle   requests   CPU of ours / its   memory of ours / its"
     )
     ours = costs[names[0]]
     for name in names:
@@ -267,7 +261,7 @@ def main() -> None:
     add = parser.add_argument
     add("--rows", type=int, default=100_000, help="distinct addresses (%(default)s)")
     add("--rounds", type=int, default=1, help="of which the medians are shown (%(default)s)")
-    add("--only", choices=["plain", "verbose", "reading"], help="one of the tables")
+    add("--only", choices=["runs", "reading"], help="one of the tables")
     add("--contenders", default=",".join(CONTENDERS), help="separated by commas (%(default)s)")
     add("--stub", action="store_true", help="a server that only answers, instead of the simulator")
     options = parser.parse_args()
@@ -284,16 +278,8 @@ def main() -> None:
             file.writelines(
                 f"person-{number}@mail{number % 97}.example.com,P\n" for number in range(options.rows)
             )
-        for table in ("plain", "verbose"):
-            if options.only in (None, table):
-                compare(
-                    names,
-                    path,
-                    rows=options.rows,
-                    rounds=options.rounds,
-                    verbose=table == "verbose",
-                    stub=options.stub,
-                )
+        if options.only in (None, "runs"):
+            compare(names, path, rows=options.rows, rounds=options.rounds, stub=options.stub)
     if options.only in (None, "reading"):
         reading([name for name in names if name != "by hand"])
 
@@ -312,8 +298,8 @@ def reading(names: list[str]) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["contend", name, path, url, token, verbose]:
-            contend(name, Path(path), url, token, verbose=verbose == "1")
+        case ["contend", name, path, url, token]:
+            contend(name, Path(path), url, token)
         case ["answers", url, token, name]:
             answers(url, token, name)
         case _:

@@ -13,7 +13,7 @@ from airflow_provider_hubprefs.hubspot.client import run
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.hubspot.answers import StatusesBySubscriber
@@ -40,6 +40,10 @@ class Answer:
         return found_in(self.operation, asked=self.rows[0].subscriber if self.single else None)
 
 
+class FellBackError(Exception):
+    """The token lacks a batch scope, and single calls have not begun: raised once for each pair of calls."""
+
+
 Refusals = list[tuple["Row", HubSpotError]]
 """Rows that HubSpot refused when they stood alone, and why."""
 
@@ -57,8 +61,6 @@ class Exchange:
         self._batches = BatchCaller(self._send)
         self._lock = threading.Lock()
         self._fell_back: set[str] = set()
-        self.fell_back: Callable[[], None] = lambda: None
-        """Called once for each pair that takes single calls from here on, before the first of them."""
 
     def goes_singly(self, pair: Pair[Row]) -> bool:
         """Whether each subscriber takes a call of its own."""
@@ -68,6 +70,7 @@ class Exchange:
         """Ask about all rows.
 
         :param pair: the call for a batch and the single call.
+        :raises FellBackError: from here on it takes one call per subscriber; ask again to go on.
         :raises HubSpotError: an error that no row causes.
         """
         return run(self._ask(pair, rows))
@@ -139,7 +142,7 @@ class Exchange:
                 first = pair.name not in self._fell_back
                 self._fell_back.add(pair.name)
             if first:
-                self.fell_back()
+                raise FellBackError(pair.name)
         await self._ask_singly(pair, singly, answers, refusals)
         return answers, refusals
 

@@ -1,4 +1,4 @@
-"""One run from beginning to end: go on where an earlier try stopped, send, keep the mark, write what became of it."""
+"""One bulk run from beginning to end: resume, send, wait, keep the checkpoint, write the report."""
 
 from __future__ import annotations
 
@@ -6,35 +6,39 @@ import json
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget, OnInsufficient
+from airflow_provider_hubprefs.bulk.budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.checkpoint import GONE, ChangedError
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.guards import permitted_definitions
+from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd, wait_for_pending
+from airflow_provider_hubprefs.bulk.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.progress import Progress
-from airflow_provider_hubprefs.bulk.runner import BATCH_SIZE, CONCURRENCY, Runner
 from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.summary import details_of, summary_of
-from airflow_provider_hubprefs.bulk.under_way import wait_out
 from airflow_provider_hubprefs.bulk.usage import RunUsage
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.extent import Extent
+    from airflow_provider_hubprefs.bulk.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.row import Row
     from airflow_provider_hubprefs.bulk.storage import Path
-    from airflow_provider_hubprefs.bulk.under_way import Waiting
     from airflow_provider_hubprefs.bulk.writes import Write
     from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
+
+OnInsufficient = Literal["fail", "partial"]
 
 
-def carry_out(
+def run_bulk(
     client: Client,
     write: Write,
     read: Callable[[], Iterable[Row]],
@@ -43,7 +47,8 @@ def carry_out(
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
-    waiting: Waiting | None = None,
+    wait: PendingWait | None = None,
+    after_wait: bool = False,
     daily_reserve: float = RESERVE,
     on_insufficient_budget: OnInsufficient = "fail",
     dead_letters: Path | None = None,
@@ -53,30 +58,32 @@ def carry_out(
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
-    Both files are written before the first request, so that a place that cannot be written is found out then,
-    and also when the run ends early. Ctrl-C, and a SIGTERM nobody else handles, end it after the requests under way.
+    Both files are written before the first request, so that a path that cannot be written is found then, and also
+    when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
 
-    :param read: reads all of the source, also where an earlier try had come some way. Where it is waited for what
-        takes HubSpot its time, it is called again, and has to give the same rows.
-    :param extent: of the source whose rows these are; without it nobody knows how long the run will be.
+    :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
+    :param extent: size of the source; without it the run's need of requests is not checked before its first write.
     :param verify: read every subscriber back that HubSpot says is as wanted.
-    :param waiting: how to wait for operations that are under way when all rows are sent; None: not at all.
+    :param wait: how to wait for pending rows when all rows are sent; None: not at all.
+    :param after_wait: whether this resumes the same try after a wait elsewhere.
     :param daily_reserve: share of the account's daily limit that is left for others.
-    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; ``wait``;
-        ``partial``: send what it can, and end with ``complete`` false and the checkpoint kept.
+    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; or ``partial``: send
+        what it can, and end with ``complete`` false and the checkpoint kept.
     :param dead_letters: where rows go that were not applied.
     :param report_to: where the report goes, as JSON; see :class:`~.summary.Details`.
-    :param checkpoint: where to go on; None for a run that always begins anew.
-    :param restart: begin again where the checkpoint is of another run.
+    :param checkpoint: where the run resumes; None: it always starts from the first row.
+    :param restart: start from the first row where the checkpoint is of another run.
     :return: see :class:`~.summary.Summary`.
     :raises ChangedError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
-    :raises HubSpotError: something that no row is to blame for.
-    :raises OSError: a place cannot be written.
+    :raises HubSpotError: an error that no row is to blame for.
+    :raises OSError: a file cannot be written.
     """
+    partial = _is_partial(on_insufficient_budget)
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     source = checkpoint.identity.get("source") if checkpoint is not None else None
     state = RunState(letters, usage=RunUsage(client.usage), source=source)
+    resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
     exchange = Exchange(client, state.operations)
     budget = DailyBudget(
         exchange,
@@ -86,111 +93,156 @@ def carry_out(
         batch_size=batch_size,
         verify=verify,
         reserve=daily_reserve,
-        on_insufficient=on_insufficient_budget,
+        partial=partial,
     )
-    runner = Runner(
+    progress = Progress(state, extent)
+    keeper = _Keeper(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
+
+    def on_progress() -> None:
+        progress.log()
+        keeper.save(last=False)
+
+    pipeline = Pipeline(
         exchange,
         write,
         state,
+        budget,
         batch_size=batch_size,
         concurrency=concurrency,
         verify=verify,
-        waits=waiting is not None,
-        allowance=budget,
+        waits=wait is not None,
+        on_progress=on_progress,
     )
-    resumed = _resumed(state, write, checkpoint, waiting, restart=restart)
     if letters is not None and not resumed:
         letters.begin()
-    before: dict[str, Any] = {
-        "dead_letters": dead_letters,
-        "report": report_to,
-        "budget_before": client.pacer.budget,
-    }
-    _write(state, **before)
-
-    progress = Progress(state, extent)
-
-    def save(*, last: bool = True) -> None:
-        if checkpoint is not None:
-            state.active_subscriptions = write.known()
-            checkpoint.save(state, last=last)
-
-    def taken() -> None:
-        progress.log()
-        save(last=False)
-
-    keep = False
-    with _ended_by_sigterm():
+    keeper.begin()
+    end = WaitEnd.COMPLETE
+    with _sigterm_raises():
         try:
-            write.check()
+            watched: list[Row] = []
             if not state.all_sent:
-                budget.judge()
-                state.all_sent = runner.run(read(), taken=taken)
+                rows = read()  # finds arguments that cannot work, and reads no row yet
+                _use_definitions(client, write, state)
+                budget.check_run()
+                watched = pipeline.send(rows)
+                state.all_sent = True
+            else:
+                _use_definitions(client, write, state)
             if state.tally.open:
-                waited = wait_out(runner, state, read, waiting, taken=taken, mark=save)
-                if waited and state.all_sent and state.tally.open:
-                    save()
-                    keep = waiting is not None and waiting.retried
-                    runner.give_up(read())
-            state.complete = state.all_sent and not state.tally.open
-        except DailyLimitError:
-            if on_insufficient_budget != "partial":
-                raise
+                end = wait_for_pending(pipeline, read, wait, watched=watched, save=keeper.save)
+            if end is not WaitEnd.COMPLETE:
+                keeper.save()
+                pipeline.give_up(read())
+            state.complete = True
         except BaseException as error:
-            state.incomplete_because = type(error).__name__
-            raise
+            unaffordable = isinstance(error, DailyLimitError) and partial
+            state.incomplete_because = str(error) if unaffordable else type(error).__name__
+            if not unaffordable:
+                raise
         finally:
-            if not (state.complete or keep):
-                save()
-            over = checkpoint is None or (state.complete and not keep)
-            summary = _end(state, letters, checkpoint, over=over, **before, budget_after=client.pacer.budget)
+            summary = keeper.finish(end)
     return summary
 
 
-def _resumed(
-    state: RunState, write: Write, checkpoint: Checkpoint | None, waiting: Waiting | None, *, restart: bool
-) -> bool:
+def _is_partial(value: str) -> bool:
+    if value not in get_args(OnInsufficient):
+        raise ValidationError(f"on_insufficient_budget: expected 'fail' or 'partial', got {value!r}")
+    return value == "partial"
+
+
+def _resume(state: RunState, checkpoint: Checkpoint | None, *, restart: bool, after_wait: bool) -> bool:
     """Restore the state that an earlier try saved; return whether there was one."""
-    same_try = waiting is not None and waiting.same_try
     if checkpoint is None:
-        if same_try:
+        if after_wait:
             raise ChangedError(GONE)
         return False
-    resumed = checkpoint.resume(state, restart=restart, same_try=same_try)
-    if state.tally.open:
-        write.recall(state.active_subscriptions)
-    return resumed
+    return checkpoint.resume(state, restart=restart, same_try=after_wait)
 
 
-def _end(
-    state: RunState, letters: DeadLetters | None, checkpoint: Checkpoint | None, *, over: bool, **details: Any
-) -> dict[str, Any]:
-    """Write both files, and remove what only a later try needs.
+def _use_definitions(client: Client, write: Write, state: RunState) -> None:
+    """Fetch the portal's subscriptions before the source is read, where they decide which rows can be sent.
 
-    :param over: no later try resumes this run.
+    Pending rows are found again by their places among the rows that can be sent: a try that resumes a wait uses the
+    subscriptions that were active when the rows were sent.
+
+    :raises ValidationError: the subscription that is the same for all rows cannot be written.
     """
-    state.flush()
-    if letters is not None:
-        letters.assemble(state.tally.letters.parts)
-    summary = _write(state, **details)
-    if over and checkpoint is not None:
-        checkpoint.remove()
-    if over and letters is not None:
-        letters.forget_after(0)  # last: while there is a checkpoint, a retry looks for them
-    return summary
+    if (check := write.row_check) is None:
+        return
+    if state.tally.open:
+        known = state.active_subscriptions
+        check.active = None if known is None else frozenset(known)
+    elif not state.all_sent:
+        check.use_definitions(permitted_definitions(client))
+        state.active_subscriptions = None if check.active is None else sorted(check.active)
 
 
-def _write(state: RunState, *, report: Path | None, **more: Any) -> dict[str, Any]:
-    """Write the details to their file; return the summary."""
-    details = details_of(state, report=report, **more)
-    if report is not None:
-        with report.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(msgspec.to_builtins(details), indent=2))
-    return summary_of(details)
+class _Keeper:
+    """Keeps what a run leaves behind: checkpoint, report, dead letters.
+
+    :param files: paths by their names in the summary.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        state: RunState,
+        letters: DeadLetters | None,
+        checkpoint: Checkpoint | None,
+        files: dict[str, Path | None],
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._letters = letters
+        self._before = client.pacer.budget
+        self._checkpoint = checkpoint
+        self._files = files
+
+    def begin(self) -> None:
+        """Write the report before the first request.
+
+        :raises OSError: it cannot be written.
+        """
+        self._write()
+
+    def save(self, *, last: bool = True) -> None:
+        """Save the checkpoint.
+
+        :param last: now; otherwise unless that was done a moment ago.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state, last=last)
+
+    def finish(self, end: WaitEnd) -> dict[str, Any]:
+        """Save the checkpoint, or delete it; write both files and return the summary."""
+        state, waited_for_later = self._state, end is WaitEnd.LEFT_TO_RETRY
+        if not (state.complete or waited_for_later):  # otherwise it was saved before the rows were given up
+            self.save()
+        state.flush()
+        if self._letters is not None:
+            self._letters.assemble(state.tally.letters.parts)
+        summary = self._write(budget_after=self._client.pacer.budget)
+        if self._checkpoint is not None:
+            if not state.complete or waited_for_later:
+                return summary
+            self._checkpoint.remove()
+        if self._letters is not None:
+            self._letters.forget_after(0)  # after the checkpoint: a retry that found one would look for them
+        return summary
+
+    def _write(self, budget_after: Budget | None = None) -> dict[str, Any]:
+        """Write the details to their file, and return the summary."""
+        details = details_of(
+            self._state, **self._files, budget_before=self._before, budget_after=budget_after
+        )
+        if path := self._files["report"]:
+            with path.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(msgspec.to_builtins(details), indent=2))
+        return summary_of(details)
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def _sigterm_raises() -> Iterator[None]:
     """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
     if (
         threading.current_thread() is not threading.main_thread()

@@ -1,4 +1,4 @@
-"""One subscriber, with the same guards and the same judgement as many."""
+"""One subscriber, with the same guards and the same reading of answers as many."""
 
 from __future__ import annotations
 
@@ -20,38 +20,37 @@ if TYPE_CHECKING:
 def write_one(
     client: Client, write: Write, subscriber: str, *, read_back: bool = True
 ) -> tuple[OutcomeName, Operation[Any]]:
-    """Write one subscriber's preference, after looking where that is needed.
+    """Write one subscriber's preference, after reading it where a guard needs that.
 
     :param subscriber: normalised.
-    :param read_back: whether to look what is so where HubSpot is still at work on the operation; who waits for its
-        end anyway need not.
-    :return: changed, unchanged or unconfirmed, and the operation that said so.
+    :param read_back: whether to read it back where HubSpot has not finished with the operation; a task that waits
+        does not need that.
+    :return: changed, unchanged or unconfirmed, and the operation that shows it.
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
-    write.check()
     row = Row(1, subscriber)
-    if write.look_first(row):
+    if write.reads_first(row):
         operation = client.send(write.read.single(row))
         actual = found_in(operation, asked=subscriber)[subscriber]
-        if write.is_so(actual, row):
+        if write.matches(actual, row):
             return "unchanged", operation
-        if (error := write.objection(actual, row)) is not None:
+        if (error := write.refusal_of(actual, row)) is not None:
             raise error
     operation = client.send(write.write.single(row))
     if (failure := error_of(operation)) is not None:
         raise failure
     answered = found_in(operation, asked=subscriber)[subscriber]
-    if operation.complete and (verdict := write.verdict(answered, row)):
-        return verdict, operation
+    if operation.complete and (outcome := write.outcome_of(answered, row)):
+        return outcome, operation
     if not (operation.complete or read_back):
         return "unconfirmed", operation
     now = client.send(write.read.single(row))
-    seen = write.is_so(found_in(now, asked=subscriber)[subscriber], row)
+    seen = write.matches(found_in(now, asked=subscriber)[subscriber], row)
     return ("changed" if seen else "unconfirmed"), operation
 
 
 def error_of(operation: Operation[Any]) -> HubSpotError | None:
-    """What speaks against calling an answer a success: it was canceled, or it carries errors.
+    """Why an answer is not a success: HubSpot canceled the operation, or the answer has errors.
 
     :return: OperationCanceledError, ValidationError or None.
     """

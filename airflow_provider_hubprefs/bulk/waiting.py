@@ -1,6 +1,6 @@
-"""Waiting for HubSpot to be done with an operation on one subscriber: what is asked, and when it is over.
+"""What a wait for an operation on one subscriber asks, and when it is over.
 
-Decided here for whoever waits, in a task or in the triggerer; nothing here sleeps or sends.
+Tasks and triggers decide by it; nothing here sleeps or sends.
 """
 
 from __future__ import annotations
@@ -10,31 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_hubprefs.bulk.single import error_of
 from airflow_provider_hubprefs.bulk.writes import opted_out_of
-from airflow_provider_hubprefs.hubspot import errors
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling_question import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_hubprefs.hubspot.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.models import Operation
 
 KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
 EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
-_DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after", "retryable", "not_applied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interpretation:
-    """What an answer means to whoever waits.
+class PollResult:
+    """What a poll's answer means for the wait.
 
     :param done: whether the wait is over.
-    :param result: what came of it, without the address; None while it is not over.
+    :param result: of the wait, without the address; None while it is not over.
     :param error: why it is over without a result: HubSpot canceled, and that is a failure.
     :param text: for the log.
-    :param unknown_status: whether HubSpot answered an undocumented status.
+    :param unknown_status: whether HubSpot returned an undocumented status.
     """
 
     done: bool
@@ -49,9 +45,9 @@ class Wait:
     """What is waited for.
 
     :param subscriber: normalised.
-    :param subscription_id: the status for it is asked for; otherwise the opt-out is.
+    :param subscription_id: polls read the status for it; None: they read the opt-out.
     :param business_unit_id: brand.
-    :param expect: also wait until this preference is seen, one of :data:`EXPECTATIONS`.
+    :param expect: also wait until HubSpot shows this preference, one of :data:`EXPECTATIONS`.
     :param fail_on_canceled: whether CANCELED is an error, or a result.
     """
 
@@ -65,7 +61,7 @@ class Wait:
         return f"<Wait for {mask(self.subscriber)}>"
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Refuse arguments that cannot work.
 
         :raises ValidationError: names the argument.
         """
@@ -78,44 +74,46 @@ class Wait:
 
     @property
     def question(self) -> Question:
-        """What to ask.
+        """What polls ask.
 
         HubSpot has no endpoint for the operation itself (its OpenAPI documents show none); the answer about the
-        subscriber carries the operation's status.
+        subscriber has the operation's status.
         """
         about: Literal["opt_out", "statuses"] = "opt_out" if self.subscription_id is None else "statuses"
         return Question(about=about, business_unit_id=self.business_unit_id)
 
     def call(self, calls: Calls) -> Call[Operation[Any]]:
-        """The question, asked of this subscriber alone."""
+        """The call that asks about this subscriber alone."""
         return self.question.pair(calls).single(self.subscriber)
 
-    def interpret(self, operation: Operation[Any]) -> Interpretation:
-        """What an answer means."""
+    def interpret(self, operation: Operation[Any]) -> PollResult:
+        """What a poll's answer means."""
         result = self._result(operation)
         if operation.canceled:
             error = error_of(operation) if self.fail_on_canceled else None
-            return Interpretation(done=True, result=None if error else result, error=error, text="CANCELED")
+            return PollResult(done=True, result=None if error else result, error=error, text="CANCELED")
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
         done = operation.complete and seen
-        unknown = operation.status not in KNOWN_STATUSES
-        if unknown:
-            text = f"HubSpot answered the unknown operation status {operation.status!r}; waiting on"
+        unknown_status = operation.status not in KNOWN_STATUSES
+        if unknown_status:
+            text = f"HubSpot answered the unknown operation status {operation.status!r}; the wait goes on"
         else:
             missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
             text = f"{result['subscriber']}: operation {operation.status}{missing}"
-        return Interpretation(done=done, result=result if done else None, text=text, unknown_status=unknown)
+        return PollResult(
+            done=done, result=result if done else None, text=text, unknown_status=unknown_status
+        )
 
     def tolerate(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
-        """Wait on after a failure that passes, unless there were too many in a row.
+        """Tolerate a transient failure, unless there were too many in a row.
 
-        A subscriber whose preference is expected, and whom HubSpot does not know yet, is no failure.
+        If a preference is expected, a subscriber that HubSpot does not know yet is not a failure.
 
         :param failures: in a row before this one.
-        :param most: so many are tolerated.
+        :param most: failures in a row that are tolerated.
         :return: failures in a row now, and a text for the log.
-        :raises HubSpotError: this one, where waiting does not help or did not.
+        :raises HubSpotError: this one, where waiting cannot help or has not.
         """
         if isinstance(error, NotFoundError) and self.expect:
             return failures, "HubSpot does not know the subscriber yet"
@@ -144,20 +142,3 @@ class Wait:
                 for error in operation.errors
             ],
         }
-
-
-def described(error: Exception) -> dict[str, Any]:
-    """An error as JSON, to be told elsewhere; without an address.
-
-    :param error: of any kind; of HubSpot's all that is known is kept.
-    """
-    details = {name: getattr(error, name) for name in _DETAILS} if isinstance(error, HubSpotError) else {}
-    return {"type": type(error).__name__, "message": scrub(str(error)), **details}
-
-
-def revived(told: Mapping[str, Any]) -> HubSpotError | None:
-    """The error that was described, or None where it was none of HubSpot's."""
-    kind = getattr(errors, str(told.get("type")), None)
-    if not (isinstance(kind, type) and issubclass(kind, HubSpotError)):
-        return None
-    return kind(str(told.get("message")), **{name: told[name] for name in _DETAILS if name in told})

@@ -249,23 +249,14 @@ class HubPrefsHook(BaseHook):
 
         :raises ValidationError: the portal has none; the text names the active ones.
         """
-        from airflow_provider_hubprefs.bulk.plan import unusable_subscription
+        from airflow_provider_hubprefs.bulk.guards import permitted_definitions, unusable_subscription
 
-        definitions = self.permitted_definitions()
+        definitions = permitted_definitions(self.client)
         if (
             definitions is not None
             and (error := unusable_subscription(definitions, subscription_id)) is not None
         ):
             raise error
-
-    def permitted_definitions(self) -> list[Definition] | None:
-        """List the portal's subscription types, of all brands; None if the token may not list them."""
-        from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
-
-        try:
-            return self._send(self.client.calls.get_definitions()).results
-        except MissingScopesError:
-            return None
 
     def encrypt_address(self, subscriber: str) -> str:
         """Encrypt an address with the connection's credentials, for arguments of triggers.

@@ -240,15 +240,12 @@ class Calls:
         )
 
     def batch_unsubscribe_all(
-        self, subscribers: Sequence[str], *, business_unit_id: int | None = None, verbose: bool = True
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberStatuses]]:
-        """Opt many subscribers out of everything. A 200 can carry errors: look at them.
-
-        :param verbose: whether the answer has a row for every subscriber. Without, the results of a success are
-            empty (HubSpot's guide for v4), and the answer of 100 has 100 bytes instead of 100 KB.
-        """
-        kind = Operation[SubscriberStatuses]
-        return self._batch("batch_unsubscribe_all", subscribers, business_unit_id, kind, verbose=verbose)
+        """Opt many subscribers out of everything. A 200 can carry errors: look at them."""
+        return self._batch(
+            "batch_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberStatuses]
+        )
 
     def batch_get_unsubscribe_all(
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
@@ -264,8 +261,6 @@ class Calls:
         subscribers: Sequence[str],
         business_unit_id: int | None,
         kind: type[Operation[T]],
-        *,
-        verbose: bool = True,
     ) -> Call[Operation[T]]:
         if isinstance(subscribers, str):
             raise ValidationError(f"{name}: expected a list of subscribers, got one text")
@@ -275,7 +270,7 @@ class Calls:
             check_subscriber(subscriber)
         return self._call(
             name,
-            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": verbose},
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
             body={"inputs": list(subscribers)},
             kind=kind,
         )

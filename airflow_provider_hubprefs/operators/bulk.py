@@ -1,15 +1,18 @@
-"""Many subscribers: opt out of everything, or set a status, with every one of them accounted for."""
+"""Many subscribers: opt them out of everything, or set a status, with an outcome for every row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
-from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
+from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.operators._files import file_at, files_at
+from airflow_provider_hubprefs.operators._rejected import check_on_rejected, fail_if_not_applied
+from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase, WorkerWait
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
@@ -20,19 +23,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.conflicts import OnConflict
-    from airflow_provider_hubprefs.bulk.files import Files
     from airflow_provider_hubprefs.bulk.storage import Place
     from airflow_provider_hubprefs.bulk.writes import Write
-    from airflow_provider_hubprefs.operators.waiting import BatchWait
 
 
-class HubPrefsBatchOperator(BaseOperator):
-    """A run: rows from somewhere, one write, a report. What is written, its subclasses say.
+class HubPrefsBatchOperator(WaitingBase):
+    """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
-    They return, and push also when they fail because of ``on_rejected``: ``read`` and a count for each outcome
-    (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up;
-    ``reasons``, ``complete``, ``tries``, ``requests`` and what else
-    :class:`~airflow_provider_hubprefs.bulk.summary.Summary` describes. Never an address.
+    Subclasses return, and also push when they fail because of ``on_rejected``: ``read`` and a count for each outcome
+    (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up to it;
+    ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
+    :class:`~airflow_provider_hubprefs.bulk.report.Summary`. Never an address.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -41,36 +42,36 @@ class HubPrefsBatchOperator(BaseOperator):
         order, others in the order of their names, each with its own header. CSV with a header or one address a line,
         JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
-    :param delimiter: of a CSV file; found out by default. (templated)
+    :param delimiter: of a CSV file; detected by default. (templated)
     :param encoding: of the file; UTF-8 by default. (templated)
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
-    :param verify: read every subscriber back that HubSpot says is as wanted; who is not is *unconfirmed*. One
-        more request a batch.
-    :param wait_for_completion: where HubSpot took a batch and is not done with it, wait for the end, when all the
-        others are sent. A retry waits on rather than send again, where it can go on at all (see ``resume``).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``. Without a place for the mark (see ``resume``) it waits in the worker, and says so.
-    :param poke_interval: seconds between two questions, at most. They are about a few of the rows; when these are over,
-        the others are asked about, too.
-    :param timeout: seconds to wait, in each try; rows whose operation is not over by then are *unconfirmed*.
-    :param max_budget_share: so much of the account's requests for this run, at most, such as 0.5 to leave half to
+    :param verify: read every subscriber back that HubSpot says is as wanted; those that are not as wanted are
+        *unconfirmed*. One more request a batch.
+    :param wait_for_completion: when all rows are sent, wait for those that HubSpot has not finished with. A retry
+        resumes the wait and does not send them again, if the run can be resumed (see ``resume``).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+        Without checkpoint storage (see ``resume``) the task waits in the worker and logs a warning.
+    :param poke_interval: seconds between two polls, at most. Polls ask about a few of the rows; when HubSpot has
+        finished with these, the task asks about all of them.
+    :param timeout: seconds to wait, in each try; rows that are pending then are *unconfirmed*.
+    :param max_budget_share: share of the account's requests that this run may use, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.
-    :param on_insufficient_budget: where the account's requests of the day are not enough: ``"fail"`` (before the
-        first write, where it is known by then), ``"wait"`` until they are, or ``"partial"``: send what they
-        suffice for and succeed with ``complete`` false; a retry or a cleared task goes on.
+    :param on_insufficient_budget: if the run needs more requests than the account has left today: ``"fail"`` (before
+        the first write, if the need is known then), or ``"partial"``: send what the account can afford and succeed
+        with ``complete`` false; a cleared task resumes the run.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
-        unconfirmed. ``"report"``: it succeeds and says so.
-    :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address and the ``row``,
-        and with its ``file`` where ``source`` is not a single file. An older file there is replaced. (templated)
-    :param report: path or URL to write the summary to, and what is too long for it, as JSON. (templated)
-    :param resume: whether a retry goes on where the try before it stopped. The mark is kept in Airflow's task state
-        store (3.3), or else beside ``report``; without either, a retry begins anew.
+        unconfirmed. ``"report"``: it succeeds and logs a warning.
+    :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
+        file there is replaced. (templated)
+    :param report: path or URL to write the summary and further details to, as JSON. (templated)
+    :param resume: whether a retry resumes where the try before it stopped. The checkpoint is kept in Airflow's task
+        state store (3.3), or else beside ``report``; without either, a retry starts from the first row.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
-        ``"fail"``, or ``"restart"`` from the beginning.
+        ``"fail"``, or ``"restart"`` from the first row.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
-    :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses everybody.
+    :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses all rows alike.
     :raises HubPrefsException: the source cannot be read, HubSpot failed for too long, or ``on_rejected``.
     """
 
@@ -96,20 +97,14 @@ class HubPrefsBatchOperator(BaseOperator):
         encoding: str | None = None,
         batch_size: int = 100,
         verify: bool = False,
-        wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60.0,
-        timeout: float = 7 * 86_400.0,
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
-        on_insufficient_budget: Literal["fail", "wait", "partial"] = "fail",
+        on_insufficient_budget: Literal["fail", "partial"] = "fail",
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,10 +115,6 @@ class HubPrefsBatchOperator(BaseOperator):
         self.encoding = encoding
         self.batch_size = batch_size
         self.verify = verify
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = poke_interval
-        self.timeout = timeout
         self.max_budget_share = max_budget_share
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
@@ -132,25 +123,24 @@ class HubPrefsBatchOperator(BaseOperator):
         self.report = report
         self.resume = resume
         self.on_changed_source = on_changed_source
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
         self._running: HubPrefsHook | None = None
         depend_on(self, subscribers)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Send all rows, and say what became of them."""
-        return self._carry_on(context)
+        """Send all rows and return the summary."""
+        return self._execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Go on when the wait is over; the mark says all the rest."""
+        """Resume after a wait in the triggerer; the checkpoint has the rest."""
         from airflow_provider_hubprefs.triggers import events
 
         event = event or {}
         if event.get("status") == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
-        return self._carry_on(context, event)
+        return self._execute(context, event)
 
-    def _carry_on(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self._worker_wait = WorkerWait()
         with airflow_errors():
             self._check_arguments()
             given = reveal(self, "subscribers", context) if self.source is None else files_at(self.source)
@@ -159,13 +149,14 @@ class HubPrefsBatchOperator(BaseOperator):
         self.log.info("%s", summary)
         if not summary["complete"]:
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
-        judge(self, summary, context)
+        fail_if_not_applied(self, summary, context)
         return summary
 
     def on_kill(self) -> None:
-        """Stop after the requests under way; the mark and the report are written, a retry goes on from there."""
+        """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
         if self._running is not None:
             self._running.client.stop()
+        super().on_kill()
 
     def _hook(self) -> HubPrefsHook:
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version, max_budget_share=self.max_budget_share)
@@ -184,7 +175,7 @@ class HubPrefsBatchOperator(BaseOperator):
         }
 
     def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.bulk.under_way import check_seconds
+        from airflow_provider_hubprefs.bulk.pending_wait import check_seconds
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
         if (self.subscribers is None) == (self.source is None):
@@ -203,7 +194,7 @@ class HubPrefsBatchOperator(BaseOperator):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.extent import Extent
-        from airflow_provider_hubprefs.bulk.run import carry_out
+        from airflow_provider_hubprefs.bulk.run import run_bulk
         from airflow_provider_hubprefs.bulk.source import reader_of
 
         write = self._what_to_write(hook)
@@ -212,30 +203,41 @@ class HubPrefsBatchOperator(BaseOperator):
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
-            given = list(given)  # it is read again
+            given = list(given)  # a run that waits reads it again
         extent = Extent(given)
-        return carry_out(
+        return run_bulk(
             hook.client,
             write,
-            reader_of(extent.source, **options, check=write.check_row),
+            reader_of(extent.source, **options, check=write.row_check),
             extent=extent,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,
             verify=self.verify,
-            waiting=self._waiting(hook, write, event, marked=checkpoint is not None),
+            wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
+            after_wait=event is not None,
             dead_letters=file_at(self.dead_letters),
             report_to=file_at(self.report),
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
         )
 
-    def _waiting(
-        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any] | None, *, marked: bool
+    def _wait(
+        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
     ) -> BatchWait | None:
-        from airflow_provider_hubprefs.operators.waiting import BatchWait
+        from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd
 
-        return BatchWait(self, hook, write, event=event, marked=marked) if self.wait_for_completion else None
+        if not self.wait_for_completion:
+            return None
+        return BatchWait(
+            self._wait_settings,
+            hook,
+            write,
+            event=event,
+            on_timeout=WaitEnd.LEFT_TO_RETRY if self.on_rejected == "fail" else WaitEnd.GIVEN_UP,
+            worker=self._worker_wait,
+            defer=self.defer if self.deferrable and resumable else None,
+        )
 
     def _checkpoint(
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
@@ -258,64 +260,21 @@ class HubPrefsBatchOperator(BaseOperator):
         return Checkpoint(place, identity) if identity is not None else None
 
 
-def check_on_rejected(value: str) -> None:
-    """Refuse what is no way to treat rows that were not applied.
-
-    :raises ValidationError: it is none.
-    """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-    if value not in {"fail", "report"}:
-        raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {value!r}")
-
-
-def judge(operator: Any, summary: dict[str, Any], context: Context) -> None:
-    """Fail, if that is wanted, where rows were not applied; otherwise log it.
-
-    :param operator: with ``on_rejected`` and ``dead_letters``.
-    :raises HubPrefsException: some were not, and a retry may help.
-    :raises HubPrefsFailException: some were not.
-    """
-    from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED
-
-    told = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
-    if not told:
-        return
-    where = (
-        f"they are in {summary['dead_letters']}"
-        if summary["dead_letters"]
-        else "dead_letters would name them"
-    )
-    text = f"of {summary['read']} rows, {told}; {where}. Why: {summary['reasons']}"
-    if operator.on_rejected == "fail":
-        context["ti"].xcom_push(key="return_value", value=summary)
-        # Sending all of it again would not help a row that was refused; one that is open it may.
-        kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
-        raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
-    operator.log.warning("%s", text)
-
-
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     """Opt many subscribers out of everything, or of one brand.
 
-    Needs the batch scopes, which need Marketing Hub Enterprise; without them it makes one call per subscriber,
-    and says so once. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
+    It needs the batch scopes, which need Marketing Hub Enterprise; without them it makes one call per subscriber and
+    logs that once. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
-    :param verbose: ask HubSpot for a row per subscriber in its answers. ``False`` costs a fraction of the CPU and of
-        the traffic, and says less: a batch that is COMPLETE counts as *changed*, but for the subscribers its errors
-        name; nobody is *unchanged*, and a subscriber HubSpot passed over in silence is found by ``verify`` only.
     """
 
     template_fields: Sequence[str] = (*HubPrefsBatchOperator.template_fields, "business_unit_id")
 
-    def __init__(
-        self, *, business_unit_id: int | str | None = None, verbose: bool = True, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.business_unit_id = business_unit_id
-        self.verbose = verbose
 
     def _hook(self) -> HubPrefsHook:
         return HubPrefsHook(
@@ -328,24 +287,24 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
 
-        return UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id, verbose=self.verbose)
+        return UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
 
 
 class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     """Set the status of many subscribers for a subscription: the same for all, or what columns of the source say.
 
-    Nobody is subscribed by accident: where the wanted status is not UNSUBSCRIBED the actual one is read first.
-    Subscribers who unsubscribed are *rejected* with the category RESUBSCRIBE_NOT_ALLOWED unless there is
-    ``allow_resubscribe=True`` and a legal basis; those who have the status already are *unchanged* and not
-    written. Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
+    Subscribers who have unsubscribed are *rejected* with the category RESUBSCRIBE_NOT_ALLOWED, unless you set
+    ``allow_resubscribe=True`` and give a legal basis. For that, the actual status is read first where the wanted one is
+    not UNSUBSCRIBED; subscribers who have the wanted status already are *unchanged* and not written.
+    Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
     Columns are named as in the file's header, or as the keys of mappings. A cell that cannot be read makes its row
-    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also an id that the portal
-    has not, or not active), INVALID_LEGAL_BASIS (also none, where ``allow_resubscribe`` needs one).
+    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also where the portal has no
+    active subscription of this id), INVALID_LEGAL_BASIS (also where it is empty and ``allow_resubscribe`` needs one).
 
     With a column of subscriptions only a row of the same subscriber *and* subscription is a duplicate. With a column
-    of statuses the source is read twice, first to find rows that contradict each other: the same subscriber and
-    subscription with another status. Of rows that agree in status the first counts, whatever their legal basis.
+    of statuses the source is read twice, first to find rows that contradict each other: they have the same subscriber
+    and subscription, and different statuses. Of rows that agree in status the first counts, whatever their legal basis.
 
     :param subscription_id: of one of the portal's active definitions. Either this or ``subscription_column``.
         (templated)
@@ -357,7 +316,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     :param legal_basis_explanation: in words. (templated)
     :param legal_basis_explanation_column: where each row has its own, or nothing; instead of
         ``legal_basis_explanation``. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
+    :param allow_resubscribe: whether subscribers who have unsubscribed may be resubscribed. (templated)
     :param on_conflict: what to do about rows that contradict each other. ``"error"``: fail before anything is
         written, and name some of them by number. ``"last"``: the last row counts. ``"opt_out_wins"``: the first
         that says UNSUBSCRIBED counts; where none does, fail. Rows that do not count are *duplicate*.
@@ -425,7 +384,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         from airflow_provider_hubprefs.bulk.writes import SetStatus
 
         same = None if self.subscription_column else whole_number("subscription_id", self.subscription_id)
-        write = SetStatus(
+        return SetStatus(
             hook.client.calls,
             subscription_id=same,
             status=self.status or None,
@@ -433,10 +392,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
             legal_basis_explanation=self.legal_basis_explanation or None,
             allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
             basis_by_row=bool(self.legal_basis_column),
-            definitions=hook.permitted_definitions,
         )
-        write.check()
-        return write
 
 
 _SAME_FOR_ALL = {
@@ -445,47 +401,4 @@ _SAME_FOR_ALL = {
     "legal_basis": "legal_basis",
     "legal_basis_explanation": "legal_basis_explanation",
 }
-"""What a column may say of each row -> the argument that says it for all."""
-
-
-def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
-    """Return a path to read from, wherever it is.
-
-    :raises SourceError: the provider of its store is not installed.
-    """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    from airflow_provider_hubprefs.bulk.source_errors import SourceError
-
-    try:
-        found = ObjectStoragePath(path)
-        found.fs  # noqa: B018 - Airflow looks for the store only when it is first used
-    except ValueError as error:
-        raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error
-    return found
-
-
-def files_at(source: Any) -> Files:
-    """Return the files to read from, wherever they are.
-
-    :param source: a path, or an iterable of paths; each may be of a folder, or have wildcards.
-    :raises ValidationError: there is no path, or an empty one.
-    :raises SourceError: the provider of a store is not installed.
-    """
-    from airflow_provider_hubprefs.bulk.files import Files, is_file
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-    paths: list[Any] = [source] if isinstance(source, str) or is_file(source) else list(source)
-    if not paths or not all(paths):
-        raise ValidationError("source: expected a path, a glob, a folder or a list of them, got an empty one")
-    return Files([path_at(path) for path in paths])
-
-
-def file_at(path: str | ObjectStoragePath | None) -> Any:
-    """Return a path to write to, wherever it is; folders of the local file system are made."""
-    if not path:
-        return None
-    target = path_at(path)
-    if target.protocol in {"", "file", "local"}:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+"""What a column may say for each row -> the argument that says it for all."""

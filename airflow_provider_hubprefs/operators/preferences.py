@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.operators._waiting import WaitingBase, WorkerWait, wait_for
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
@@ -18,42 +18,24 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
-    from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-_DAY = 86_400.0
+_SENT = "hubprefs_write"
 
 
-class _OneSubscriberOperator(BaseOperator):
-    """What both have in common: the connection, the private subscriber, the wait, the small result."""
+class _OneSubscriberOperator(WaitingBase):
+    """What both have in common: the private subscriber, the wait, the small result."""
 
     template_fields: Sequence[str] = ("hubprefs_conn_id", "api_version")
     ui_color = "#ffe3d9"
     subscription_id: int | str | None = None
 
-    def __init__(
-        self,
-        *,
-        subscriber: Any,
-        wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60.0,
-        timeout: float = 7 * _DAY,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, subscriber: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.subscriber = subscriber
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = poke_interval
-        self.timeout = timeout
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
         depend_on(self, subscriber)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Go on when the wait is over, wherever it was; ``event`` says all there is to know."""
+        """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
@@ -63,17 +45,17 @@ class _OneSubscriberOperator(BaseOperator):
             raise AirflowTaskTimeout
         if status == events.TIMEOUT:
             raise HubPrefsException(
-                f"HubSpot took the write, and was not done with it within the timeout of {self.timeout} s. A retry "
-                "waits on (Airflow 3.3; before, it writes again, which does no harm)"
+                f"HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A retry "
+                "resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
             )
         if status in {events.SUCCESS, events.CANCELED}:
             _sent(context).clear()
         if status == events.CANCELED:
-            # As without waiting: a retry may write again.
+            # As without waiting: a retry writes again.
             with airflow_errors():
                 raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
         found = events.result_of(event)
-        outcome = "changed" if self._is_so(found) else "unconfirmed"
+        outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
         self.log.info("%s: %s (operation %s)", found["subscriber"], outcome, found["operation"])
         return self._result(found["subscriber"], outcome, found["operation"])
 
@@ -81,11 +63,12 @@ class _OneSubscriberOperator(BaseOperator):
         from airflow_provider_hubprefs.bulk.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
+        self._worker_wait = WorkerWait()
         subscriber, waits = reveal_subscriber(self, context), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent(context).load()):
             if sent["write"] == mine:
-                self.log.info("%s: an earlier try has written; waiting on", mask(subscriber))
+                self.log.info("%s: an earlier try wrote it; the wait is resumed", mask(subscriber))
                 return self._wait(hook, subscriber, context)
             _sent(context).clear()
         outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
@@ -96,45 +79,36 @@ class _OneSubscriberOperator(BaseOperator):
         return self._result(mask(subscriber), outcome, operation.status)
 
     def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
-        """Until the operation is over: in the triggerer, or here by the same questions."""
-        import asyncio
-
-        trigger = self._trigger(hook, subscriber)
-        if self.deferrable:
-            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
-        return self.execute_complete(context, asyncio.run(trigger.outcome()))
-
-    def _trigger(self, hook: HubPrefsHook, subscriber: str) -> HubPrefsOperationTrigger:
+        """Wait until the operation is over."""
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        now, limit, number = time.time(), self.execution_timeout, self.subscription_id
-        return HubPrefsOperationTrigger(
+        number = self.subscription_id
+        trigger = HubPrefsOperationTrigger(
             encrypted=hook.encrypt_address(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=hook.business_unit_id,
-            hubprefs_conn_id=self.hubprefs_conn_id,
-            api_version=self.api_version,
-            poke_interval=self.poke_interval,
-            deadline=now + self.timeout,
-            execution_deadline=None if limit is None else now + limit.total_seconds(),
+            **self._wait_settings.arguments(),
+            **self._wait_settings.deadlines(),
         )
+        defer = self.defer if self.deferrable else None
+        return self.execute_complete(context, wait_for(trigger, worker=self._worker_wait, defer=defer))
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
-        """Whether what the wait came to is what was wanted."""
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
+        """Whether the wait's result is what was wanted."""
         raise NotImplementedError
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
         return {"subscriber": subscriber, "outcome": outcome, "operation": operation}
 
 
-# Which write was sent is kept where Airflow has a place for it (3.3), from then until its operation is over.
+# Airflow's task state store (3.3) keeps which write was sent, until its operation is over.
 
 
 def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
     from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
-    told = f"{hook.client.url} {subscriber} {sorted(write.arguments().items())}"
-    return fingerprint(told, key=hook.client.auth.identity())
+    text = f"{hook.client.url} {subscriber} {sorted(write.arguments().items())}"
+    return fingerprint(text, key=hook.client.auth.identity())
 
 
 def _sent(context: Context) -> TaskState:
@@ -145,9 +119,9 @@ def _sent(context: Context) -> TaskState:
 class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     """Set one subscriber's status for one subscription.
 
-    Nobody is subscribed by accident: where ``status`` is not UNSUBSCRIBED the actual status is read first. A
-    subscriber who unsubscribed is only written with ``allow_resubscribe=True`` and a ``legal_basis``; one who
-    has the status already is not written at all.
+    A subscriber who has unsubscribed is never resubscribed, unless you set ``allow_resubscribe=True`` and give a
+    ``legal_basis``. For that, the actual status is read first where ``status`` is not UNSUBSCRIBED; a subscriber who
+    has the wanted status already is not written.
 
     Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged" | "unconfirmed", "operation": ...,
     "subscription_id": ..., "status": ...}``.
@@ -158,12 +132,11 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     :param legal_basis: one of HubSpot's, such as ``CONSENT_WITH_NOTICE``; HubSpot asks for it, with an
         explanation, where the portal's data privacy settings are on. (templated)
     :param legal_basis_explanation: in words. (templated)
-    :param allow_resubscribe: whether subscribers who unsubscribed may be written. (templated)
-    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
-        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``.
-    :param poke_interval: seconds between two questions, at most.
+    :param allow_resubscribe: whether a subscriber who has unsubscribed may be resubscribed. (templated)
+    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two polls, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
@@ -212,7 +185,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
                     _check_subscription(hook, subscription_id)
                 raise
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["status"] == self.status)
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
@@ -239,7 +212,7 @@ def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> Se
 
 
 def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
-    """Say which subscriptions there are, as HubSpot's refusals do not; quiet where that cannot be found out."""
+    """Name the portal's subscriptions, as HubSpot's refusals do not; quiet where HubSpot does not list them."""
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 
     try:
@@ -257,11 +230,10 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
-    :param wait_for_completion: where HubSpot took the write and is not done with it, wait for the end. A retry waits
-        on rather than write again (Airflow 3.3; before, it writes again, which does no harm from v4 on).
-    :param deferrable: wait in the triggerer, and leave the worker to others. By default ``[operators]
-        default_deferrable``.
-    :param poke_interval: seconds between two questions, at most.
+    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two polls, at most.
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
@@ -286,5 +258,5 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
             write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
             return self._write(hook, write, context)
 
-    def _is_so(self, found: Mapping[str, Any]) -> bool:
+    def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["opted_out"])

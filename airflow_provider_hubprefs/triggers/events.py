@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 
-from airflow_provider_hubprefs.bulk.waiting import described, revived
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
+from airflow_provider_hubprefs.hubspot import errors
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUCCESS, CANCELED, ERROR = "success", "canceled", "error"
 TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
+_DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after", "retryable", "not_applied")
 
 
 def over(
@@ -31,7 +34,7 @@ def over(
     return {
         "status": status,
         "result": None if result is None else dict(result),
-        "error": None if error is None else described(error),
+        "error": None if error is None else error_to_json(error),
     }
 
 
@@ -50,7 +53,7 @@ def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     kind, message = event["error"]["type"], event["error"]["message"]
     if kind == AirflowNotFoundException.__name__:
         raise AirflowNotFoundException(message)
-    error = revived(event["error"])
+    error = error_from_json(event["error"])
     if event["status"] == CANCELED:
         # Final: soft_fail skips, and a retry would only wait for the same.
         raise HubPrefsFailException(message, error=error)
@@ -59,3 +62,20 @@ def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     with airflow_errors():
         raise error
     raise AirflowException("not reached")  # pragma: no cover - for type checkers
+
+
+def error_to_json(error: Exception) -> dict[str, Any]:
+    """Write an error as JSON, without an address.
+
+    :param error: of any kind; of a HubSpotError all details are kept.
+    """
+    details = {name: getattr(error, name) for name in _DETAILS} if isinstance(error, HubSpotError) else {}
+    return {"type": type(error).__name__, "message": scrub(str(error)), **details}
+
+
+def error_from_json(found: Mapping[str, Any]) -> HubSpotError | None:
+    """Make the error that :func:`error_to_json` wrote; None: it was not a HubSpotError."""
+    kind = getattr(errors, str(found.get("type")), None)
+    if not (isinstance(kind, type) and issubclass(kind, HubSpotError)):
+        return None
+    return kind(str(found.get("message")), **{name: found[name] for name in _DETAILS if name in found})

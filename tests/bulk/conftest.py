@@ -1,22 +1,21 @@
-"""A run against the local HubSpot, without Airflow."""
+"""A run against the local HubSpot as it is shipped, without Airflow."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk import dead_letters
-from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
-from airflow_provider_hubprefs.bulk.exchange import Exchange
+from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
-from airflow_provider_hubprefs.bulk.runner import Runner
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.state import RunState
-from airflow_provider_hubprefs.bulk.summary import details_of, summary_of
+from airflow_provider_hubprefs.bulk.run import run_bulk
+from airflow_provider_hubprefs.bulk.source import reader_of
+from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll, Write
 from airflow_provider_hubprefs.hubspot.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.calls import Calls
@@ -28,23 +27,15 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
 
 MakeWrite = Callable[[Calls], Write]
-IMPATIENT = Settings(retry_total=1.5, retry_first_wait=0.02, retry_max_wait=0.1)
-
-
-class Letters(DeadLetters):
-    """Dead letters that stay in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def write(self, letters: dead_letters.Letters) -> dead_letters.Letters:
-        self.lines += letters.held
-        return dead_letters.Letters(letters.parts + 1)
+SHORT_RETRIES = Settings(retry_total=1.5, retry_first_wait=0.02, retry_max_wait=0.1)
 
 
 @dataclass
 class Done:
-    """A run that is over."""
+    """A run that is over.
+
+    :param summary: empty where the run did not begin.
+    """
 
     summary: dict[str, Any]
     letters: list[dict[str, Any]]
@@ -68,7 +59,7 @@ def client_for(hubspot: Simulator) -> Iterator[Callable[..., Client]]:
             StaticToken(hubspot.tokens[token] if token != "all" else hubspot.token),
             version=version,
             host=hubspot.url,
-            settings=IMPATIENT,
+            settings=SHORT_RETRIES,
             pacer=ProcessPacer(),
         )
         made.append(client)
@@ -80,7 +71,9 @@ def client_for(hubspot: Simulator) -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
+def run(client_for: Callable[..., Client], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    """Carry a write out as the operators do: each call is a run of its own, with its own files."""
+
     def run_it(
         source: Any,
         write: MakeWrite = UnsubscribeAll,
@@ -93,24 +86,35 @@ def run(client_for: Callable[..., Client]) -> Callable[..., Done]:
         **reading: Any,
     ) -> Done:
         client = client_for(token=token, version=version)
-        wanted = write(client.calls)
-        letters = Letters()
-        report = RunState(letters)
-        exchange = Exchange(client, report.operations)
-        runner = Runner(
-            exchange,
-            wanted,
-            report,
-            batch_size=batch_size,
-            concurrency=concurrency,
-            verify=verify,
-        )
+        folder = tmp_path_factory.mktemp("run")
+        letters, report = folder / "letters.jsonl", folder / "report.json"
+        extent = Extent(source)
         error: Exception | None = None
         try:
-            runner.run(read_rows(source, check=wanted.check_row, **reading))
+            wanted = write(client.calls)
+            run_bulk(
+                client,
+                wanted,
+                reader_of(extent.source, check=wanted.row_check, **reading),
+                extent=extent,
+                batch_size=batch_size,
+                concurrency=concurrency,
+                verify=verify,
+                dead_letters=letters,
+                report_to=report,
+                checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), {"source": "of this test"}),
+            )
         except Exception as raised:  # noqa: BLE001 - what it was is for the test to say
             error = raised
-        report.flush()
-        return Done(summary_of(details_of(report)), [json.loads(line) for line in letters.lines], error)
+        return Done(
+            json.loads(report.read_text()) if report.exists() else {},
+            [json.loads(line) for line in lines_of(letters)],
+            error,
+        )
 
     return run_it
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file; none where it was not written."""
+    return path.read_text().splitlines() if path.exists() else []

@@ -1,4 +1,4 @@
-"""What a run may spend of the account's day: said before, kept to, and waited for where that is wanted."""
+"""What a run may spend of the account's daily requests: compared before it starts, and kept to."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from airflow_provider_hubprefs.bulk import budget as module
 from airflow_provider_hubprefs.bulk.budget import BudgetError
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
 
 ClientFor = Callable[..., Client]
@@ -50,9 +50,9 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     checkpoint = None
     if folder is not None:
         identity = {"source": "of the test"}
-        checkpoint = Checkpoint(ObjectPlace(folder / "mark"), identity)
+        checkpoint = Checkpoint(ObjectPlace(folder / "checkpoint"), identity)
     write = options.pop("write", UnsubscribeAll(client.calls))
-    return carry_out(
+    return run_bulk(
         client,
         write,
         reader_of(extent.source),
@@ -116,7 +116,7 @@ def test_looking_first_and_reading_back_count(
         run(client, people(1000), **options)
 
 
-def test_a_small_run_spends_no_request_on_looking(
+def test_a_small_run_spends_no_request_on_the_figures(
     hubspot: Simulator, portal: Any, client_for: ClientFor
 ) -> None:
     portal(1000)
@@ -124,14 +124,14 @@ def test_a_small_run_spends_no_request_on_looking(
     assert len(hubspot.requests) == 20
 
 
-def test_an_app_without_a_daily_limit_is_told_once_and_goes_on(
+def test_a_run_of_an_app_without_a_daily_limit_logs_that_and_is_sent(
     hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
 ) -> None:
     hubspot.load({"tokens": {"app": {"kind": "oauth", "burst": 10_000}}})
     with caplog.at_level("INFO", logger=module.__name__):
         assert run(client_for(token="app"), people(300))["complete"]
     assert [record.getMessage() for record in caplog.records] == [
-        "HubSpot names no daily limit for this app: the run goes on without looking at one"
+        "HubSpot names no daily limit for this app: the run is not checked against one"
     ]
 
 
@@ -155,35 +155,18 @@ def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
     assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_wait_goes_on_when_the_accounts_day_is_over(
+def test_a_partial_run_that_needs_less_than_was_feared_is_complete(
     hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
 ) -> None:
     portal(100)
-
-    def a_day_later() -> None:
-        while used(hubspot) < 99:  # by looking, while it waits
-            time.sleep(0.001)
-        hubspot.advance(A_DAY)
-
-    days = threading.Thread(target=a_day_later)
-    days.start()
-    with caplog.at_level("INFO", logger=module.__name__):
-        summary = run(client_for(), people(1200), on_insufficient_budget="wait")  # more than one day has
-    days.join()
-    assert (summary["complete"], summary["changed"]) == (True, 1200)
-    assert any("Waiting for the account's next day" in record.getMessage() for record in caplog.records)
-    assert hubspot.stats["limits"]["daily_violations"] == 0
+    summary = run(client_for(), people(30) * 40, on_insufficient_budget="partial")
+    assert "Only a part of the run can be sent today" in caplog.text
+    assert (summary["complete"], summary["incomplete_because"]) == (True, None)
+    assert (summary["changed"], summary["duplicate"]) == (30, 1170)
 
 
-@pytest.mark.parametrize("mode", ["fail", "wait", "partial"])
-@pytest.mark.usefixtures("impatient")
-def test_others_who_spend_the_day_meanwhile_end_it_as_the_run_was_told(
+@pytest.mark.parametrize("mode", ["fail", "partial"])
+def test_others_who_spend_the_day_meanwhile_end_the_run_as_its_author_said(
     hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, mode: str
 ) -> None:
     portal(1000)
@@ -193,9 +176,6 @@ def test_others_who_spend_the_day_meanwhile_end_it_as_the_run_was_told(
         while writes(hubspot) < 20:
             time.sleep(0.001)
         hubspot.state.limits.used_today = 1000
-        time.sleep(0.5)
-        if mode == "wait":
-            hubspot.advance(A_DAY)
 
     meanwhile = threading.Thread(target=others)
     meanwhile.start()
@@ -205,22 +185,21 @@ def test_others_who_spend_the_day_meanwhile_end_it_as_the_run_was_told(
             run(client, people(2000), tmp_path)
     else:
         summary = run(client, people(2000), tmp_path, on_insufficient_budget=mode)
-        assert summary["complete"] is (mode == "wait")
-        assert (summary["read"] == 2000) is (mode == "wait")
+        assert summary["complete"] is False
+        assert summary["read"] < 2000
     meanwhile.join()
     hubspot.clear_faults()
     hubspot.advance(A_DAY)
-    if mode != "wait":
-        summary = run(client_for(), people(2000), tmp_path)
-        assert summary["tries"] == 2
+    summary = run(client_for(), people(2000), tmp_path)
+    assert summary["tries"] == 2
     assert summary["changed"] + summary["unchanged"] == 2000
 
 
-def test_the_reserve_met_in_the_middle_stops_a_run_with_its_mark(
+def test_the_reserve_met_in_the_middle_stops_a_run_with_its_checkpoint(
     hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path
 ) -> None:
     portal(100)
-    generated = (one for one in people(2000))  # nobody knows how many
+    generated = (one for one in people(2000))  # of unknown length
     with pytest.raises(BudgetError, match=r"has [3-9] of its 100 .*stopped after 9\d0 rows"):
         run(client_for(), generated, tmp_path)
     hubspot.advance(A_DAY)
@@ -228,7 +207,7 @@ def test_the_reserve_met_in_the_middle_stops_a_run_with_its_mark(
 
 
 @pytest.mark.parametrize("mode", ["fail", "partial"])
-def test_without_the_batch_scopes_the_need_is_judged_anew(
+def test_without_the_batch_scopes_the_need_is_compared_again_before_any_single_call(
     hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, mode: str
 ) -> None:
     portal(50, tokens=NO_BATCHES)
@@ -247,30 +226,14 @@ def test_without_the_batch_scopes_the_need_is_judged_anew(
     assert again["read"] == (80 if mode == "partial" else 40)
 
 
-def test_a_stop_ends_the_wait(hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path) -> None:
-    portal(100)
-    client = client_for()
-
-    def stop() -> None:
-        while not hubspot.requests:
-            time.sleep(0.001)
-        client.stop()
-
-    threading.Thread(target=stop).start()
-    report = tmp_path / "report.json"
-    with pytest.raises(StoppedError):
-        run(client, people(960), tmp_path, on_insufficient_budget="wait", report_to=report)
-    told = json.loads(report.read_text())
-    assert (told["complete"], told["incomplete_because"]) == (False, "StoppedError")
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"daily_reserve": 1}, "daily_reserve: expected at least 0 and less than 1"),
         ({"daily_reserve": -0.1}, "daily_reserve"),
         ({"daily_reserve": "5%"}, "daily_reserve"),
-        ({"on_insufficient_budget": "pray"}, "on_insufficient_budget: expected 'fail', 'wait' or 'partial'"),
+        ({"on_insufficient_budget": "pray"}, "on_insufficient_budget: expected 'fail' or 'partial'"),
+        ({"on_insufficient_budget": "wait"}, "on_insufficient_budget: expected 'fail' or 'partial'"),
     ],
 )
 def test_what_cannot_be_is_refused(

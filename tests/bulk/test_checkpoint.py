@@ -18,7 +18,6 @@ import pytest
 from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, identity_of
 from airflow_provider_hubprefs.bulk.outcome import OUTCOMES, Outcome
 from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.storage import ObjectPlace
@@ -57,7 +56,7 @@ def work(source: Path, tmp_path: Path, client_for: Callable[..., Client]) -> Wor
         write = UnsubscribeAll(client.calls, business_unit_id=brand)
         identity = identity_of(client, source, arguments=write.arguments())
         assert identity is not None
-        return carry_out(
+        return run_bulk(
             client,
             write,
             reader_of(source),
@@ -229,7 +228,7 @@ def test_a_client_that_is_stopped_ends_the_run_with_its_checkpoint_and_report(
     threading.Thread(target=stop_after_503, args=(hubspot, client)).start()
     client.settings = Settings(retry_first_wait=60)  # the stop must not wait for a retry
     with pytest.raises(StoppedError):
-        carry_out(
+        run_bulk(
             client,
             write,
             reader_of(source),

@@ -27,7 +27,7 @@ import os, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.checkpoint import identity_of
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.storage import ObjectPlace
 from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
@@ -40,7 +40,7 @@ def work():
     client = Client(StaticToken(token), host=url)
     write = UnsubscribeAll(client.calls)
     identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
-    carry_out(
+    run_bulk(
         client, write, reader_of(folder / "people.csv"), batch_size=10, concurrency=4,
         dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
         checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), identity, interval=interval),

@@ -13,7 +13,6 @@ import pytest
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.outcome import Outcome
 from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import carry_out
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.summary import SCHEMA, Details, Summary, details_of, summary_of
@@ -34,9 +33,7 @@ def test_a_report_is_as_its_schema_says(
         "no-address",
         "rejected@hubspot-rejects.example",
     ]
-    summary = carry_out(
-        client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path
-    )
+    summary = run_bulk(client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path)
     report = msgspec.convert(json.loads(path.read_text()), Details)
     assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1
     assert report.complete

@@ -242,7 +242,7 @@ class TestOneTry:
         task = operator(deferrable=True)
         task.subscribers = given
         assert outcomes(task.execute(context)) == {"changed": 5}
-        assert "waited for in the worker" in caplog.text
+        assert "waits in the worker" in caplog.text
 
     def test_a_place_beside_the_report_will_do(
         self, hubspot: Simulator, context: Context, tmp_path: Path

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_hubprefs.bulk.runner import CONCURRENCY
+from airflow_provider_hubprefs.bulk.pipeline import CONCURRENCY
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchSetStatusOperator,
@@ -176,16 +176,6 @@ class TestWhereSubscribersComeFrom:
         assert hubspot.requests == []
 
 
-@pytest.mark.parametrize(("verbose", "outcome"), [(True, "unchanged"), (False, "changed")])
-def test_without_per_row_answers_who_was_opted_out_before_counts_as_changed(
-    hubspot: Simulator, context: Context, verbose: bool, outcome: str
-) -> None:
-    opt_out(context, subscribers=["a@example.com"])
-    again = opt_out(context, subscribers=["a@example.com"], verbose=verbose)
-    assert outcomes(again) == {outcome: 1}
-    assert f"verbose={str(verbose).lower()}" in hubspot.requests[-1].query
-
-
 class TestWhatIsTold:
     def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
         people = ["a@example.com", "A@example.com", "nobody", REJECTED]
@@ -258,11 +248,10 @@ class TestSetStatus:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            ({"subscription_id": 404404}, "404404 is none of the portal's; active ones are: "),
+            ({"subscription_id": 404404}, "404404 is not one of the portal's; active ones are: "),
             ({"subscription_id": "news"}, "subscription_id: expected a whole number"),
             ({"status": "GONE"}, "status: expected one of"),
             ({"status": "SUBSCRIBED", "allow_resubscribe": True}, "legal_basis: expected one"),
-            ({"api_version": "v3"}, "api_version: 'v3' is not supported"),
         ],
     )
     def test_what_cannot_work_is_said_before_anything_is_written(
@@ -321,13 +310,13 @@ class TestWhatRowsSayThemselves:
         assert summary["requests"] == 3  # the definitions, one look, one write
 
     @pytest.mark.parametrize("missing", ["status", "subscription", "legal_basis"])
-    def test_a_column_that_is_not_there_is_named_before_any_request(
+    def test_a_column_that_is_not_there_is_named_before_any_write(
         self, hubspot: Simulator, context: Context, people: str, missing: str
     ) -> None:
         columns = {**COLUMNS, f"{missing}_column": "nowhere"}
         with pytest.raises(HubPrefsException, match=r'"nowhere".*"Wanted", "Type"'):
             set_status(context, source=people, **columns)
-        assert hubspot.requests == []
+        assert {request.endpoint for request in hubspot.requests} <= {"definitions"}
 
     @pytest.mark.parametrize(
         ("on_conflict", "seen"), [("error", None), ("last", "SUBSCRIBED"), ("opt_out_wins", "UNSUBSCRIBED")]

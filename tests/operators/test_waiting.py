@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,30 @@ class TestOneTry:
             with pytest.raises(TaskDeferred):
                 opt_out(context, deferrable=True, **arguments)
         assert methods(hubspot) == ["POST", "POST"]
+
+    def test_a_kill_ends_the_wait_in_the_worker_and_a_retry_resumes_it(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 3600}})
+        store = context["task_state_store"] = Store()
+        task = HubPrefsUnsubscribeAllOperator(
+            task_id="opt_out", subscriber=JANE, wait_for_completion=True, poke_interval=600
+        )
+
+        def kill() -> None:
+            while "GET" not in methods(hubspot):
+                time.sleep(0.01)
+            task.on_kill()
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        with pytest.raises(HubPrefsException, match="stopped while the task waited"):
+            task.execute(context)
+        killing.join()
+        assert store["hubprefs_write"]["operation"] == "PENDING"
+        hubspot.advance(3600)
+        assert opt_out(context)["outcome"] == "changed"
+        assert methods(hubspot).count("POST") == 1
 
     def test_without_a_store_a_retry_writes_again(self, hubspot: Simulator, context: Context) -> None:
         hubspot.load({"operations": {"seconds": 60}})

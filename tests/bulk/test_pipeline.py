@@ -33,6 +33,11 @@ def people(count: int, *, start: int = 0) -> list[str]:
     return [f"person-{number}@example.com" for number in range(start, start + count)]
 
 
+def posts(hubspot: Simulator) -> int:
+    """How often HubSpot was asked about subscribers, or to write them."""
+    return sum(request.method == "POST" for request in hubspot.requests)
+
+
 def set_status(hubspot: Simulator, status: str, **options: Any) -> Callable[[Calls], SetStatus]:
     number = hubspot.subscription_ids[0]
     return lambda calls: SetStatus(calls, subscription_id=number, status=status, **options)
@@ -120,7 +125,7 @@ class TestWhatHubSpotRefuses:
         done = run(people(1000), lambda calls: UnsubscribeAll(calls, business_unit_id=999), batch_size=20)
         assert isinstance(done.error, ValidationError)
         assert "refused all 20" in str(done.error)
-        assert len(hubspot.requests) == 39  # one batch halved to its rows, and no second batch
+        assert posts(hubspot) == 39  # one batch halved to its rows, and no second batch
 
     def test_a_message_of_hubspots_with_an_address_goes_to_the_dead_letters_only(self, run: Run) -> None:
         done = run(["rejected@hubspot-rejects.example", *people(2)])
@@ -176,7 +181,7 @@ class TestWhatAnswersLeaveOpen:
     ) -> None:
         number = hubspot.subscription_ids[0]
         row = {"subscriberIdString": "person-0@example.com", "statuses": []}
-        hubspot.fault("answer", json={"status": status, "results": [row]}, times=1)
+        hubspot.fault("answer", json={"status": status, "results": [row]}, match={"endpoint": "batch_read"})
         done = run(people(1), set_status(hubspot, "SUBSCRIBED"))
         assert done.of("unconfirmed") == {"person-0@example.com": "STATUS_UNKNOWN"}
         assert hubspot.status_of("person-0@example.com", number) == "NOT_SPECIFIED"
@@ -215,6 +220,33 @@ class TestWhatAnswersLeaveOpen:
         hubspot.fault("drop", applied=True)
         assert run(people(3)).outcomes == {"unchanged": 3}
         assert len(hubspot.requests) == 2
+
+
+class TestDefinitions:
+    """HubSpot is asked for the portal's subscriptions before the source is read, and only where they decide."""
+
+    def test_are_fetched_once_before_the_first_row_is_read(self, hubspot: Simulator, run: Run) -> None:
+        asked_when_read: list[list[str | None]] = []
+
+        class Source(list[str]):
+            def __iter__(self) -> Any:
+                asked_when_read.append([request.endpoint for request in hubspot.requests])
+                return super().__iter__()
+
+        assert run(Source(people(3)), set_status(hubspot, "UNSUBSCRIBED")).outcomes == {"changed": 3}
+        assert asked_when_read == [["definitions"]]
+        assert [request.endpoint for request in hubspot.requests] == ["definitions", "batch_write"]
+
+    def test_are_not_fetched_for_an_opt_out(self, hubspot: Simulator, run: Run) -> None:
+        run(people(3))
+        assert [request.endpoint for request in hubspot.requests] == ["batch_unsubscribe_all"]
+
+    def test_refuse_a_subscription_before_the_source_is_read(self, hubspot: Simulator, run: Run) -> None:
+        done = run(
+            iter(people(3)), lambda calls: SetStatus(calls, subscription_id=404404, status="SUBSCRIBED")
+        )
+        assert "404404 is not one of the portal's" in str(done.error)
+        assert (done.summary["read"], posts(hubspot)) == (0, 0)
 
 
 class TestReadingEverybodyBack:
@@ -267,10 +299,10 @@ class TestNobodyIsSubscribedByAccident:
         self, hubspot: Simulator, run: Run
     ) -> None:
         run(people(2), set_status(hubspot, "UNSUBSCRIBED"))
-        before = len(hubspot.requests)
+        before = posts(hubspot)
         write = set_status(hubspot, "SUBSCRIBED", allow_resubscribe=True, legal_basis="CONSENT_WITH_NOTICE")
         assert run(people(2), write).outcomes == {"changed": 2}
-        assert len(hubspot.requests) == before + 1
+        assert posts(hubspot) == before + 1
 
     def test_permission_without_a_legal_basis_is_refused_before_any_request(
         self, hubspot: Simulator, run: Run
@@ -281,13 +313,13 @@ class TestNobodyIsSubscribedByAccident:
 
     def test_whoever_has_the_status_already_is_not_written(self, hubspot: Simulator, run: Run) -> None:
         run(people(2), set_status(hubspot, "SUBSCRIBED"))
-        before = len(hubspot.requests)
+        before = posts(hubspot)
         assert run(people(2), set_status(hubspot, "SUBSCRIBED")).outcomes == {"unchanged": 2}
-        assert len(hubspot.requests) == before + 1
+        assert posts(hubspot) == before + 1
 
     def test_whose_status_hubspot_does_not_tell_is_not_written(self, hubspot: Simulator, run: Run) -> None:
         answer: dict[str, Any] = {"status": "COMPLETE", "results": []}
-        hubspot.fault("answer", json=answer, times=1)
+        hubspot.fault("answer", json=answer, match={"endpoint": "batch_read"})
         done = run(people(2), set_status(hubspot, "SUBSCRIBED"))
         assert done.outcomes == {"unconfirmed": 2}
         assert hubspot.status_of("person-0@example.com", hubspot.subscription_ids[0]) == "NOT_SPECIFIED"
@@ -318,9 +350,13 @@ class TestWhatNoRowIsToBlameFor:
 
     @pytest.mark.parametrize("argument", ["batch_size", "concurrency"])
     @pytest.mark.parametrize("value", [0, -1, True, 1.5])
-    def test_a_batch_size_that_cannot_be_is_refused(self, run: Run, argument: str, value: Any) -> None:
-        with pytest.raises(ValidationError, match=argument):
-            run(people(1), **{argument: value})
+    def test_a_batch_size_that_cannot_be_is_refused(
+        self, hubspot: Simulator, run: Run, argument: str, value: Any
+    ) -> None:
+        done = run(people(1), **{argument: value})
+        assert isinstance(done.error, ValidationError)
+        assert f"{argument}: expected a whole number of at least 1" in str(done.error)
+        assert hubspot.requests == []
 
 
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:

@@ -1,38 +1,37 @@
-"""Wanted against actual: the guards that keep a write from subscribing somebody by accident."""
+"""Rules that stop a write before it is sent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.models import Definition, SubscriptionStatus
 
 RESUBSCRIBE_NOT_ALLOWED = "RESUBSCRIBE_NOT_ALLOWED"
-"""Category of our own, for whoever unsubscribed and would have been subscribed."""
+"""Category of this package, for subscribers who have unsubscribed and would have been resubscribed."""
 
 
 def check_resubscribe(*, status: str | None, allow_resubscribe: bool, legal_basis: str | None) -> None:
     """Check what a resubscription needs, before any request.
 
-    HubSpot's own pages ask for a legal basis when a person does it.
+    HubSpot's own pages ask for a legal basis when a person resubscribes a contact.
 
-    :param status: None where every row says its own.
+    :param status: None where each row has its own.
     :raises ValidationError: no legal basis.
     """
-    if not allow_resubscribe or status == "UNSUBSCRIBED":
-        return
-    if not legal_basis:
+    if allow_resubscribe and status != "UNSUBSCRIBED" and not legal_basis:
         raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
 
 
-def objection(
+def resubscribe_refusal(
     actual: Iterable[SubscriptionStatus], *, subscription_id: int, status: str
 ) -> ValidationError | None:
-    """Say why a subscriber who has these statuses must not be written, or None where nothing speaks against it.
+    """Say why a subscriber who has these statuses must not be written; None: they may be.
 
     After an opt-out from everything HubSpot shows every subscription UNSUBSCRIBED (recorded live answers).
     """
@@ -48,13 +47,21 @@ def objection(
 
 
 def unusable_subscription(definitions: Iterable[Definition], subscription_id: int) -> ValidationError | None:
-    """Say why a subscription cannot be written, or None where the portal has it and it is active."""
+    """Say why a subscription cannot be written; None: the portal has it and it is active."""
     by_id = {definition.id: definition for definition in definitions}
     found = by_id.get(subscription_id)
     if found is not None and found.is_active is not False:
         return None
     active = ", ".join(f"{one.id} ({one.name})" for one in by_id.values() if one.is_active is not False)
-    what = "is not active" if found is not None else "is none of the portal's"
+    what = "is not active" if found is not None else "is not one of the portal's"
     return ValidationError(
         f"subscription_id: {subscription_id} {what}; active ones are: {active or 'none'}", not_applied=True
     )
+
+
+def permitted_definitions(client: Client) -> list[Definition] | None:
+    """Fetch the portal's subscription types, of all brands; None: the token may not ask."""
+    try:
+        return client.send(client.calls.get_definitions()).results
+    except MissingScopesError:
+        return None

@@ -1,4 +1,4 @@
-"""Operations that take HubSpot its time are waited for when everything is sent, and nothing is sent twice for it."""
+"""A run waits for pending rows when everything is sent, and sends nothing twice."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.columns import Columns
+from airflow_provider_hubprefs.bulk.extent import Extent
 from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED, OUTCOMES
-from airflow_provider_hubprefs.bulk.pending import PendingRows as Span
-from airflow_provider_hubprefs.bulk.pending import rows_at
-from airflow_provider_hubprefs.bulk.pending import with_replaced as replaced
+from airflow_provider_hubprefs.bulk.pending import PendingRows, rows_at, with_replaced
+from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd, check_seconds
 from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import carry_out
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.source_errors import SourceError
 from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.under_way import check_seconds, wait_out
 from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
-from airflow_provider_hubprefs.hubspot.models import Definition
 from airflow_provider_hubprefs.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -38,12 +36,17 @@ PENDING: dict[str, Any] = {"status": "PENDING", "results": []}
 
 
 class Waiting:
-    """Waits in its place, and asks nobody."""
+    """Waits here for a while, without asking."""
 
     def __init__(
-        self, client: Client, *, interval: float = 0.1, timeout: float = 60, retried: bool = False
+        self,
+        client: Client,
+        *,
+        interval: float = 0.1,
+        timeout: float = 60,
+        on_timeout: WaitEnd = WaitEnd.GIVEN_UP,
     ) -> None:
-        self.same_try, self.retried = False, retried
+        self.on_timeout = on_timeout
         self.waits: list[list[int]] = []
         self._client, self._interval = client, interval
         self._end = time.monotonic() + timeout
@@ -57,7 +60,7 @@ class Waiting:
 
 
 class Leaving(Waiting):
-    """Leaves, for somebody else to go on."""
+    """Ends the try, for a later one to resume."""
 
     def wait(self, rows: Any) -> None:
         super().wait(rows)
@@ -65,7 +68,7 @@ class Leaving(Waiting):
 
 
 class Trial:
-    """Runs over one source, one after the other, with a mark."""
+    """Runs over one source, one after the other, with a checkpoint."""
 
     def __init__(self, folder: Path, client_for: Callable[..., Client]) -> None:
         self._folder, self._client_for = folder, client_for
@@ -86,13 +89,15 @@ class Trial:
         client = self._client_for(token=token)
         self.waiting = kind(client, **waiting) if kind else None
         wanted = write(client.calls)
-        return carry_out(
+        extent = Extent(source)
+        return run_bulk(
             client,
             wanted,
-            reader_of(source, columns=columns or Columns(), check=wanted.check_row),
+            reader_of(extent.source, columns=columns or Columns(), check=wanted.row_check),
+            extent=extent,
             batch_size=batch_size,
             concurrency=4,
-            waiting=self.waiting,
+            wait=self.waiting,
             dead_letters=self._folder / "letters",
             report_to=self._folder / "report",
             checkpoint=Checkpoint(self.mark, {"source": "same"}),
@@ -313,11 +318,11 @@ def test_a_later_try_waits_on_for_what_was_given_up_where_that_is_wanted(
 ) -> None:
     hubspot.load({"operations": {"seconds": 1.2}})
     source = [*people(12), "nobody"]
-    first = run(source, timeout=0.2, retried=True)
+    first = run(source, timeout=0.2, on_timeout=WaitEnd.LEFT_TO_RETRY)
     assert outcomes(first) == {"unconfirmed": 12, "invalid": 1}
     assert len(run.of("unconfirmed")) == 12
     time.sleep(1.2)
-    second = run(source, timeout=0.2, retried=True)
+    second = run(source, timeout=0.2, on_timeout=WaitEnd.LEFT_TO_RETRY)
     assert outcomes(second) == {"changed": 12, "invalid": 1}
     assert run.of("unconfirmed") == {}
     assert (second["tries"], writes(hubspot)) == (2, 2)
@@ -372,15 +377,20 @@ def test_rows_are_found_again_where_the_portal_has_other_subscriptions_by_now(
     rows = [{"email": f"p{n}@example.com", "subscription": str(ids[n % 2])} for n in range(9)]
 
     def write(calls: Any) -> SetStatus:
-        active = [Definition(id=number, name="") for number in ids]
-        return SetStatus(calls, status="UNSUBSCRIBED", definitions=lambda: active)
+        return SetStatus(calls, status="UNSUBSCRIBED")
 
     columns = Columns(email="email", subscription="subscription")
     with pytest.raises(KeyboardInterrupt):
         run(rows, write=write, columns=columns, kind=Leaving)
-    del ids[0]  # one is not active any more
+    one_less = {
+        "status": "COMPLETE",
+        "results": [{"id": str(ids[1]), "name": "the other one", "isActive": True}],
+    }
+    hubspot.fault("answer", json=one_less, match={"endpoint": "definitions"}, times=None)
     hubspot.advance(3600)
     assert outcomes(run(rows, write=write, columns=columns)) == {"changed": 9}
+    again = run(rows, write=write, columns=columns)
+    assert outcomes(again) == {"unchanged": 4, "invalid": 5}  # a run of its own asks the portal
 
 
 def test_a_source_that_has_become_shorter_is_noticed(hubspot: Simulator, run: Trial) -> None:
@@ -395,12 +405,14 @@ def test_a_source_that_has_become_shorter_is_noticed(hubspot: Simulator, run: Tr
 def test_giving_up_may_be_interrupted_and_a_retry_waits_on_for_all(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 3600}})
 
+    class Once(Waiting):
+        def is_over(self) -> bool:
+            return bool(self.waits)
+
     class Source(list[str]):
         def __iter__(self) -> Any:
             given = super().__iter__()
-            if (
-                run.waiting is not None and run.waiting.is_over()
-            ):  # asked about for the last time, or given up
+            if run.waiting is not None and run.waiting.waits:  # asked about for the last time, or given up
                 asked.append(1)
                 if len(asked) == 2:
                     return iter(list(given)[:15])
@@ -408,7 +420,7 @@ def test_giving_up_may_be_interrupted_and_a_retry_waits_on_for_all(hubspot: Simu
 
     asked: list[int] = []
     with pytest.raises(SourceError, match="fewer rows"):
-        run(Source(people(30)), timeout=0.2, retried=True)
+        run(Source(people(30)), kind=Once, on_timeout=WaitEnd.LEFT_TO_RETRY)
     hubspot.advance(3600)
     assert outcomes(run(people(30))) == {"changed": 30}
     assert writes(hubspot) == 3
@@ -425,23 +437,13 @@ def test_what_cannot_be_read_is_not_waited_for(hubspot: Simulator, run: Trial) -
     assert run.of("unconfirmed")["person-2@example.com"] == "OPERATION_PENDING"
 
 
-def test_nothing_is_given_up_that_was_not_asked_about() -> None:
-    asked: list[int] = []
-
-    class Late:
-        latest: Any = ("somebody", "of this try")
-        tally = type("", (), {"open": (Span(0, 9, "A"),)})()
-
-        def ask_again(self, rows: Any, *, taken: Any) -> bool:
-            asked.append(len(rows))
-            return True
-
-        def is_over(self) -> bool:
-            return True
-
-    late: Any = Late()
-    assert wait_out(late, late, lambda: [Row(1, "a"), Row(2, "b")], late, taken=print, mark=print)
-    assert asked == [2]
+def test_nothing_is_given_up_that_was_not_asked_about(hubspot: Simulator, run: Trial) -> None:
+    """Not even where the time is over when everything is sent."""
+    hubspot.fault("answer", json=PENDING, match={"endpoint": "batch_unsubscribe_all"})
+    run(people(3), timeout=0)
+    assert set(run.of("unconfirmed").values()) == {"NOT_SEEN"}
+    assert run.waiting
+    assert run.waiting.waits == []
 
 
 @pytest.mark.parametrize("value", [0, -1, "soon", True, None])
@@ -455,8 +457,8 @@ def test_what_is_no_time_is_refused(value: object) -> None:
 CATEGORIES = st.sampled_from([None, "A", "B"])
 
 
-def spans_of(open_at: dict[int, str]) -> tuple[Span, ...]:
-    return replaced((), 0, 0, sorted(open_at.items()))
+def spans_of(open_at: dict[int, str]) -> tuple[PendingRows, ...]:
+    return with_replaced((), 0, 0, sorted(open_at.items()))
 
 
 @given(
@@ -470,7 +472,7 @@ def test_what_is_said_anew_of_some_places_leaves_the_others_as_they_are(
     known = {place: category for place, category in enumerate(before) if category}
     said = {place: category for place, category in enumerate(anew, first) if category}
     end = first + len(anew)
-    spans = replaced(spans_of(known), first, end, sorted(said.items()))
+    spans = with_replaced(spans_of(known), first, end, sorted(said.items()))
     others = {place: category for place, category in known.items() if not first <= place < end}
     assert spans == spans_of({**others, **said})
     told = {place: one.category for one in spans for place in range(one.first, one.end)}

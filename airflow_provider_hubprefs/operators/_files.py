@@ -1,0 +1,53 @@
+"""Paths that the DAG author gave, in any store that Airflow knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_hubprefs.bulk.files import Files
+
+
+def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
+    """Return a path to read from.
+
+    :raises SourceError: the provider of its store is not installed.
+    """
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_hubprefs.bulk.source_errors import SourceError
+
+    try:
+        found = ObjectStoragePath(path)
+        found.fs  # noqa: B018 - Airflow looks for the store only when it is first used
+    except ValueError as error:
+        raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error
+    return found
+
+
+def files_at(source: Any) -> Files:
+    """Return the files to read from, wherever they are.
+
+    :param source: a path, or an iterable of paths; each may be of a folder, or have wildcards.
+    :raises ValidationError: there is no path, or an empty one.
+    :raises SourceError: the provider of a store is not installed.
+    """
+    from airflow_provider_hubprefs.bulk.files import Files, is_file
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    paths: list[Any] = [source] if isinstance(source, str) or is_file(source) else list(source)
+    if not paths or not all(paths):
+        raise ValidationError("source: expected a path, a glob, a folder or a list of them, got an empty one")
+    return Files([path_at(path) for path in paths])
+
+
+def file_at(path: str | ObjectStoragePath | None) -> Any:
+    """Return a path to write to; folders of the local file system are made."""
+    if not path:
+        return None
+    target = path_at(path)
+    if target.protocol in {"", "file", "local"}:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    return target
