@@ -47,7 +47,9 @@ def hubprefs(path: Path, url: str, token: str) -> Run:
         client = Client(StaticToken(token), host=url)
         write = UnsubscribeAll(client.calls)
         identity = identity_of(client, path, arguments=write.arguments())
-        checkpoint = Checkpoint(ObjectPlace(path.parent / "mark"), identity or {})
+        checkpoint = Checkpoint(ObjectPlace(path.parent / "checkpoint"), identity or {})
+        from airflow_provider_hubprefs.bulk.run import run_bulk
+
         summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
 

@@ -18,6 +18,7 @@ import pytest
 from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, identity_of
 from airflow_provider_hubprefs.bulk.outcome import OUTCOMES, Outcome
 from airflow_provider_hubprefs.bulk.row import Row
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.storage import ObjectPlace

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.outcome import Outcome
 from airflow_provider_hubprefs.bulk.row import Row
+from airflow_provider_hubprefs.bulk.run import run_bulk
 from airflow_provider_hubprefs.bulk.source import reader_of
 from airflow_provider_hubprefs.bulk.state import RunState
 from airflow_provider_hubprefs.bulk.summary import SCHEMA, Details, Summary, details_of, summary_of

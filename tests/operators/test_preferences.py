@@ -111,7 +111,7 @@ class TestSetStatus:
             ({"subscriber": "jane.example.com"}, "subscriber: expected an e-mail address"),
             ({"subscriber": ""}, "subscriber: expected an e-mail address"),
             ({"subscriber": None}, "subscriber: expected an e-mail address, got a NoneType"),
-            ({"api_version": "v7"}, "api_version: expected one of "),
+            ({"api_version": "v7"}, "api_version: 'v7' is not supported"),
         ],
     )
     def test_what_cannot_work_is_said_before_any_request(

@@ -147,7 +147,7 @@ def test_a_retry_resumes_in_the_file_where_the_try_before_stopped_unless_the_fil
     elif what == "changed":
         part.write_text(part.read_text() + "x@example.com\n")
     if what != "same":
-        with pytest.raises(HubPrefsFailException, match="the source changed"):
+        with pytest.raises(HubPrefsFailException, match="source changed"):
             opt_out(context, str(unload), batch_size=10, **files)
         return
     before = len(hubspot.requests)
