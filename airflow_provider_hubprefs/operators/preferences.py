@@ -140,7 +140,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     :param timeout: seconds to wait, in each try.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
-    :raises HubPrefsFailException: refused, by the guard or by HubSpot; the text says by whom and why.
+    :raises HubPrefsFailException: refused by the guard or by HubSpot; the text says by which and why.
     :raises HubPrefsException: it could not be done now.
     """
 

@@ -240,7 +240,7 @@ def test_what_is_over_without_the_preference_is_unconfirmed_at_once(hubspot: Sim
     assert len(hubspot.requests) == 2
 
 
-def test_a_status_nobody_knows_is_waited_on(hubspot: Simulator, run: Trial) -> None:
+def test_an_unknown_status_is_waited_on(hubspot: Simulator, run: Trial) -> None:
     strange: dict[str, Any] = {"status": "HIBERNATING", "results": []}
     hubspot.fault("answer", json=strange, match={"endpoint": "batch_unsubscribe_all"})
     hubspot.fault("answer", json=strange, match={"endpoint": "batch_read_unsubscribe_all"}, times=2)
@@ -282,7 +282,7 @@ def test_a_run_that_is_stopped_waits_no_longer_and_a_retry_waits_on(
     assert (summary["tries"], writes(hubspot)) == (2, 1)
 
 
-def test_whoever_goes_on_asks_first_and_sends_nothing_again(hubspot: Simulator, run: Trial) -> None:
+def test_a_later_try_asks_first_and_sends_nothing_again(hubspot: Simulator, run: Trial) -> None:
     """However often: what is over in between has its outcome, what is not is waited for again."""
     hubspot.load({"operations": {"seconds": [1000, 9000]}})
     source = ["nobody", *people(30), "person-3@example.com", "rejected@hubspot-rejects.example"]

@@ -176,7 +176,7 @@ class TestWhatAnswersLeaveOpen:
         assert done.of("unconfirmed") == {"person-2@example.com": "NOT_IN_ANSWER"}
 
     @pytest.mark.parametrize("status", ["PENDING", "CANCELED", "FINISHED"])
-    def test_that_somebody_has_no_status_is_believed_of_a_complete_answer_only(
+    def test_that_a_subscriber_has_no_status_is_believed_of_a_complete_answer_only(
         self, hubspot: Simulator, run: Run, status: str
     ) -> None:
         number = hubspot.subscription_ids[0]
@@ -192,7 +192,7 @@ class TestWhatAnswersLeaveOpen:
         assert done.outcomes == {"rejected": 3}
         assert not hubspot.is_opted_out("person-0@example.com")
 
-    def test_a_status_nobody_knows_is_not_taken_for_success_but_read_back(
+    def test_an_unknown_status_is_not_taken_for_success_but_read_back(
         self, hubspot: Simulator, run: Run
     ) -> None:
         answer: dict[str, Any] = {"status": "FINISHED", "results": [], "startedAt": None}
@@ -280,8 +280,8 @@ class TestWithoutBatchScopes:
         assert "communication_preferences.write" in str(done.error)
 
 
-class TestNobodyIsSubscribedByAccident:
-    def test_whoever_unsubscribed_is_left_alone(self, hubspot: Simulator, run: Run) -> None:
+class TestNoSubscriberIsResubscribedByAccident:
+    def test_a_subscriber_who_unsubscribed_is_left_alone(self, hubspot: Simulator, run: Run) -> None:
         number = hubspot.subscription_ids[0]
         run(people(2), set_status(hubspot, "UNSUBSCRIBED"))
         done = run(people(5), set_status(hubspot, "SUBSCRIBED"))
@@ -290,7 +290,7 @@ class TestNobodyIsSubscribedByAccident:
         assert hubspot.status_of("person-0@example.com", number) == "UNSUBSCRIBED"
         assert hubspot.status_of("person-4@example.com", number) == "SUBSCRIBED"
 
-    def test_nor_is_anybody_who_opted_out_of_everything(self, hubspot: Simulator, run: Run) -> None:
+    def test_nor_is_a_subscriber_who_opted_out_of_everything(self, hubspot: Simulator, run: Run) -> None:
         run(people(2))
         assert run(people(2), set_status(hubspot, "SUBSCRIBED")).outcomes == {"rejected": 2}
         assert run(people(2), set_status(hubspot, "NOT_SPECIFIED")).outcomes == {"rejected": 2}
@@ -311,7 +311,9 @@ class TestNobodyIsSubscribedByAccident:
         assert "legal_basis" in str(done.error)
         assert hubspot.requests == []
 
-    def test_whoever_has_the_status_already_is_not_written(self, hubspot: Simulator, run: Run) -> None:
+    def test_a_subscriber_who_has_the_status_already_is_not_written(
+        self, hubspot: Simulator, run: Run
+    ) -> None:
         run(people(2), set_status(hubspot, "SUBSCRIBED"))
         before = posts(hubspot)
         assert run(people(2), set_status(hubspot, "SUBSCRIBED")).outcomes == {"unchanged": 2}

@@ -190,7 +190,7 @@ class TestOneTry:
         assert store == {}
 
     @pytest.mark.parametrize("status", ["timeout", "success"])
-    def test_too_late_is_too_late_whoever_says_so(
+    def test_too_late_is_too_late_by_the_event_or_by_the_clock(
         self, hubspot: Simulator, context: Context, store: Store, status: str
     ) -> None:
         hubspot.load({"operations": {"seconds": 3600}})
@@ -231,7 +231,7 @@ class TestOneTry:
         assert (writes(hubspot), store) == (2, {})
 
     @pytest.mark.parametrize("lacks", ["store", "source"])
-    def test_without_a_mark_it_is_waited_for_in_the_worker(
+    def test_without_a_checkpoint_the_task_waits_in_the_worker(
         self, hubspot: Simulator, context: Context, caplog: pytest.LogCaptureFixture, lacks: str
     ) -> None:
         hubspot.load({"operations": {"seconds": 0.5}})

@@ -176,7 +176,7 @@ class TestWhereSubscribersComeFrom:
         assert hubspot.requests == []
 
 
-class TestWhatIsTold:
+class TestTheSummary:
     def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
         people = ["a@example.com", "A@example.com", "nobody", REJECTED]
         summary = opt_out(context, subscribers=people, on_rejected="report")
@@ -394,7 +394,7 @@ class TestWhatRowsSayThemselves:
         assert outcomes(set_status(context, **arguments, on_rejected="report"))["changed"] == 3
 
 
-def test_nobody_listening_is_told_and_no_address_with_it(
+def test_a_closed_port_is_reported_without_an_address(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -58,7 +58,7 @@ class TestSetStatus:
         assert hubspot.status_of(JANE, newsletter) == "UNSUBSCRIBED"
 
     @pytest.mark.parametrize("wanted", ["SUBSCRIBED", "NOT_SPECIFIED"])
-    def test_whoever_unsubscribed_is_not_written(
+    def test_a_subscriber_who_unsubscribed_is_not_written(
         self, hubspot: Simulator, context: Context, newsletter: int, wanted: str
     ) -> None:
         set_status(context, subscription_id=newsletter)
@@ -68,7 +68,7 @@ class TestSetStatus:
         assert hubspot.status_of(JANE, newsletter) == "UNSUBSCRIBED"
         assert [request.method for request in hubspot.requests] == ["POST", "GET"]
 
-    def test_nor_is_whoever_opted_out_of_everything(self, context: Context, newsletter: int) -> None:
+    def test_nor_is_a_subscriber_who_opted_out_of_everything(self, context: Context, newsletter: int) -> None:
         opt_out(context)
         with pytest.raises(HubPrefsFailException, match="has unsubscribed"):
             set_status(context, subscription_id=newsletter, status="SUBSCRIBED")

@@ -128,7 +128,7 @@ class TestOneTry:
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
         assert 90 < patience.total_seconds() <= 90 + 120
 
-    def test_what_is_remembered_names_nobody_and_goes_with_the_end(
+    def test_what_is_remembered_has_no_address_and_goes_with_the_end(
         self, hubspot: Simulator, context: Context
     ) -> None:
         hubspot.load({"operations": {"seconds": 0.5}})
