@@ -54,7 +54,7 @@ def normalised_subscriber(value: object) -> str:
 
     :raises ValidationError: it is none; the text says why, without it.
     """
-    from airflow_provider_hubprefs.bulk.addresses import AddressError, normalise
+    from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     if not isinstance(value, str):

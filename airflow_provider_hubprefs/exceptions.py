@@ -41,9 +41,9 @@ def airflow_errors() -> Iterator[None]:
     :raises HubPrefsException: everything else of HubSpot's, a source that cannot be read, a place that
         cannot be written.
     """
-    from airflow_provider_hubprefs.bulk.checkpoint import ChangedError
-    from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-    from airflow_provider_hubprefs.bulk.source_errors import SourceError
+    from airflow_provider_hubprefs.bulk.report.checkpoint import ChangedError
+    from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
     try:

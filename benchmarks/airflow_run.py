@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from tests.system.airflow_parts import Airflow, airflow
 
 HERE = Path(__file__).parent

@@ -36,19 +36,19 @@ Run = Callable[[], Counter[str]]
 
 def hubprefs(path: Path, url: str, token: str) -> Run:
     """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
-    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
-    from airflow_provider_hubprefs.bulk.source import reader_of
-    from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-    from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-    from airflow_provider_hubprefs.hubspot.auth import StaticToken
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
+    from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+    from airflow_provider_hubprefs.bulk.source.reader import reader_of
+    from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
+    from airflow_provider_hubprefs.storage import ObjectPlace
 
     def run() -> Counter[str]:
         client = Client(StaticToken(token), host=url)
         write = UnsubscribeAll(client.calls)
         identity = identity_of(client, path, arguments=write.arguments())
         checkpoint = Checkpoint(ObjectPlace(path.parent / "checkpoint"), identity or {})
-        from airflow_provider_hubprefs.bulk.run import run_bulk
+        from airflow_provider_hubprefs.bulk.send.run import run_bulk
 
         summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
@@ -176,9 +176,9 @@ def answers(url: str, token: str, interpreter: str) -> None:
 
 def reading_of_hubprefs() -> Callable[[bytes], Any]:
     """From the bytes to what a run looks at of every subscriber."""
-    from airflow_provider_hubprefs.bulk.writes import SAMPLE_ROW, UnsubscribeAll
-    from airflow_provider_hubprefs.hubspot.calls import Calls
-    from airflow_provider_hubprefs.hubspot.models import Reply
+    from airflow_provider_hubprefs.bulk.send.writes import SAMPLE_ROW, UnsubscribeAll
+    from airflow_provider_hubprefs.hubspot.api.calls import Calls
+    from airflow_provider_hubprefs.hubspot.api.models import Reply
 
     call = UnsubscribeAll(Calls()).write.batch([SAMPLE_ROW])
     return lambda body: call.conclude(Reply(200, {}, body))

@@ -23,13 +23,13 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-from airflow_provider_hubprefs.hubspot.pacing import Pacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -96,8 +96,8 @@ def check_readable(path: Path) -> None:
 
     :raises DemoError: the file is missing, has no column of addresses, or is in the folder that the demo empties.
     """
-    from airflow_provider_hubprefs.bulk.source import read_rows
-    from airflow_provider_hubprefs.bulk.source_errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.reader import read_rows
 
     if path.is_relative_to(HOME):
         raise DemoError(f"{path} is in {HOME}, which every demo empties first: move it elsewhere")
@@ -112,13 +112,13 @@ def on_portal(token: str, host: str, path: Path) -> int:
 
     :raises DemoError: the portal does not accept the token, or the user did not agree.
     """
-    from airflow_provider_hubprefs.bulk.source import read_rows
-    from airflow_provider_hubprefs.bulk.source_errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.reader import read_rows
     from airflow_provider_hubprefs.hooks.connection import describe_access
-    from airflow_provider_hubprefs.hubspot.auth import StaticToken
-    from airflow_provider_hubprefs.hubspot.client import Client
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-    from airflow_provider_hubprefs.hubspot.settings import Settings
+    from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
     try:
         client = Client(

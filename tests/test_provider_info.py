@@ -117,7 +117,7 @@ def test_no_field_must_be_filled_in_and_secret_ones_are_marked(connection_type: 
 def test_a_field_s_default_is_the_one_that_holds_when_it_is_empty(connection_type: dict[str, Any]) -> None:
     from msgspec.structs import asdict
 
-    from airflow_provider_hubprefs.hubspot.settings import Settings
+    from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
     shown = {
         name: field["schema"]["default"]

@@ -182,7 +182,7 @@ def simulator_says_where_it_is(command: str) -> None:
 def test_the_readme_names_all_methods_and_fields() -> None:
     from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-    from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS
+    from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS
 
     assert HOME.exists()
     for name in ENDPOINTS:

@@ -16,20 +16,20 @@ import msgspec
 from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
-from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
-from airflow_provider_hubprefs.hubspot.host import DEFAULT_HOST
-from airflow_provider_hubprefs.hubspot.sending import Sender
-from airflow_provider_hubprefs.hubspot.settings import Settings, settings_from
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, token_info_call
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
+from airflow_provider_hubprefs.hubspot.transport.sender import Sender
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_hubprefs.hubspot.auth import Auth
+    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
 
 C = TypeVar("C", bound=Sender)
 CONN_TYPE = "hubprefs"

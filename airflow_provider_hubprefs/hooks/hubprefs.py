@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-    from airflow_provider_hubprefs.hubspot.calls import Call
-    from airflow_provider_hubprefs.hubspot.client import Client
-    from airflow_provider_hubprefs.hubspot.crm import OptOut
-    from airflow_provider_hubprefs.hubspot.models import (
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
+    from airflow_provider_hubprefs.hubspot.api.contacts import OptOut
+    from airflow_provider_hubprefs.hubspot.api.models import (
         Definition,
         LegalBasis,
         Operation,
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
         SubscriptionStatus,
         WideStatus,
     )
+    from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 class HubPrefsHook(BaseHook):
     """Talk to HubSpot's communication preferences, from a task or an operator.
 
-    Its methods block, retry what passes (see :mod:`~airflow_provider_hubprefs.hubspot.retry`) and raise the
+    Its methods block, retry what passes (see :mod:`~airflow_provider_hubprefs.hubspot.transport.retry`) and raise the
     errors of :mod:`airflow_provider_hubprefs.hubspot.errors`. One hook may be used by many threads.
 
     .. code-block:: python
@@ -52,7 +52,7 @@ class HubPrefsHook(BaseHook):
     :param api_version: ``v4`` or ``YYYY-MM``; by default the connection's, or 2026-09.
     :param business_unit_id: brand; by default the connection's, or none.
     :param settings: overrides of the connection's time-outs and limits, by the names of
-        :class:`~airflow_provider_hubprefs.hubspot.settings.Settings`.
+        :class:`~airflow_provider_hubprefs.hubspot.transport.settings.Settings`.
     :param max_budget_share: so much of the account's requests for this hook, at most; more than 0, at most 1.
     """
 
@@ -235,8 +235,8 @@ class HubPrefsHook(BaseHook):
         :param since: a time with its zone.
         :raises ValueError: a time without a zone.
         """
-        from airflow_provider_hubprefs.hubspot.client import run
-        from airflow_provider_hubprefs.hubspot.crm import find_opt_outs
+        from airflow_provider_hubprefs.hubspot.api.contacts import find_opt_outs
+        from airflow_provider_hubprefs.hubspot.transport.client import run
 
         if since.tzinfo is None:
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
@@ -249,7 +249,7 @@ class HubPrefsHook(BaseHook):
 
         :raises ValidationError: the portal has none; the text names the active ones.
         """
-        from airflow_provider_hubprefs.bulk.guards import permitted_definitions, unusable_subscription
+        from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions, unusable_subscription
 
         definitions = permitted_definitions(self.client)
         if (
@@ -303,7 +303,7 @@ class HubPrefsHook(BaseHook):
     def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
         """Runs in a thread: it loads libraries, hands secrets to Airflow and opens the budget's store."""
         from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields, mask_anywhere
-        from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+        from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
         return client_from(
             connection,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.files import Files
+    from airflow_provider_hubprefs.bulk.source.files import Files
 
 
 def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
@@ -17,7 +17,7 @@ def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
     """
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.source_errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
 
     try:
         found = ObjectStoragePath(path)
@@ -34,7 +34,7 @@ def files_at(source: Any) -> Files:
     :raises ValidationError: there is no path, or an empty one.
     :raises SourceError: the provider of a store is not installed.
     """
-    from airflow_provider_hubprefs.bulk.files import Files, is_file
+    from airflow_provider_hubprefs.bulk.source.files import Files, is_file
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     paths: list[Any] = [source] if isinstance(source, str) or is_file(source) else list(source)

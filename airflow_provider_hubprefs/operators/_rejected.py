@@ -28,7 +28,7 @@ def fail_if_not_applied(operator: Any, summary: dict[str, Any], context: Context
     :raises HubPrefsException: some rows are unconfirmed; a retry may help.
     :raises HubPrefsFailException: some rows are rejected or invalid; a retry cannot help.
     """
-    from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED
+    from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
 
     counts = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
     if not counts:

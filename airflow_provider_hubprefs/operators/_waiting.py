@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd
-    from airflow_provider_hubprefs.bulk.row import Row
-    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
+    from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.row import Row
 
 _log = logging.getLogger(__name__)
 
@@ -172,13 +172,13 @@ class WaitingBase(BaseOperator):
 
 
 class BatchWait:
-    """One try's wait for pending rows, see :class:`~airflow_provider_hubprefs.bulk.pending_wait.PendingWait`.
+    """One try's wait for pending rows, see :class:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`.
 
     :param settings: how the task waits.
     :param hook: its connection.
     :param write: what was sent.
     :param event: what ended the wait before, where the task resumes after one.
-    :param on_timeout: see :class:`~airflow_provider_hubprefs.bulk.pending_wait.PendingWait`.
+    :param on_timeout: see :class:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`.
     :param worker: waits, where ``defer`` is None.
     :param defer: see :func:`wait_for`.
     """
@@ -203,7 +203,7 @@ class BatchWait:
         self._event = event
 
     def is_over(self) -> bool:
-        """See :class:`~airflow_provider_hubprefs.bulk.pending_wait.PendingWait`."""
+        """See :class:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`."""
         from airflow_provider_hubprefs.triggers import events
 
         deadline = self._event.get("deadline")
@@ -211,7 +211,7 @@ class BatchWait:
         return late or self._event.get("status") == events.TIMEOUT
 
     def wait(self, rows: Sequence[Row]) -> None:
-        """See :class:`~airflow_provider_hubprefs.bulk.pending_wait.PendingWait`.
+        """See :class:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`.
 
         :raises TaskDeferred: in the triggerer, then.
         :raises AirflowTaskTimeout: the task's ``execution_timeout`` has passed.

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-    from airflow_provider_hubprefs.bulk.conflicts import OnConflict
-    from airflow_provider_hubprefs.bulk.storage import Place
-    from airflow_provider_hubprefs.bulk.writes import Write
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.conflicts import OnConflict
+    from airflow_provider_hubprefs.storage import Place
 
 
 class HubPrefsBatchOperator(WaitingBase):
@@ -166,7 +166,7 @@ class HubPrefsBatchOperator(WaitingBase):
 
     def _reading(self) -> dict[str, Any]:
         """How the source is read."""
-        from airflow_provider_hubprefs.bulk.columns import Columns
+        from airflow_provider_hubprefs.bulk.source.columns import Columns
 
         return {
             "columns": Columns(email=self.email_column),
@@ -175,7 +175,7 @@ class HubPrefsBatchOperator(WaitingBase):
         }
 
     def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.bulk.pending_wait import check_seconds
+        from airflow_provider_hubprefs.bulk.send.pending_wait import check_seconds
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
         if (self.subscribers is None) == (self.source is None):
@@ -193,9 +193,9 @@ class HubPrefsBatchOperator(WaitingBase):
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.extent import Extent
-        from airflow_provider_hubprefs.bulk.run import run_bulk
-        from airflow_provider_hubprefs.bulk.source import reader_of
+        from airflow_provider_hubprefs.bulk.send.run import run_bulk
+        from airflow_provider_hubprefs.bulk.source.reader import reader_of
+        from airflow_provider_hubprefs.bulk.source.size import Extent
 
         write = self._what_to_write(hook)
         options = self._reading()
@@ -225,7 +225,7 @@ class HubPrefsBatchOperator(WaitingBase):
     def _wait(
         self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
     ) -> BatchWait | None:
-        from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd
+        from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
 
         if not self.wait_for_completion:
             return None
@@ -243,8 +243,8 @@ class HubPrefsBatchOperator(WaitingBase):
         self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
     ) -> Checkpoint | None:
         """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
-        from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint, identity_of
-        from airflow_provider_hubprefs.bulk.storage import ObjectPlace
+        from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
+        from airflow_provider_hubprefs.storage import ObjectPlace
 
         if not (self.resume or (self.wait_for_completion and self.deferrable)):
             return None
@@ -285,7 +285,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         )
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
-        from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+        from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 
         return UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
 
@@ -363,7 +363,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self.on_conflict = on_conflict
 
     def _reading(self) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.columns import Columns
+        from airflow_provider_hubprefs.bulk.source.columns import Columns
 
         named = {name: getattr(self, f"{name}_column") or None for name in _SAME_FOR_ALL}
         columns = Columns(email=self.email_column, **named)
@@ -381,7 +381,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
                 raise ValidationError(f"expected either {argument} or {name}_column, got neither")
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
-        from airflow_provider_hubprefs.bulk.writes import SetStatus
+        from airflow_provider_hubprefs.bulk.send.writes import SetStatus
 
         same = None if self.subscription_column else whole_number("subscription_id", self.subscription_id)
         return SetStatus(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.bulk.writes import SetStatus, Write
+    from airflow_provider_hubprefs.bulk.send.writes import SetStatus, Write
 
 _SENT = "hubprefs_write"
 
@@ -60,7 +60,7 @@ class _OneSubscriberOperator(WaitingBase):
         return self._result(found["subscriber"], outcome, found["operation"])
 
     def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.single import write_one
+        from airflow_provider_hubprefs.bulk.send.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
         self._worker_wait = WorkerWait()
@@ -199,7 +199,7 @@ def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> Se
 
     :raises ValidationError: one of them cannot be read.
     """
-    from airflow_provider_hubprefs.bulk.writes import SetStatus
+    from airflow_provider_hubprefs.bulk.send.writes import SetStatus
 
     return SetStatus(
         hook.client.calls,
@@ -249,7 +249,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Opt the subscriber out."""
-        from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
+        from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 
         with airflow_errors():
             hook = HubPrefsHook(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.bulk.waiting import Wait
+    from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
 
 _RETRY_TOTAL = 30.0
 """Seconds. A poll that fails is followed by another, so its own retries may end early."""
@@ -180,7 +180,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
         :raises ValidationError: an argument cannot work.
         """
-        from airflow_provider_hubprefs.bulk.waiting import Wait
+        from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
 
         number = self.subscription_id
         wait = Wait(

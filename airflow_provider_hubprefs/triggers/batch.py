@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE
+from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE
 from airflow_provider_hubprefs.triggers import events
 from airflow_provider_hubprefs.triggers.operation import (
     HubPrefsOperationTrigger,

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_hubprefs.bulk.waiting import Wait
+from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
-from airflow_provider_hubprefs.hubspot.polling import BUDGET_SHARE, shared_poller
+from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE, shared_poller
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.triggers import GRACE, events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+    from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
 RETRY_TOTAL = 30.0
 """Seconds. A poll that fails is followed by another, so its own retries may end early."""
@@ -38,7 +38,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     """Ask until the operation on one subscriber is over, then yield one event, without an address.
 
     Triggers of one process that ask the same on one connection share requests, up to 100 subscribers in each; see
-    :mod:`~airflow_provider_hubprefs.hubspot.polling`.
+    :mod:`~airflow_provider_hubprefs.hubspot.polling.poller`.
 
     The deadlines are on the wall clock, because they must survive a restart of the triggerer. The pauses are on the
     event loop's clock, so that a wall clock that jumps does not stretch them. HubSpot is asked again at most one
@@ -49,7 +49,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param encrypted: the subscriber, encrypted with the connection's credentials, see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`: Airflow 3 keeps a
         trigger's arguments in its database and logs them in clear at DEBUG.
-    :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.waiting.Wait`, also for the next three.
+    :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.send.operation_wait.Wait`, also for the next three.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
     :param poke_interval: seconds.

@@ -15,10 +15,10 @@ from airflow_provider_hubprefs.triggers.retry import retried
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
-    from airflow_provider_hubprefs.bulk.numbered_lists import NewList
-    from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
-    from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-    from airflow_provider_hubprefs.hubspot.crm import Found
+    from airflow_provider_hubprefs.hubspot.api.contacts import Found
+    from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
+    from airflow_provider_hubprefs.watch.numbered_lists import NewList
+    from airflow_provider_hubprefs.watch.opt_outs import OptOutLists
 
 T = TypeVar("T")
 
@@ -164,7 +164,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     def _make_lists(self, kept: list[Any]) -> OptOutLists:
         from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-        from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
+        from airflow_provider_hubprefs.watch.opt_outs import OptOutLists
 
         folder = ObjectStoragePath(self.output)
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             await self._keep_cursor(lists)
 
     def _payload(self, new: NewList, watermark: int) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.numbered_lists import iso  # loaded before, with the lists
+        from airflow_provider_hubprefs.watch.numbered_lists import iso  # loaded before, with the lists
 
         return {
             "list": f"{self.output.rstrip('/')}/{new.name}",
@@ -251,7 +251,7 @@ class _Search:
         await asyncio.to_thread(_load)
         try:
             client = self._client = self._client or await self._open()
-            from airflow_provider_hubprefs.hubspot.crm import find_opt_outs, last_change_call
+            from airflow_provider_hubprefs.hubspot.api.contacts import find_opt_outs, last_change_call
 
             version = client.calls.version
             if self._floor is None:
@@ -284,7 +284,7 @@ class _Search:
 def _load() -> None:
     """Import what a search needs, in a thread: it would block the event loop."""
     import airflow_provider_hubprefs.hooks.hubprefs
-    import airflow_provider_hubprefs.hubspot.crm  # noqa: F401
+    import airflow_provider_hubprefs.hubspot.api.contacts  # noqa: F401
 
 
 def _check_seconds(name: str, value: object, *, least: float) -> None:

@@ -77,6 +77,6 @@ async def retried(what: str, do: Callable[[], Awaitable[T]], *, rest: float, fai
 
 
 def _passes(error: BaseException | None) -> bool:
-    from airflow_provider_hubprefs.bulk.numbered_lists import ListError
+    from airflow_provider_hubprefs.watch.numbered_lists import ListError
 
     return isinstance(error, Exception) and not isinstance(error, (ListError, *_DEFECTS))

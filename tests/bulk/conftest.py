@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll, Write
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.calls import Calls
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll, Write
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
+from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.hubspot.api.calls import Calls
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
+from airflow_provider_hubprefs.storage import ObjectPlace
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.addresses import AddressError, by_library, normalise
+from airflow_provider_hubprefs.bulk.source.addresses import AddressError, by_library, normalise
 
 
 def verdict(text: str, *, short_cut: bool) -> str | None:

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk import budget as module
-from airflow_provider_hubprefs.bulk.budget import BudgetError
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.send import daily_budget as module
+from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.source.size import Extent
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.storage import ObjectPlace
 
 ClientFor = Callable[..., Client]
 NO_BATCHES = {"limited": {"scopes": ["communication_preferences.read_write"]}}

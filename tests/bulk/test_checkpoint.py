@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.checkpoint import ChangedError, Checkpoint, identity_of
-from airflow_provider_hubprefs.bulk.outcome import OUTCOMES, Outcome
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
-from airflow_provider_hubprefs.bulk.state import RunState
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.bulk.report.checkpoint import ChangedError, Checkpoint, identity_of
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, Outcome
+from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, StoppedError
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.storage import ObjectPlace
 
 ROWS, BATCH, THREADS = 600, 10, 4
 Work = Callable[..., dict[str, Any]]
@@ -288,8 +288,8 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
 def test_progress_is_logged_from_time_to_time_without_addresses(
     work: Work, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_provider_hubprefs.bulk.progress.EVERY", 0.0)
-    with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.progress"):
+    monkeypatch.setattr("airflow_provider_hubprefs.bulk.report.progress.EVERY", 0.0)
+    with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.report.progress"):
         work()
     reported = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
     assert reported[-1].startswith(f"{ROWS} rows, ")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.writes import SetStatus
+from airflow_provider_hubprefs.bulk.send.writes import SetStatus
+from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
 from .conftest import Done
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.calls import Calls
+    from airflow_provider_hubprefs.hubspot.api.calls import Calls
     from airflow_provider_hubprefs.simulator import Simulator
 
 Run = Callable[..., Done]

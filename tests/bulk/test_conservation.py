@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.writes import SetStatus
-from airflow_provider_hubprefs.hubspot.calls import Calls
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
+from airflow_provider_hubprefs.bulk.send.writes import SetStatus
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
+from airflow_provider_hubprefs.bulk.source.reader import read_rows
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.hubspot.api.calls import Calls
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
 
@@ -23,7 +23,7 @@ from .conftest import Done
 from .test_pending_wait import Trial, Waiting
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 NOT_REFUSED = st.one_of(
     st.integers(0, 30).map(lambda number: f"person-{number}@example.com"),

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.dedupe import Seen
-from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.source.duplicates import Seen
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,13 +15,13 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.files import Files, fingerprint_of
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.source import read_rows, reader_of
-from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.files import Files, fingerprint_of
+from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.bulk.source.size import Extent
 
 A, B, C, D = (f"{name}@example.com" for name in "abcd")
 

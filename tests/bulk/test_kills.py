@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.checkpoint import INTERVAL
+from airflow_provider_hubprefs.bulk.report.checkpoint import INTERVAL
 from airflow_provider_hubprefs.simulator import Simulator
 
 ROWS, BATCH, THREADS, KILLS = 1500, 10, 4, 25
@@ -25,14 +25,14 @@ ROWS, BATCH, THREADS, KILLS = 1500, 10, 4, 25
 WORKERS = """
 import os, sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.checkpoint import identity_of
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.checkpoint import identity_of
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
+from airflow_provider_hubprefs.storage import ObjectPlace
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 url, token, folder, interval = sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.numbered_lists import Cursor, ListError
-from airflow_provider_hubprefs.bulk.opt_outs import OptOutLists
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client, run
-from airflow_provider_hubprefs.hubspot.crm import Found, OptOut, find_opt_outs
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.api.contacts import Found, OptOut, find_opt_outs
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client, run
 from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.watch.numbered_lists import Cursor, ListError
+from airflow_provider_hubprefs.watch.opt_outs import OptOutLists
 
 START = 1_800_000_000.0
 BEGIN = int(START * 1000)

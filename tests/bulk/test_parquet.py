@@ -14,10 +14,10 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.row import Wanted
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.reader import read_rows
+from airflow_provider_hubprefs.bulk.source.row import Wanted
 
 JANE, BOB = "jane@example.com", "bob@example.com"
 
@@ -126,8 +126,8 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.parquet import cells_of
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.parquet import cells_of
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 for _ in cells_of(Path(sys.argv[1]), Columns()): pass

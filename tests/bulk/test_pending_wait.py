@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.outcome import NOT_APPLIED, OUTCOMES
-from airflow_provider_hubprefs.bulk.pending import PendingRows, rows_at, with_replaced
-from airflow_provider_hubprefs.bulk.pending_wait import WaitEnd, check_seconds
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.source_errors import SourceError
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.report.pending import PendingRows, rows_at, with_replaced
+from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, check_seconds
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.bulk.source.size import Extent
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
+from airflow_provider_hubprefs.storage import ObjectPlace
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 PENDING: dict[str, Any] = {"status": "PENDING", "results": []}
 

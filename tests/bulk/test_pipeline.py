@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.outcome import ConservationError, Outcome
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.state import RunState
-from airflow_provider_hubprefs.bulk.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.report.outcome import ConservationError, Outcome
+from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     DailyLimitError,
@@ -23,7 +23,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
 from .conftest import Done
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.calls import Calls
+    from airflow_provider_hubprefs.hubspot.api.calls import Calls
     from airflow_provider_hubprefs.simulator import Simulator
 
 Run = Callable[..., Done]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.outcome import Outcome
-from airflow_provider_hubprefs.bulk.progress import Progress
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.state import RunState
+from airflow_provider_hubprefs.bulk.report.outcome import Outcome
+from airflow_provider_hubprefs.bulk.report.progress import Progress
+from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.bulk.source.size import Extent
 
 
 class Clock:

@@ -10,18 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.bulk.dead_letters import DeadLetters
-from airflow_provider_hubprefs.bulk.outcome import Outcome
-from airflow_provider_hubprefs.bulk.row import Row
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.state import RunState
-from airflow_provider_hubprefs.bulk.summary import SCHEMA, Details, Summary, details_of, summary_of
-from airflow_provider_hubprefs.bulk.usage import RunUsage
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.latency import bucket_of, percentile
-from airflow_provider_hubprefs.hubspot.sending import Usage
+from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.report.outcome import Outcome
+from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.report.summary import SCHEMA, Details, Summary, details_of, summary_of
+from airflow_provider_hubprefs.bulk.report.usage import RunUsage
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of, percentile
+from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 from airflow_provider_hubprefs.simulator import Simulator
 
 

@@ -20,12 +20,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk import lines as lines_module
-from airflow_provider_hubprefs.bulk.columns import Columns
-from airflow_provider_hubprefs.bulk.files import fingerprint_of
-from airflow_provider_hubprefs.bulk.row import Row, Wanted
-from airflow_provider_hubprefs.bulk.source import read_rows
-from airflow_provider_hubprefs.bulk.source_errors import SourceError
+from airflow_provider_hubprefs.bulk.source import text as lines_module
+from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.files import fingerprint_of
+from airflow_provider_hubprefs.bulk.source.reader import read_rows
+from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,27 +14,27 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.pipeline import CONCURRENCY
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.client import Client
+from airflow_provider_hubprefs.bulk.send.pipeline import CONCURRENCY
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.hubspot.errors import StoppedError
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.checkpoint import identity_of
-from airflow_provider_hubprefs.bulk.extent import Extent
-from airflow_provider_hubprefs.bulk.run import run_bulk
-from airflow_provider_hubprefs.bulk.source import reader_of
-from airflow_provider_hubprefs.bulk.storage import ObjectPlace
-from airflow_provider_hubprefs.bulk.writes import UnsubscribeAll
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.checkpoint import identity_of
+from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.send.run import run_bulk
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
+from airflow_provider_hubprefs.storage import ObjectPlace
+from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 folder = Path(sys.argv[3])
 client = Client(StaticToken(sys.argv[2]), host=sys.argv[1], settings=Settings(retry_first_wait=0.05))

@@ -11,9 +11,9 @@ import jsonschema
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.hubspot import models
-from airflow_provider_hubprefs.hubspot.calls import Calls
-from airflow_provider_hubprefs.hubspot.models import StatusChange
+from airflow_provider_hubprefs.hubspot.api import models
+from airflow_provider_hubprefs.hubspot.api.calls import Calls
+from airflow_provider_hubprefs.hubspot.api.models import StatusChange
 from tests.hubspot.scenarios import SCENARIOS
 
 from .table import OPERATIONS, TABLE, VERSIONS, document, operation_of, scopes_of
@@ -21,7 +21,7 @@ from .table import OPERATIONS, TABLE, VERSIONS, document, operation_of, scopes_o
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_hubprefs.hubspot.calls import Call
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
 
 SUBSCRIBER = "jane@example.com"
 CALLS: dict[str, tuple[Callable[[Calls], Call[Any]], ...]] = {

@@ -11,12 +11,12 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.models import StatusChange
 from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
     ValidationError,
 )
-from airflow_provider_hubprefs.hubspot.models import StatusChange
 from airflow_provider_hubprefs.simulator import Simulator
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def test_it_works_in_every_version(hubspot: Simulator, hubprefs_default: str, ve
     assert "Scopes: all there." in said
 
 
-@pytest.mark.filterwarnings("ignore::airflow_provider_hubprefs.hubspot.endpoints.UnknownVersionWarning")
+@pytest.mark.filterwarnings("ignore::airflow_provider_hubprefs.hubspot.api.endpoints.UnknownVersionWarning")
 def test_a_version_newer_than_the_package_is_said_to_be_taken_for_the_newest_known(
     hubspot: Simulator, hubprefs_default: str
 ) -> None:

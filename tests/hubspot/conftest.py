@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .pacing_workers import BURST, INTERVAL_MS

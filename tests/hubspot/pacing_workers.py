@@ -8,22 +8,22 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.hubspot.pacing import Ticket
+from airflow_provider_hubprefs.hubspot.pacing.pacers import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_hubprefs.hubspot.pacing import Pacer
+    from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer
     from airflow_provider_hubprefs.simulator import Simulator
 
 BURST, INTERVAL_MS = 20, 250
 
 _WORKER = """
 import json, sys, threading
-from airflow_provider_hubprefs.hubspot import pacing_fallback
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
+from airflow_provider_hubprefs.hubspot.pacing import fallback as pacing_fallback
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 
 url, token, store, key, threads, calls = json.loads(sys.argv[1])
 pacing_fallback._RETRY = 0.3

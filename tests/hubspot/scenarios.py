@@ -1,6 +1,6 @@
 """What the client must do, as data: a call, HubSpot's answers, what comes of it, what went over the wire.
 
-The table knows no client: whatever sends :class:`~airflow_provider_hubprefs.hubspot.calls.Call` runs it.
+The table knows no client: whatever sends :class:`~airflow_provider_hubprefs.hubspot.api.calls.Call` runs it.
 Answers are written after HubSpot's documents and recorded ones: nulls for what is not set, no ``errors``,
 ``links`` or ``requestedAt`` unless there is something in them.
 """
@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pendulum
 
 from airflow_provider_hubprefs.hubspot import errors
-from airflow_provider_hubprefs.hubspot.endpoints import DEFAULT_VERSION, VERSIONS
-from airflow_provider_hubprefs.hubspot.models import (
+from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.models import (
     BatchError,
     Definition,
     Operation,
@@ -32,7 +32,7 @@ from . import server
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_hubprefs.hubspot.calls import Call, Calls
+    from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
 
     from .server import Reaction
 

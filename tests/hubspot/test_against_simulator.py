@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, token_info_call
-from airflow_provider_hubprefs.hubspot.endpoints import VERSIONS
+from airflow_provider_hubprefs.hubspot.api.endpoints import VERSIONS
+from airflow_provider_hubprefs.hubspot.api.models import StatusChange
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     DailyLimitError,
@@ -15,13 +15,13 @@ from airflow_provider_hubprefs.hubspot.errors import (
     MissingScopesError,
     ServerError,
 )
-from airflow_provider_hubprefs.hubspot.models import StatusChange
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 JANE = "jane+o'doe/1@example.com"
 CONSENT: dict[str, Any] = {"legal_basis": "CONSENT_WITH_NOTICE", "legal_basis_explanation": "asked"}

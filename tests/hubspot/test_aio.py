@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.pacing import BusyError, ProcessPacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_shares import FifoPacer, SharePacer
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.shares import FifoPacer, SharePacer
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
+from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from tests.triggers.loop_guard import run_guarded
 
 from . import server as answers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from airflow_provider_hubprefs.hubspot.pacing import Pacer
+    from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer
 
 OK = answers.json(200, {"status": "COMPLETE"})
 
@@ -204,7 +204,7 @@ def test_cancelled_while_the_pacer_is_asked_gives_back_what_was_promised_meanwhi
 
 
 def test_cancelled_while_the_token_is_renewed_leaves_the_others_to_renew_it(server: Server) -> None:
-    from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh
+    from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
 
     hung_up = threading.Event()
     tokens = answers.json(200, {"access_token": "access-1", "expires_in": 1800})

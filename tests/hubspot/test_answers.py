@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.hubspot.answers import operations_by_subscriber
-from airflow_provider_hubprefs.hubspot.models import Operation, SubscriberWideStatuses, WideStatus
+from airflow_provider_hubprefs.hubspot.api.answers import operations_by_subscriber
+from airflow_provider_hubprefs.hubspot.api.models import Operation, SubscriberWideStatuses, WideStatus
 
 
 class TestWhatABatchReadSays:

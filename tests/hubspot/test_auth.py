@@ -9,13 +9,18 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken, TokenAnswer, token_info_call
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     HubSpotError,
     MalformedAnswerError,
     ServerError,
     SettingsError,
+)
+from airflow_provider_hubprefs.hubspot.transport.auth import (
+    OAuthRefresh,
+    StaticToken,
+    TokenAnswer,
+    token_info_call,
 )
 
 from . import server as answers
@@ -24,7 +29,7 @@ from .conftest import TOKEN, Clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
     from .server import Reaction, Request, Server
 

@@ -23,9 +23,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from airflow_provider_hubprefs import __version__
-from airflow_provider_hubprefs.hubspot import aio
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client, connection_error
 from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
     ConnectionFailedError,
@@ -34,8 +31,11 @@ from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
     StoppedError,
 )
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport import aio
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client, connection_error
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from . import server as answers
 from .conftest import FOR_TASKS_ONLY, TOKEN, Clock
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from airflow_provider_hubprefs.hubspot.calls import Call
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
 
 SUBSCRIBER = "jane.doe@example.com"
 OK = answers.json(200, {"status": "COMPLETE"})

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_hubprefs.hubspot.calls import Call
-from airflow_provider_hubprefs.hubspot.client import Client, run
-from airflow_provider_hubprefs.hubspot.crm import (
+from airflow_provider_hubprefs.hubspot.api.calls import Call
+from airflow_provider_hubprefs.hubspot.api.contacts import (
     Contact,
     Contacts,
     Found,
@@ -18,7 +17,8 @@ from airflow_provider_hubprefs.hubspot.crm import (
     find_opt_outs,
     search_call,
 )
-from airflow_provider_hubprefs.hubspot.models import decode
+from airflow_provider_hubprefs.hubspot.api.models import decode
+from airflow_provider_hubprefs.hubspot.transport.client import Client, run
 
 from .server import Server, json
 

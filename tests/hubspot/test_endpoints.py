@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.calls import Calls
-from airflow_provider_hubprefs.hubspot.endpoints import (
+from airflow_provider_hubprefs.hubspot.api.calls import Calls
+from airflow_provider_hubprefs.hubspot.api.endpoints import (
     DEFAULT_VERSION,
     ENDPOINTS,
     VERSIONS,
@@ -22,14 +22,14 @@ from airflow_provider_hubprefs.hubspot.endpoints import (
     query_of,
 )
 from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
-from airflow_provider_hubprefs.hubspot.host import base_url, is_loopback
+from airflow_provider_hubprefs.hubspot.transport.host import base_url, is_loopback
 
 from . import server as answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
     from .server import Server
 

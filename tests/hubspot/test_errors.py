@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.hubspot import errors
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, Endpoint
+from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, Endpoint
+from airflow_provider_hubprefs.hubspot.api.models import Reply
+from airflow_provider_hubprefs.hubspot.api.refusals import error_from
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError
-from airflow_provider_hubprefs.hubspot.models import Reply
-from airflow_provider_hubprefs.hubspot.refusals import error_from
 
 GET = ENDPOINTS["get_statuses"]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HubSpotError)]

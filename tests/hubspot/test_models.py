@@ -17,7 +17,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.models import (
+from airflow_provider_hubprefs.hubspot.api.models import (
     BatchError,
     Definition,
     Operation,
@@ -282,7 +282,7 @@ def test_many_threads_may_read_the_first_answers_of_a_process_at_once() -> None:
     # In a process of its own, whose children have prepared no model yet.
     code = """
 import os, sys, threading
-from airflow_provider_hubprefs.hubspot.models import (
+from airflow_provider_hubprefs.hubspot.api.models import (
     Operation, StatusChange, SubscriberStatuses, SubscriberWideStatuses, decode)
 KINDS = [Operation[StatusChange], Operation[SubscriberStatuses], Operation[SubscriberWideStatuses]]
 BODY = b'{"status": "COMPLETE", "results": [], "startedAt": "2026-01-01T00:00:00Z"}'

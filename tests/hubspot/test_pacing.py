@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Clock

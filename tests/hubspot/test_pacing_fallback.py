@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_fallback import FallbackPacer
-from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer
+from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
+from airflow_provider_hubprefs.hubspot.pacing.file import FilePacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, Ticket
 
 from .conftest import Clock
 from .pacing_workers import free_now, headers, learned, send

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot import pacing_file
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import BusyError, StoreError, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer
-from airflow_provider_hubprefs.hubspot.pacing_slots import Budget
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
-from airflow_provider_hubprefs.hubspot.private_folder import private_folder
+from airflow_provider_hubprefs.hubspot.pacing import file as pacing_file
+from airflow_provider_hubprefs.hubspot.pacing.file import FilePacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, StoreError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.private_folder import private_folder
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Clock
@@ -92,8 +92,8 @@ def test_what_one_process_learns_the_others_know(tmp_path: Path) -> None:
     learned(FilePacer("key", folder=tmp_path), 190)
     code = f"""
 from pathlib import Path
-from airflow_provider_hubprefs.hubspot.pacing import Ticket
-from airflow_provider_hubprefs.hubspot.pacing_file import FilePacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import Ticket
+from airflow_provider_hubprefs.hubspot.pacing.file import FilePacer
 pacer = FilePacer("key", folder=Path({str(tmp_path)!r}))
 print(pacer.budget.burst, sum(pacer.wait(Ticket()) == 0 for _ in range(200)))
 """

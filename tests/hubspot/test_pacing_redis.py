@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing import BusyError, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_fallback import FallbackPacer
-from airflow_provider_hubprefs.hubspot.pacing_slots import Budget, Slots
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
+from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget, Slots
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import Clock
@@ -30,7 +30,7 @@ from .pacing_workers import Workers, free_now, headers, learned, send, violation
 SERVER = shutil.which("redis-server")
 CLIENT = True
 try:
-    from airflow_provider_hubprefs.hubspot.pacing_redis import RedisPacer
+    from airflow_provider_hubprefs.hubspot.pacing.redis import RedisPacer
 except ModuleNotFoundError:
     CLIENT = False
 

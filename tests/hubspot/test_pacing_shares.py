@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_shares import FifoPacer, SharePacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.shares import FifoPacer, SharePacer
 
 from .conftest import Clock
 from .pacing_workers import free_now, headers, send

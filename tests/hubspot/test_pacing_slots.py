@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing_slots import LEASE, Slots
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.slots import LEASE, Slots
 
 from .conftest import Clock
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.auth import OAuthRefresh, StaticToken
-from airflow_provider_hubprefs.hubspot.client import Client
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
-from airflow_provider_hubprefs.hubspot.pacing_fallback import FallbackPacer
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for, search_pacer
+from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 from .conftest import TOKEN
 from .pacing_workers import free_now, learned
@@ -77,7 +77,7 @@ def test_without_its_client_redis_names_the_extra() -> None:
     code = """
 import sys
 sys.modules["redis"] = None
-from airflow_provider_hubprefs.hubspot.pacing_store import pacer_for
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 try:
     pacer_for("redis://localhost", "key")
 except ModuleNotFoundError as error:

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from airflow_provider_hubprefs.hubspot import polling, polling_connection
-from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.api.models import Operation
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     MissingScopesError,
     ServerError,
     ValidationError,
 )
-from airflow_provider_hubprefs.hubspot.models import Operation
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
-from airflow_provider_hubprefs.hubspot.polling import PollingError, shared_poller
-from airflow_provider_hubprefs.hubspot.polling_question import Question
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.polling import connection as polling_connection
+from airflow_provider_hubprefs.hubspot.polling import poller as polling
+from airflow_provider_hubprefs.hubspot.polling.poller import PollingError, shared_poller
+from airflow_provider_hubprefs.hubspot.polling.question import Question
+from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.client import run
 from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
     HubSpotError,
@@ -18,8 +17,9 @@ from airflow_provider_hubprefs.hubspot.errors import (
     MigratingError,
     ServerError,
 )
-from airflow_provider_hubprefs.hubspot.retry import retrying, wait_before
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.transport.client import run
+from airflow_provider_hubprefs.hubspot.transport.retry import retrying, wait_before
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.endpoints import ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-from airflow_provider_hubprefs.hubspot.settings import Settings
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from .conftest import TOKEN, Clock
 from .scenarios import SCENARIOS, SUBSCRIBER, Scenario
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from airflow_provider_hubprefs.hubspot.client import Client
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
     from .server import Server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_hubprefs.hubspot.errors import SettingsError
-from airflow_provider_hubprefs.hubspot.settings import Settings, settings_from
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings, settings_from
 
 NAMES = Settings.__struct_fields__
 

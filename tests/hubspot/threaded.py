@@ -6,13 +6,13 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.hubspot.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from airflow_provider_hubprefs.hubspot.auth import Auth
-    from airflow_provider_hubprefs.hubspot.calls import Call
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
+    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
 
 
 class Loop:

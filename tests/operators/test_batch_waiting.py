@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_hubprefs.bulk.outcome import OUTCOMES
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.bulk import (

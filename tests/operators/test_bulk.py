@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_hubprefs.bulk.pipeline import CONCURRENCY
+from airflow_provider_hubprefs.bulk.send.pipeline import CONCURRENCY
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchSetStatusOperator,

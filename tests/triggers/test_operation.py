@@ -18,8 +18,8 @@ from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.hubspot import polling
-from airflow_provider_hubprefs.hubspot.polling_question import Question
+from airflow_provider_hubprefs.hubspot.polling import poller as polling
+from airflow_provider_hubprefs.hubspot.polling.question import Question
 from airflow_provider_hubprefs.triggers import operation
 from airflow_provider_hubprefs.triggers.events import result_of
 from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
@@ -377,8 +377,8 @@ class TestInCompany:
 
 FIRST_REQUEST = """
 import asyncio, sys, threading
-from airflow_provider_hubprefs.hubspot.aio import AsyncClient
-from airflow_provider_hubprefs.hubspot.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
+from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 
 client = AsyncClient(StaticToken(sys.argv[2]), host=sys.argv[1])
 loaded = set()

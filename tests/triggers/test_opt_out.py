@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
-from airflow_provider_hubprefs.hubspot.pacing import ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.triggers import opt_out
 from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
@@ -28,7 +28,8 @@ def _unlimited(hubspot: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the test about it waits for the limit of searches."""
     hubspot.load({"limits": {"search": 10_000}})
     monkeypatch.setattr(
-        "airflow_provider_hubprefs.hubspot.sending.search_pacer", lambda _: ProcessPacer(limit=10_000)
+        "airflow_provider_hubprefs.hubspot.transport.sender.search_pacer",
+        lambda _: ProcessPacer(limit=10_000),
     )
 
 
@@ -289,10 +290,12 @@ def test_a_connection_that_is_not_there_is_looked_up_again(
 def test_the_limit_of_searches_is_kept(
     hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_hubprefs.hubspot import pacing_store
+    from airflow_provider_hubprefs.hubspot.pacing import store as pacing_store
 
     hubspot.load({"limits": {"search": 5}})
-    monkeypatch.setattr("airflow_provider_hubprefs.hubspot.sending.search_pacer", pacing_store.search_pacer)
+    monkeypatch.setattr(
+        "airflow_provider_hubprefs.hubspot.transport.sender.search_pacer", pacing_store.search_pacer
+    )
     hubspot.fault("answer", status=429, json={"policyName": "SECONDLY", "errorType": "RATE_LIMIT"})
     hubspot.opt_out(*(f"s{number}@example.com" for number in range(1500)))
 

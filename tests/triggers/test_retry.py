@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.numbered_lists import ListError
 from airflow_provider_hubprefs.triggers.retry import retried
+from airflow_provider_hubprefs.watch.numbered_lists import ListError
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What became of the rows of a run."""

@@ -1,0 +1,249 @@
+"""What HubSpot's replies mean for the rows of a batch. Pure: nothing here sends or counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_hubprefs.bulk.send.row_caller import Answer, Refusals
+    from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.hubspot.api.answers import StatusesBySubscriber
+    from airflow_provider_hubprefs.hubspot.api.models import BatchError
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+
+REFUSED_ALIKE = 10
+"""If at least so many rows of a batch fail with one error and HubSpot accepted none before, they share the cause."""
+
+CANCELED = "CANCELED"
+
+
+@dataclass(slots=True)
+class Decided:
+    """What a reply to a write decides.
+
+    :param outcomes: of the rows that it decides.
+    :param undecided: rows that it neither confirms nor refuses.
+    :param unnamed: errors in it that name none of its rows.
+    """
+
+    outcomes: list[Outcome]
+    undecided: list[Row]
+    unnamed: list[BatchError]
+
+
+@dataclass(slots=True)
+class _Errors:
+    """Errors inside a success, by what they name.
+
+    :param by_row: by the number of the row they are about.
+    :param by_subscriber: where several rows are about a subscriber, and the error does not say which.
+    :param unnamed: those that name no row of the batch.
+    """
+
+    by_row: dict[int, BatchError] = field(default_factory=dict)
+    by_subscriber: dict[str, list[BatchError]] = field(default_factory=dict)
+    unnamed: list[BatchError] = field(default_factory=list)
+
+
+def outcome_of_unsent(row: Row) -> Outcome:
+    """The outcome of a row that is a duplicate or invalid."""
+    if row.problem == "duplicate":
+        return Outcome(row, "duplicate", message=row.detail)
+    return Outcome(row, "invalid", row.category, row.detail)
+
+
+def outcome_of_refusal(row: Row, error: HubSpotError) -> Outcome:
+    """The outcome of a row that HubSpot or a guard refused."""
+    return Outcome(row, "rejected", error.category or str(error.status), str(error), error.correlation_id)
+
+
+def outcome_of_unread(row: Row, error: HubSpotError) -> Outcome:
+    """The outcome of a row whose actual status HubSpot refused to show."""
+    return Outcome(row, "unconfirmed", error.category or str(error.status), str(error), error.correlation_id)
+
+
+def stop_if_all_refused_alike(rows: Sequence[Row], refusals: Refusals) -> None:
+    """Stop the run where HubSpot refuses a whole batch with one error: an unknown brand, not a hundred bad addresses.
+
+    :param rows: of the batch.
+    :raises ValidationError: what HubSpot said.
+    """
+    if len(refusals) < REFUSED_ALIKE or len(refusals) < len(rows):
+        return
+    first = refusals[0][1]
+    if len({(error.status, error.category) for _, error in refusals}) == 1:
+        raise ValidationError(
+            f"HubSpot refused all {len(refusals)} subscribers of a batch alike, and accepted none before; "
+            f"the run was stopped, nothing of that batch was applied. It said: {first}",
+            status=first.status,
+            category=first.category,
+            correlation_id=first.correlation_id,
+            not_applied=True,
+        )
+
+
+def outcomes_before_writing(
+    rows: Iterable[Row], actual: StatusesBySubscriber, refusals: Refusals, write: Write
+) -> tuple[list[Row], list[Outcome]]:
+    """Compare what HubSpot shows with what is wanted, before rows are written.
+
+    :param actual: statuses by subscriber; those that HubSpot did not show are absent.
+    :return: rows to write, and the outcomes of the others.
+    """
+    outcomes = [outcome_of_refusal(row, error) for row, error in refusals]
+    known_refused = {row.number for row, _ in refusals}
+    to_write: list[Row] = []
+    for row in rows:
+        if row.number in known_refused:
+            continue
+        statuses = actual.get(row.subscriber)
+        if statuses is None:
+            text = "HubSpot did not show the actual status, so nothing was written"
+            outcomes.append(Outcome(row, "unconfirmed", "STATUS_UNKNOWN", text))
+        elif write.matches(statuses, row):
+            outcomes.append(Outcome(row, "unchanged"))
+        elif (error := write.refusal_of(statuses, row)) is not None:
+            outcomes.append(outcome_of_refusal(row, error))
+        else:
+            to_write.append(row)
+    return to_write, outcomes
+
+
+def outcomes_of_write(answer: Answer, write: Write) -> Decided:
+    """Read a reply to a write: errors inside a success count, and so do subscribers that it does not have."""
+    operation, found = answer.operation, answer.found()
+    errors = _errors_of(answer)
+    outcomes: list[Outcome] = []
+    undecided: list[Row] = []
+    for row in answer.rows:
+        if (error := errors.by_row.get(row.number)) is not None:
+            outcomes.append(_failed(row, error))
+        elif operation.canceled:
+            outcomes.append(_canceled(row))
+        elif operation.complete and (outcome := write.outcome_of(found.get(row.subscriber, ()), row)):
+            outcomes.append(Outcome(row, outcome))
+        else:
+            undecided.append(row)
+    for subscriber, some in errors.by_subscriber.items():
+        mine = [row for row in undecided if row.subscriber == subscriber]
+        if len(mine) == len(some):  # as many failed as are not confirmed: those
+            outcomes += [_failed(row, error) for row, error in zip(mine, some, strict=True)]
+            undecided = [row for row in undecided if row.subscriber != subscriber]
+    return Decided(outcomes, undecided, errors.unnamed)
+
+
+def outcomes_while_pending(rows: Iterable[Row], status: str) -> list[Outcome]:
+    """No outcome yet: HubSpot accepted the rows and has not finished with them."""
+    return [Outcome(row, PENDING, f"{OPERATION_PREFIX}{status}") for row in rows]
+
+
+def outcomes_of_pending(answer: Answer, write: Write, rows: Sequence[Row]) -> list[Outcome]:
+    """Read a reply about rows that were pending; they may still be.
+
+    :param rows: all rows about the subscribers that were asked about.
+    """
+    operation, found = answer.operation, answer.found()
+    canceled = {
+        name.lower() for error in operation.errors if error.category == CANCELED for name in error.names()
+    }
+    outcomes = []
+    for row in rows:
+        if operation.canceled or row.subscriber in canceled:
+            outcomes.append(_canceled(row))
+        elif write.matches(found.get(row.subscriber, ()), row):
+            outcomes.append(Outcome(row, "changed"))
+        elif operation.complete:
+            text = "HubSpot finished with it, and reading it back did not show it"
+            outcomes.append(Outcome(row, "unconfirmed", "NOT_SEEN", text))
+        else:
+            outcomes += outcomes_while_pending([row], operation.status)
+    return outcomes
+
+
+def outcome_given_up(row: Row, category: str) -> Outcome:
+    """The outcome of a row that was pending when the run stopped waiting."""
+    text = "HubSpot accepted it, and had not finished with it when the run stopped waiting"
+    return Outcome(row, "unconfirmed", category, text)
+
+
+def outcomes_read_back(
+    rows: Sequence[Row],
+    actual: StatusesBySubscriber,
+    write: Write,
+    *,
+    unnamed: Sequence[BatchError],
+    status: str,
+) -> list[Outcome]:
+    """Decide rows that a reply left undecided by what HubSpot shows of them now.
+
+    :param unnamed: errors of that reply that name no row.
+    :param status: of that reply's operation.
+    """
+    seen = [row for row in rows if write.matches(actual.get(row.subscriber, ()), row)]
+    outcomes = [Outcome(row, "changed") for row in seen]
+    numbers = {row.number for row in seen}
+    rest = [row for row in rows if row.number not in numbers]
+    if rest and len(rest) == len(unnamed) and len({error.category for error in unnamed}) == 1:
+        return outcomes + [_failed(row, error) for row, error in zip(rest, unnamed, strict=True)]
+    category = "NOT_IN_ANSWER" if status == "COMPLETE" else f"{OPERATION_PREFIX}{status}"
+    text = "HubSpot neither confirmed nor refused it, and reading it back did not show it"
+    return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
+
+
+def applied_rows(outcomes: Iterable[Outcome]) -> list[Row]:
+    """The rows that HubSpot said are as wanted."""
+    return [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
+
+
+def outcomes_verified(
+    outcomes: Iterable[Outcome], actual: StatusesBySubscriber, write: Write
+) -> list[Outcome]:
+    """Believe what HubSpot shows rather than what it said.
+
+    :param actual: statuses by subscriber, of all :func:`applied_rows`.
+    """
+    text = "HubSpot said it was done, and reading it back did not show it"
+    return [
+        Outcome(outcome.row, "unconfirmed", "NOT_SEEN", text)
+        if outcome.outcome in APPLIED
+        and not write.matches(actual.get(outcome.row.subscriber, ()), outcome.row)
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _errors_of(answer: Answer) -> _Errors:
+    found = _Errors()
+    by_subscriber: dict[str, list[Row]] = {}
+    for row in answer.rows if answer.operation.errors else ():
+        by_subscriber.setdefault(row.subscriber, []).append(row)
+    for error in answer.operation.errors:
+        names = error.names()
+        subscribers = {name.lower() for name in names} & by_subscriber.keys()
+        if answer.single and not subscribers:
+            subscribers = set(by_subscriber)
+        for subscriber in subscribers:
+            rows = by_subscriber[subscriber]
+            if len(rows) > 1:  # several subscriptions of one subscriber
+                rows = [row for row in rows if row.wanted and str(row.wanted.subscription_id) in names]
+            if not rows:
+                found.by_subscriber.setdefault(subscriber, []).append(error)
+            found.by_row.update((row.number, error) for row in rows)
+        if not subscribers:
+            found.unnamed.append(error)
+    return found
+
+
+def _canceled(row: Row) -> Outcome:
+    return Outcome(row, "rejected", CANCELED, "HubSpot canceled the operation")
+
+
+def _failed(row: Row, error: BatchError) -> Outcome:
+    return Outcome(row, "rejected", error.category, error.message)

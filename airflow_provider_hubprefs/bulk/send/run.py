@@ -1,0 +1,261 @@
+"""One bulk run from beginning to end: resume, send, wait, keep the checkpoint, write the report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+
+import msgspec
+
+from airflow_provider_hubprefs.bulk.report.checkpoint import GONE, ChangedError
+from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.report.progress import Progress
+from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.report.summary import details_of, summary_of
+from airflow_provider_hubprefs.bulk.report.usage import RunUsage
+from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
+from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
+from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
+from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
+from airflow_provider_hubprefs.bulk.send.row_caller import Exchange
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.send.pending_wait import PendingWait
+    from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.bulk.source.size import Extent
+    from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
+    from airflow_provider_hubprefs.storage import Path
+
+OnInsufficient = Literal["fail", "partial"]
+
+
+def run_bulk(
+    client: Client,
+    write: Write,
+    read: Callable[[], Iterable[Row]],
+    *,
+    extent: Extent | None = None,
+    batch_size: int = BATCH_SIZE,
+    concurrency: int = CONCURRENCY,
+    verify: bool = False,
+    wait: PendingWait | None = None,
+    after_wait: bool = False,
+    daily_reserve: float = RESERVE,
+    on_insufficient_budget: OnInsufficient = "fail",
+    dead_letters: Path | None = None,
+    report_to: Path | None = None,
+    checkpoint: Checkpoint | None = None,
+    restart: bool = False,
+) -> dict[str, Any]:
+    """Carry a write out over all rows of a source; return the summary.
+
+    Both files are written before the first request, so that a path that cannot be written is found then, and also
+    when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
+
+    :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
+    :param extent: size of the source; without it the run's need of requests is not checked before its first write.
+    :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param wait: how to wait for pending rows when all rows are sent; None: not at all.
+    :param after_wait: whether this resumes the same try after a wait elsewhere.
+    :param daily_reserve: share of the account's daily limit that is left for others.
+    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; or ``partial``: send
+        what it can, and end with ``complete`` false and the checkpoint kept.
+    :param dead_letters: where rows go that were not applied.
+    :param report_to: where the report goes, as JSON; see :class:`~.summary.Details`.
+    :param checkpoint: where the run resumes; None: it always starts from the first row.
+    :param restart: start from the first row where the checkpoint is of another run.
+    :return: see :class:`~.summary.Summary`.
+    :raises ChangedError: the checkpoint is of another run.
+    :raises BudgetError: the account cannot afford the run.
+    :raises HubSpotError: an error that no row is to blame for.
+    :raises OSError: a file cannot be written.
+    """
+    partial = _is_partial(on_insufficient_budget)
+    letters = DeadLetters(dead_letters) if dead_letters is not None else None
+    source = checkpoint.identity.get("source") if checkpoint is not None else None
+    state = RunState(letters, usage=RunUsage(client.usage), source=source)
+    resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
+    exchange = Exchange(client, state.operations)
+    budget = DailyBudget(
+        exchange,
+        write,
+        state,
+        extent=extent,
+        batch_size=batch_size,
+        verify=verify,
+        reserve=daily_reserve,
+        partial=partial,
+    )
+    progress = Progress(state, extent)
+    keeper = _Keeper(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
+
+    def on_progress() -> None:
+        progress.log()
+        keeper.save(last=False)
+
+    pipeline = Pipeline(
+        exchange,
+        write,
+        state,
+        budget,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        verify=verify,
+        waits=wait is not None,
+        on_progress=on_progress,
+    )
+    if letters is not None and not resumed:
+        letters.begin()
+    keeper.begin()
+    end = WaitEnd.COMPLETE
+    with _sigterm_raises():
+        try:
+            watched: list[Row] = []
+            if not state.all_sent:
+                rows = read()  # finds arguments that cannot work, and reads no row yet
+                _use_definitions(client, write, state)
+                budget.check_run()
+                watched = pipeline.send(rows)
+                state.all_sent = True
+            else:
+                _use_definitions(client, write, state)
+            if state.tally.open:
+                end = wait_for_pending(pipeline, read, wait, watched=watched, save=keeper.save)
+            if end is not WaitEnd.COMPLETE:
+                keeper.save()
+                pipeline.give_up(read())
+            state.complete = True
+        except BaseException as error:
+            unaffordable = isinstance(error, DailyLimitError) and partial
+            state.incomplete_because = str(error) if unaffordable else type(error).__name__
+            if not unaffordable:
+                raise
+        finally:
+            summary = keeper.finish(end)
+    return summary
+
+
+def _is_partial(value: str) -> bool:
+    if value not in get_args(OnInsufficient):
+        raise ValidationError(f"on_insufficient_budget: expected 'fail' or 'partial', got {value!r}")
+    return value == "partial"
+
+
+def _resume(state: RunState, checkpoint: Checkpoint | None, *, restart: bool, after_wait: bool) -> bool:
+    """Restore the state that an earlier try saved; return whether there was one."""
+    if checkpoint is None:
+        if after_wait:
+            raise ChangedError(GONE)
+        return False
+    return checkpoint.resume(state, restart=restart, same_try=after_wait)
+
+
+def _use_definitions(client: Client, write: Write, state: RunState) -> None:
+    """Fetch the portal's subscriptions before the source is read, where they decide which rows can be sent.
+
+    Pending rows are found again by their places among the rows that can be sent: a try that resumes a wait uses the
+    subscriptions that were active when the rows were sent.
+
+    :raises ValidationError: the subscription that is the same for all rows cannot be written.
+    """
+    if (check := write.row_check) is None:
+        return
+    if state.tally.open:
+        known = state.active_subscriptions
+        check.active = None if known is None else frozenset(known)
+    elif not state.all_sent:
+        check.use_definitions(permitted_definitions(client))
+        state.active_subscriptions = None if check.active is None else sorted(check.active)
+
+
+class _Keeper:
+    """Keeps what a run leaves behind: checkpoint, report, dead letters.
+
+    :param files: paths by their names in the summary.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        state: RunState,
+        letters: DeadLetters | None,
+        checkpoint: Checkpoint | None,
+        files: dict[str, Path | None],
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._letters = letters
+        self._before = client.pacer.budget
+        self._checkpoint = checkpoint
+        self._files = files
+
+    def begin(self) -> None:
+        """Write the report before the first request.
+
+        :raises OSError: it cannot be written.
+        """
+        self._write()
+
+    def save(self, *, last: bool = True) -> None:
+        """Save the checkpoint.
+
+        :param last: now; otherwise unless that was done a moment ago.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state, last=last)
+
+    def finish(self, end: WaitEnd) -> dict[str, Any]:
+        """Save the checkpoint, or delete it; write both files and return the summary."""
+        state, waited_for_later = self._state, end is WaitEnd.LEFT_TO_RETRY
+        if not (state.complete or waited_for_later):  # otherwise it was saved before the rows were given up
+            self.save()
+        state.flush()
+        if self._letters is not None:
+            self._letters.assemble(state.tally.letters.parts)
+        summary = self._write(budget_after=self._client.pacer.budget)
+        if self._checkpoint is not None:
+            if not state.complete or waited_for_later:
+                return summary
+            self._checkpoint.remove()
+        if self._letters is not None:
+            self._letters.forget_after(0)  # after the checkpoint: a retry that found one would look for them
+        return summary
+
+    def _write(self, budget_after: Budget | None = None) -> dict[str, Any]:
+        """Write the details to their file, and return the summary."""
+        details = details_of(
+            self._state, **self._files, budget_before=self._before, budget_after=budget_after
+        )
+        if path := self._files["report"]:
+            with path.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(msgspec.to_builtins(details), indent=2))
+        return summary_of(details)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,300 @@
+"""What a run wants of many subscribers, and whether an answer shows it.
+
+A :class:`Write` builds the calls that write and those that read back, one for a batch and one for a single
+subscriber, and says what HubSpot's answers mean. It sends nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import msgspec
+
+from airflow_provider_hubprefs.bulk.send.guards import (
+    check_resubscribe,
+    resubscribe_refusal,
+    unusable_subscription,
+)
+from airflow_provider_hubprefs.bulk.source.row import (
+    INVALID_LEGAL_BASIS,
+    INVALID_SUBSCRIPTION,
+    CellError,
+    Row,
+    Wanted,
+)
+from airflow_provider_hubprefs.hubspot.api.models import (
+    NO_STATUS_CHANGE,
+    Operation,
+    OptedOut,
+    StatusChange,
+    SubscriberOptedOut,
+    SubscriptionStatus,
+    WideStatus,
+    decode,
+)
+from airflow_provider_hubprefs.hubspot.transport.batches import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
+    from airflow_provider_hubprefs.hubspot.api.models import Definition, Reply
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+
+_NOTHING = Wanted()
+SAMPLE_ROW = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", subscription_id=1))
+"""A row for calls that are built and never sent: building them finds arguments that cannot work."""
+
+
+class RowCheck:
+    """Refuses what a row says where HubSpot would, or where it lacks what a resubscription needs.
+
+    :param same: what is the same for all rows.
+    :param allow_resubscribe: see :class:`SetStatus`.
+    """
+
+    def __init__(self, same: Wanted, *, allow_resubscribe: bool) -> None:
+        self._same = same
+        self._allow_resubscribe = allow_resubscribe
+        self.active: frozenset[int] | None = None
+        """Ids of the portal's active subscriptions; None: unknown, then every id passes."""
+
+    def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
+        """Take the portal's subscriptions, before any row is checked.
+
+        :param definitions: None: the token may not ask for them.
+        :raises ValidationError: the subscription that is the same for all rows cannot be written.
+        """
+        if definitions is None:
+            return
+        number = self._same.subscription_id
+        if number is not None and (error := unusable_subscription(definitions, number)) is not None:
+            raise error
+        self.active = frozenset(one.id for one in definitions if one.is_active is not False)
+
+    def __call__(self, wanted: Wanted) -> None:
+        """Check one row.
+
+        :raises CellError: the row is invalid.
+        """
+        number = wanted.subscription_id
+        if self.active is not None and number is not None and number not in self.active:
+            raise CellError(
+                INVALID_SUBSCRIPTION, f"subscription {number} is not one of the portal's active ones"
+            )
+        status = self._same.status or wanted.status
+        basis = self._same.legal_basis or wanted.legal_basis
+        if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
+            raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")
+
+
+class Write:
+    """What a run wants. Every row may want the same, or something of its own.
+
+    :param write: the calls that write.
+    :param read: the calls that read back.
+    :param row_check: refuses what a row says, while the source is read; None: rows say only an address.
+    :raises HubSpotError: an argument cannot work; the text names it.
+    """
+
+    def __init__(self, *, write: Pair[Row], read: Pair[Row], row_check: RowCheck | None = None) -> None:
+        self.write = write
+        self.read = read
+        self.row_check = row_check
+        write.single(SAMPLE_ROW)
+
+    def arguments(self) -> dict[str, Any]:
+        """What decides the write, by name: it differs in another run."""
+        raise NotImplementedError
+
+    def matches(self, actual: Sequence[Any], row: Row) -> bool:
+        """Whether the statuses that were read are as the row wants."""
+        raise NotImplementedError
+
+    def outcome_of(self, answered: Sequence[Any], row: Row) -> Literal["changed", "unchanged"] | None:
+        """What the answer to a write says of the row's subscriber; None when it does not say."""
+        raise NotImplementedError
+
+    def subscription_of(self, row: Row) -> int | None:
+        """The subscription whose status is written; None: all of them."""
+        return None
+
+    def reads_first(self, row: Row) -> bool:
+        """Whether the actual status is read before the row is written."""
+        return False
+
+    def refusal_of(self, actual: Sequence[Any], row: Row) -> HubSpotError | None:
+        """Why a subscriber who has these statuses must not be written, or None."""
+        return None
+
+
+class UnsubscribeAll(Write):
+    """Opt subscribers out of everything, or of one brand.
+
+    :param calls: of the API version in use.
+    :param business_unit_id: brand.
+    """
+
+    def __init__(self, calls: Calls, *, business_unit_id: int | None = None) -> None:
+        brand = {"business_unit_id": business_unit_id}
+        self._brand = business_unit_id
+        super().__init__(
+            write=Pair(
+                "batch_unsubscribe_all",
+                lambda rows: replace(
+                    calls.batch_unsubscribe_all(_subscribers(rows), **brand), read=_opted_out
+                ),
+                lambda row: calls.unsubscribe_all(row.subscriber, **brand),
+            ),
+            read=Pair(
+                "batch_get_unsubscribe_all",
+                lambda rows: calls.batch_get_unsubscribe_all(_subscribers(rows), **brand),
+                lambda row: calls.get_unsubscribe_all(row.subscriber, **brand),
+            ),
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`Write`."""
+        return {"write": self.write.name, "business_unit_id": self._brand}
+
+    def matches(self, actual: Sequence[WideStatus], row: Row) -> bool:
+        """Opted out of the brand, or of the whole portal."""
+        return opted_out_of(self._brand, actual)
+
+    def outcome_of(
+        self,
+        answered: Sequence[SubscriptionStatus | OptedOut],
+        row: Row,
+    ) -> Literal["changed", "unchanged"] | None:
+        """Unchanged where every subscription was unsubscribed before."""
+        if {status.status for status in answered} != {"UNSUBSCRIBED"}:
+            return None
+        return _changed(answered)
+
+
+class SetStatus(Write):
+    """Set the status of subscribers for a subscription: the same for all, or what each row says.
+
+    :param calls: of the API version in use.
+    :param subscription_id: None where the rows say it; the same goes for ``status``.
+    :param allow_resubscribe: whether subscribers who have unsubscribed may be written. Without it actual statuses
+        are read first, and those subscribers are rejected.
+    :param basis_by_row: the rows say the legal basis, too.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        subscription_id: int | None = None,
+        status: str | None = None,
+        legal_basis: str | None = None,
+        legal_basis_explanation: str | None = None,
+        allow_resubscribe: bool = False,
+        basis_by_row: bool = False,
+    ) -> None:
+        self._same = Wanted(
+            status=status,
+            subscription_id=subscription_id,
+            legal_basis=legal_basis,
+            legal_basis_explanation=legal_basis_explanation,
+        )
+        self._allow_resubscribe = allow_resubscribe
+        super().__init__(
+            write=Pair(
+                "batch_set_statuses",
+                lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
+                lambda row: self._single(calls, self._change(row)),
+            ),
+            read=Pair(
+                "batch_get_statuses",
+                lambda rows: calls.batch_get_statuses(_subscribers(rows)),
+                lambda row: calls.get_statuses(row.subscriber),
+            ),
+            row_check=RowCheck(self._same, allow_resubscribe=allow_resubscribe),
+        )
+        if not basis_by_row:
+            check_resubscribe(status=status, allow_resubscribe=allow_resubscribe, legal_basis=legal_basis)
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`Write`."""
+        return {
+            "write": self.write.name,
+            **msgspec.structs.asdict(self._same),
+            "allow_resubscribe": self._allow_resubscribe,
+        }
+
+    def subscription_of(self, row: Row) -> int | None:
+        """See :class:`Write`."""
+        return self._change(row).subscription_id
+
+    def reads_first(self, row: Row) -> bool:
+        """Where the subscriber may have unsubscribed and would be resubscribed."""
+        return self._change(row).status != "UNSUBSCRIBED" and not self._allow_resubscribe
+
+    def matches(self, actual: Sequence[SubscriptionStatus], row: Row) -> bool:
+        """See :class:`Write`."""
+        wanted = self._change(row)
+        return any(
+            one.status == wanted.status for one in actual if one.subscription_id == wanted.subscription_id
+        )
+
+    def refusal_of(self, actual: Sequence[SubscriptionStatus], row: Row) -> HubSpotError | None:
+        """Subscribers who have unsubscribed must not be resubscribed."""
+        wanted = self._change(row)
+        return resubscribe_refusal(actual, subscription_id=wanted.subscription_id, status=wanted.status)
+
+    def outcome_of(
+        self, answered: Sequence[SubscriptionStatus], row: Row
+    ) -> Literal["changed", "unchanged"] | None:
+        """See :class:`Write`."""
+        if not self.matches(answered, row):
+            return None
+        mine = self._change(row).subscription_id
+        return _changed([one for one in answered if one.subscription_id == mine])
+
+    def _change(self, row: Row) -> StatusChange:
+        """What a row wants: what is the same for all, and what it says itself."""
+        same, own = self._same, row.wanted or _NOTHING
+        number = own.subscription_id if same.subscription_id is None else same.subscription_id
+        return StatusChange(
+            subscriber=row.subscriber,
+            # None, where a program names neither, is refused with the call.
+            subscription_id=cast("int", number),
+            status=same.status or own.status or "",
+            legal_basis=same.legal_basis or own.legal_basis,
+            legal_basis_explanation=same.legal_basis_explanation or own.legal_basis_explanation,
+        )
+
+    @staticmethod
+    def _single(calls: Calls, change: StatusChange) -> Call[Operation[Any]]:
+        return calls.set_status(
+            change.subscriber,
+            change.subscription_id,
+            change.status,
+            legal_basis=change.legal_basis,
+            legal_basis_explanation=change.legal_basis_explanation,
+        )
+
+
+def _subscribers(rows: Sequence[Row]) -> list[str]:
+    return [row.subscriber for row in rows]
+
+
+def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
+    """Whether these show an opt-out: of the brand where one is given, or of the whole portal."""
+    return any(
+        wide.status == "UNSUBSCRIBED" and (brand is None or wide.business_unit_id in {None, brand})
+        for wide in actual
+    )
+
+
+def _opted_out(reply: Reply) -> Operation[Any]:
+    """Read only what a run needs of an opt-out's answer: half the time."""
+    return decode(reply.body, Operation[SubscriberOptedOut])
+
+
+def _changed(answered: Sequence[SubscriptionStatus | OptedOut]) -> Literal["changed", "unchanged"]:
+    reasons = {status.set_status_success_reason for status in answered}
+    return "unchanged" if reasons == {NO_STATUS_CHANGE} else "changed"

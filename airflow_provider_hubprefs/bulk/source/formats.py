@@ -1,0 +1,202 @@
+"""The formats of a source: CSV, one address a line, JSON Lines and Parquet files, and iterables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import msgspec
+
+from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
+from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, find_header, folded, header_of, records_of
+from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
+from airflow_provider_hubprefs.bulk.source.parquet import cells_of, is_parquet
+from airflow_provider_hubprefs.bulk.source.text import (
+    LONGEST_LINE,
+    TOO_LONG,
+    WHY_TOO_LONG,
+    Lines,
+    Raw,
+    lines_of,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_hubprefs.bulk.source.columns import Columns
+    from airflow_provider_hubprefs.bulk.source.stored import File
+
+Format: TypeAlias = Literal["csv", "lines", "jsonl", "parquet"]
+"""``lines``: one address a line, without a header."""
+
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "lines",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+}
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read.
+
+    :param columns: names of the columns, fields or keys that are read.
+    :param delimiter: of a CSV file; found out from its header (``,`` ``;`` tab ``|``) when None.
+    :param encoding: of a file; when None UTF-8, or what its byte order mark says.
+    :param format: of a file; when None found out from the ending of its name and its first line.
+    :raises SourceError: a delimiter or a format that cannot be.
+    """
+
+    columns: Columns
+    delimiter: str | None = None
+    encoding: str | None = None
+    format: Format | None = None
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
+        if self.format not in (None, *get_args(Format)):
+            raise SourceError(f"The format must be {', '.join(get_args(Format))} or None (found out).")
+
+
+def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
+    """Yield what each item of an iterable says: an address, or a mapping."""
+    more = [called for _, called in columns.more()]
+    for number, item in enumerate(items, start=1):
+        yield _of_item(number, item, columns.email, more)
+
+
+def rows_of_file(file: File, reading: Reading) -> Iterator[Raw]:
+    """Yield every row of a file.
+
+    :raises SourceError: it cannot be read, or not to its end.
+    """
+    if reading.format == "parquet" or (reading.format is None and is_parquet(file)):
+        yield from _of_parquet(file, reading.columns)
+        return
+    try:
+        with lines_of(file, encoding=reading.encoding) as lines:
+            yield from _of_lines(file, lines, reading)
+    except ParquetError:
+        if reading.format is not None:
+            raise
+        yield from _of_parquet(file, reading.columns)
+
+
+def _of_lines(file: File, lines: Lines, reading: Reading) -> Iterator[Raw]:
+    columns, delimiters, format_ = reading.columns, reading.delimiter or DELIMITERS, reading.format
+    first = _first_line(lines)
+    if format_ is None:
+        format_ = _format_of(first, _named_format(file), columns.email, delimiters)
+    if format_ == "csv":
+        yield from records_of(lines, header_of(lines, columns, delimiters))
+        return
+    if format_ == "jsonl" and first.lstrip().startswith("["):
+        raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")
+    if format_ == "lines" and (more := columns.more()):
+        raise SourceError(
+            f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
+            "CSV with a header, or JSON Lines."
+        )
+    yield from _of_json_lines(lines, columns) if format_ == "jsonl" else _of_plain_lines(lines)
+
+
+def _of_parquet(file: File, columns: Columns) -> Iterator[Raw]:
+    for number, (given, *more) in enumerate(cells_of(file, columns), start=1):
+        yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
+
+
+def _named_format(file: File) -> Format | None:
+    name = PurePosixPath(file.name.lower())
+    if name.suffix in (".gz", ".zst"):
+        name = name.with_suffix("")
+    return _SUFFIXES.get(name.suffix)
+
+
+def _format_of(first: str, named: Format | None, email_column: str, delimiters: str) -> Format:
+    if named == "jsonl" or (named is None and first.lstrip().startswith("{")):
+        return "jsonl"
+    if find_header(first, email_column, delimiters) is not None:
+        return "csv"
+    if named == "lines" or (not any(mark in first for mark in delimiters) and _is_address(first)):
+        return "lines"
+    return "csv"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        normalise(text)
+    except AddressError:
+        return False
+    return True
+
+
+def _first_line(lines: Lines) -> str:
+    """Look at the first line that is not blank; it is given again."""
+    for line in lines:
+        if line.isspace():
+            continue
+        if line is TOO_LONG:
+            raise SourceError(
+                f"{lines.name}: line {lines.number} is longer than {LONGEST_LINE:,} characters. Expected a header or "
+                "one address a line; are the line breaks missing?"
+            )
+        if "\0" in line:
+            raise SourceError(
+                f"{lines.name}: line {lines.number} has NUL bytes: it is no text, or in an encoding such as UTF-16 "
+                "without a byte order mark. Declare it (encoding=...) or save the file as UTF-8."
+            )
+        lines.put_back([line])
+        return line
+    raise EmptyFileError(f"{lines.name}: has only blank lines. Was it written to its end?")
+
+
+def _of_plain_lines(lines: Lines) -> Iterator[Raw]:
+    for line in lines:
+        if line is TOO_LONG:
+            yield (lines.number, "", WHY_TOO_LONG, ())
+        elif not line.isspace():
+            yield (lines.number, line, "", ())
+
+
+def _of_json_lines(lines: Lines, columns: Columns) -> Iterator[Raw]:
+    decode = msgspec.json.Decoder().decode
+    more = [called for _, called in columns.more()]
+    for line in lines:
+        if line is TOO_LONG:
+            yield (lines.number, "", WHY_TOO_LONG, ())
+        elif not line.isspace():
+            try:
+                item = decode(line)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                yield (lines.number, "", "the line is no JSON", ())
+            else:
+                yield _of_item(lines.number, item, columns.email, more)
+
+
+def _of_item(number: int, item: Any, email: str, more: Sequence[str]) -> Raw:
+    if isinstance(item, str):
+        return (number, item, "", [None] * len(more))
+    if not isinstance(item, Mapping):
+        return (number, "", f"neither text nor a mapping, but {type(item).__name__}", ())
+    value = _value(item, email)
+    if value is _MISSING:
+        return (number, "", "has no field of the address column's name", ())
+    if value is None:
+        return (number, "", "the address is empty", ())
+    if not isinstance(value, str):
+        return (number, "", f"the address is not text, but {type(value).__name__}", ())
+    cells = [None if (cell := _value(item, called)) is _MISSING else cell for called in more]
+    return (number, value, "", cells)
+
+
+def _value(item: Mapping[Any, Any], called: str) -> Any:
+    value = item.get(called, _MISSING)
+    if value is _MISSING:
+        wanted = folded(called)
+        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
+    return value

@@ -1,0 +1,319 @@
+"""The request for every operation, and how to read its answer. No I/O.
+
+A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from airflow_provider_hubprefs.hubspot.api.endpoints import (
+    DEFAULT_VERSION,
+    ENDPOINTS,
+    Endpoint,
+    check_subscriber,
+    check_version,
+    path_of,
+    query_of,
+)
+from airflow_provider_hubprefs.hubspot.api.models import (
+    LEGAL_BASES,
+    STATUSES,
+    Definition,
+    Operation,
+    PreferenceLinks,
+    Reply,
+    StatusChange,
+    SubscriberStatuses,
+    SubscriberWideStatuses,
+    SubscriptionStatus,
+    WideStatus,
+    decode,
+)
+from airflow_provider_hubprefs.hubspot.api.refusals import error_from
+from airflow_provider_hubprefs.hubspot.errors import (
+    MalformedAnswerError,
+    ValidationError,
+)
+from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_hubprefs.hubspot.api.models import LegalBasis, StatusName
+
+T = TypeVar("T")
+CHANNEL = "EMAIL"
+"""The only channel HubSpot's documents name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Call(Generic[T]):
+    """One request, and what its answer means.
+
+    :param endpoint: what is asked.
+    :param version: API version, for error texts.
+    :param path: absolute, percent-encoded, with the query string.
+    :param body: bytes to send, or None.
+    :param content_type: of the body.
+    :param read: turns the answer of a success into the result.
+    """
+
+    endpoint: Endpoint
+    version: str
+    path: str
+    body: bytes | None
+    read: Callable[[Reply], T]
+    content_type: str = "application/json"
+
+    def __repr__(self) -> str:
+        return f"<Call {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Endpoint and version, for error texts."""
+        return f"{self.endpoint.name} ({self.version})"
+
+    def conclude(self, reply: Reply) -> T:
+        """Result of an answer.
+
+        :raises HubSpotError: the answer is a refusal, or not what HubSpot's contract says.
+        """
+        if 200 <= reply.status < 300:
+            return self._result(reply)
+        raise error_from(reply, self.endpoint, call=self.name)
+
+    def _result(self, reply: Reply) -> T:
+        details: dict[str, Any] = {
+            "status": reply.status,
+            "correlation_id": reply.headers.get("x-hubspot-correlation-id"),
+        }
+        try:
+            return self.read(reply)
+        except msgspec.ValidationError as wrong:
+            failed = MalformedAnswerError(
+                f"HubSpot's answer to {self.name} is not of the documented shape: {wrong}", **details
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            failed = MalformedAnswerError(
+                f"HubSpot's answer to {self.name} is no JSON: {len(reply.body)} bytes of "
+                f"{reply.content_type or 'unknown type'}, cut off or not from HubSpot",
+                retryable=True,
+                **details,
+            )
+        raise failed  # out here it has no context, which would carry the wrong value
+
+
+class Calls:
+    """Builds the calls of one API version.
+
+    :param version: ``v4`` or ``YYYY-MM``.
+    :raises SettingsError: see :func:`~.endpoints.check_version`.
+    """
+
+    def __init__(self, version: str = DEFAULT_VERSION) -> None:
+        check_version(version)
+        self.version = version
+
+    def get_definitions(
+        self, *, business_unit_id: int | None = None, include_translations: bool = False
+    ) -> Call[Operation[Definition]]:
+        """Subscription types of the portal.
+
+        :param business_unit_id: only those of this brand.
+        :param include_translations: with names in other languages.
+        """
+        query = {"businessUnitId": business_unit_id, "includeTranslations": include_translations or None}
+        return self._call("get_definitions", query=query, kind=Operation[Definition])
+
+    def generate_links(
+        self,
+        subscriber: str,
+        *,
+        subscription_id: int | None = None,
+        language: str | None = None,
+        business_unit_id: int | None = None,
+    ) -> Call[PreferenceLinks]:
+        """Links to the subscriber's own preference pages.
+
+        :param subscriber: address.
+        :param subscription_id: for the link that unsubscribes from this one only.
+        :param language: of the pages, such as ``en``.
+        :param business_unit_id: brand; HubSpot takes 0, the account's, when None.
+        """
+        check_subscriber(subscriber)
+        body = {"subscriberIdString": subscriber, "subscriptionId": subscription_id, "language": language}
+        return self._call(
+            "generate_links",
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id},
+            body={name: value for name, value in body.items() if value is not None},
+            kind=PreferenceLinks,
+        )
+
+    def get_statuses(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Statuses of one subscriber for every subscription."""
+        return self._call(
+            "get_statuses",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def set_status(
+        self,
+        subscriber: str,
+        subscription_id: int,
+        status: StatusName | str,
+        *,
+        legal_basis: LegalBasis | str | None = None,
+        legal_basis_explanation: str | None = None,
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Set one subscriber's status for one subscription.
+
+        It does not read the status first; the operators do.
+
+        :raises ValidationError: status or legal basis outside HubSpot's enumerations.
+        """
+        change = StatusChange(
+            subscriber=subscriber,
+            subscription_id=subscription_id,
+            status=status,
+            legal_basis=legal_basis,
+            legal_basis_explanation=legal_basis_explanation,
+        )
+        check_change(change)
+        body = change.wire()
+        del body["subscriberIdString"]
+        return self._call("set_status", subscriber=subscriber, body=body, kind=Operation[SubscriptionStatus])
+
+    def get_unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[WideStatus]]:
+        """Opt-outs of one subscriber. No results: not opted out (HubSpot's OpenAPI document)."""
+        return self._call(
+            "get_unsubscribe_all",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            kind=Operation[WideStatus],
+        )
+
+    def unsubscribe_all(
+        self, subscriber: str, *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriptionStatus]]:
+        """Opt one subscriber out of everything, or of one brand.
+
+        Asks for a verbose answer: otherwise HubSpot answers 200 and no results (HubSpot's guide for v4).
+
+        :param business_unit_id: needed in portals with the Brands add-on; 0 is the account's own.
+        """
+        return self._call(
+            "unsubscribe_all",
+            subscriber=subscriber,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def batch_get_statuses(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberStatuses]]:
+        """Statuses of many subscribers."""
+        return self._batch("batch_get_statuses", subscribers, business_unit_id, Operation[SubscriberStatuses])
+
+    def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Call[Operation[SubscriptionStatus]]:
+        """Set many statuses. A 200 can carry errors: look at them.
+
+        :raises ValidationError: nothing to set, or a status or legal basis outside HubSpot's enumerations.
+        """
+        if not changes:
+            raise ValidationError("batch_set_statuses: expected at least one change, got none")
+        for change in changes:
+            check_change(change)
+        return self._call(
+            "batch_set_statuses",
+            body={"inputs": [change.wire() for change in changes]},
+            kind=Operation[SubscriptionStatus],
+        )
+
+    def batch_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberStatuses]]:
+        """Opt many subscribers out of everything. A 200 can carry errors: look at them."""
+        return self._batch(
+            "batch_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberStatuses]
+        )
+
+    def batch_get_unsubscribe_all(
+        self, subscribers: Sequence[str], *, business_unit_id: int | None = None
+    ) -> Call[Operation[SubscriberWideStatuses]]:
+        """Opt-outs of many subscribers; of all brands where ``business_unit_id`` is None."""
+        return self._batch(
+            "batch_get_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberWideStatuses]
+        )
+
+    def _batch(
+        self,
+        name: str,
+        subscribers: Sequence[str],
+        business_unit_id: int | None,
+        kind: type[Operation[T]],
+    ) -> Call[Operation[T]]:
+        if isinstance(subscribers, str):
+            raise ValidationError(f"{name}: expected a list of subscribers, got one text")
+        if not subscribers:
+            raise ValidationError(f"{name}: expected at least one subscriber, got none")
+        for subscriber in subscribers:
+            check_subscriber(subscriber)
+        return self._call(
+            name,
+            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            body={"inputs": list(subscribers)},
+            kind=kind,
+        )
+
+    def _call(
+        self,
+        name: str,
+        *,
+        subscriber: str | None = None,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        kind: type[T],
+    ) -> Call[T]:
+        found = ENDPOINTS[name]
+        path = path_of(found, version=self.version, subscriber=subscriber)
+        asked = query_of(found, query or {})
+        return Call(
+            endpoint=found,
+            version=self.version,
+            path=f"{path}?{asked}" if asked else path,
+            body=None if body is None else msgspec.json.encode(body),
+            read=lambda reply: decode(reply.body, kind),
+        )
+
+
+def check_change(change: StatusChange) -> None:
+    """Refuse what HubSpot's enumerations do not have, before any request.
+
+    :raises ValidationError: names the argument and the values it may have.
+    """
+    check_subscriber(change.subscriber)
+    if change.status not in STATUSES:
+        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {_shown(change.status)}")
+    if change.legal_basis is not None and change.legal_basis not in LEGAL_BASES:
+        raise ValidationError(
+            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {_shown(change.legal_basis)}"
+        )
+    if isinstance(change.subscription_id, bool) or not isinstance(change.subscription_id, int):
+        raise ValidationError(
+            f"subscription_id: expected a whole number, got {_shown(change.subscription_id)}"
+        )
+
+
+def _shown(value: object) -> str:
+    """A wrong argument without an address: the caller may have swapped two arguments."""
+    return scrub(repr(value))

@@ -1,0 +1,201 @@
+"""The client for event loops: it moves bytes over ``httpx``, sleeps and asks the pacer, and decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+import ssl
+import zlib
+from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+import httpx
+
+from airflow_provider_hubprefs.hubspot.api.models import Reply
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError
+from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
+from airflow_provider_hubprefs.hubspot.transport.body import Body
+from airflow_provider_hubprefs.hubspot.transport.environment import proxy_for, trust
+from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, reasons, unanswered
+from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
+    from airflow_provider_hubprefs.hubspot.transport.settings import Settings
+
+T = TypeVar("T")
+_LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
+"""Modules that httpx loads with its first request, blocking the loop for 111 ms. It may work without them."""
+
+
+class AsyncClient(Sender):
+    """HubSpot over HTTP, for any number of tasks of one event loop.
+
+    Make it in a thread: the budget's store may block. A task that is cancelled gives back its place in the queue.
+
+    :param auth: whose token to send.
+    :param connections: kept open at most.
+    :param sleep: for tests.
+    :param options: version, host, settings, budget: see :class:`~.sender.Options`.
+    :raises SettingsError: a version, host or token that cannot work.
+    """
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        connections: int = 32,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(auth, **options)
+        self._token_lock = asyncio.Lock()
+        self._nap = sleep
+        self._connections = connections
+        self._opening = asyncio.Lock()
+        self._opened: httpx.AsyncClient | None = None
+        mask_paths_logged_by("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy")))
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept open."""
+        if self._opened is not None:
+            await self._opened.aclose()
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call and return its result; failures that pass are waited for and retried.
+
+        :param call: made by ``client.calls``.
+        :raises HubSpotError: HubSpot refused it, or it could not be done in time.
+        """
+        return await self.asend(call)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._nap(seconds)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Ask the pacer, in a thread if its store may block.
+
+        A quick store is asked in the loop first: a thread costs ten times as much as the answer.
+
+        A thread cannot be cancelled. A task that is cancelled meanwhile waits for the thread's answer; otherwise the
+        pacer would promise a slot after the task gave its place back.
+        """
+        with suppress(BusyError):
+            return question(*arguments, blocking=False)
+        asked = asyncio.ensure_future(asyncio.to_thread(question, *arguments))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            while not asked.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([asked])
+            raise
+
+    async def _http(self) -> httpx.AsyncClient:
+        """The connections; certificates are read by the first request, in a thread."""
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await asyncio.to_thread(_open, self.url, self.settings, self._connections)
+            return self._opened
+
+    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+        try:
+            http = await self._http()
+            async with http.stream(
+                call.endpoint.method,
+                self.url + call.path,
+                content=call.body,
+                headers=request_headers(call, token),
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status_code, headers, await self._read(response, call))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
+            failed = connection_error(error, call.name, self.url)
+        raise failed  # out here it has no context: the original's text names the URL, and with it the address
+
+    async def _read(self, response: httpx.Response, call: Call[Any]) -> bytes:
+        """Read a body within the limits of size and time, however slowly it comes."""
+        encoding = response.headers.get("Content-Encoding", "")
+        limit = self.settings.max_answer_bytes
+        body = Body(limit, what=call.name, status=response.status_code, encoding=encoding)
+        async with asyncio.timeout(self.settings.read_timeout):
+            async for piece in response.aiter_raw():
+                body.add(piece)
+        return body.whole()
+
+
+def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
+    """Make httpx' client: it keeps no cookies, and takes proxies and certificates from the environment once.
+
+    This reads certificates and loads libraries, so it runs in a thread.
+
+    :param url: scheme and host.
+    :param connections: kept open at most.
+    """
+    for module in _LOADED_LATE:
+        with suppress(ImportError):
+            importlib.import_module(module)
+    http = httpx.AsyncClient(
+        headers=HEADERS,
+        timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
+        verify=trust() if url.startswith("https:") else False,
+        proxy=proxy_for(url),
+        trust_env=False,
+        follow_redirects=False,
+        event_hooks={"response": [_forget_redirect]},
+    )
+    http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return http
+
+
+async def _forget_redirect(response: httpx.Response) -> None:
+    """Httpx prepares the next request even where it follows no redirect, and fails where that leads nowhere."""
+    response.headers.pop("Location", None)
+
+
+def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
+    """The error that a failure of httpx means.
+
+    :param error: of httpx, or of what it uses.
+    :param what: the call, for the text.
+    :param url: scheme and host.
+    """
+    return unanswered(_cause(error), what, url, type(error).__name__)
+
+
+def _cause(error: Exception) -> Cause:
+    known = reasons(error)
+
+    def among(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(reason, kinds) for reason in known)
+
+    if isinstance(error, httpx.ProxyError):
+        return Cause.PROXY
+    if isinstance(error, httpx.ConnectTimeout):
+        return Cause.UNREACHABLE
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return Cause.SILENT
+    if among(ssl.SSLError) and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return Cause.TLS
+    if isinstance(error, httpx.ConnectError):
+        return Cause.NAME if among(socket.gaierror) else Cause.UNREACHABLE
+    if isinstance(error, httpx.HTTPError | zlib.error):
+        return Cause.BAD_PROXY if isinstance(error, httpx.UnsupportedProtocol) else Cause.BROKEN
+    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
+    return Cause.TLS if isinstance(error, OSError) else Cause.BAD_PROXY

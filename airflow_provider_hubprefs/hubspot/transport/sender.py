@@ -1,0 +1,243 @@
+"""How both clients send a call: token, budget, retries and usage.
+
+Written once, as coroutines: ``client.py`` runs them on the calling thread, where every wait blocks; ``aio.py`` runs
+them in an event loop. The two only move bytes, sleep and ask the pacer.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
+from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    BurstLimitError,
+    HubSpotError,
+    SettingsError,
+)
+from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.shares import SharePacer
+from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
+from airflow_provider_hubprefs.hubspot.privacy import fingerprint
+from airflow_provider_hubprefs.hubspot.transport.auth import refresh_failure
+from airflow_provider_hubprefs.hubspot.transport.body import ACCEPT_ENCODING
+from airflow_provider_hubprefs.hubspot.transport.host import base_url
+from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of
+from airflow_provider_hubprefs.hubspot.transport.retry import retrying
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tenacity import RetryCallState
+
+    from airflow_provider_hubprefs.hubspot.api.models import Reply
+    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
+
+T = TypeVar("T")
+HEADERS = {
+    "User-Agent": f"airflow-provider-hubprefs/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": ACCEPT_ENCODING,
+}
+"""Headers of every request."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a client has used.
+
+    :param requests: sent, retries included, token refreshes not.
+    :param retries: attempts after a first one.
+    :param throttled: 429s received.
+    :param waited_for_budget: seconds that all threads or tasks together waited for a slot.
+    :param answered: how many answers took how long; see :mod:`~airflow_provider_hubprefs.hubspot.transport.latency`.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    waited_for_budget: float = 0.0
+    answered: Counter[int] = field(default_factory=Counter)
+
+
+class Options(TypedDict, total=False):
+    """Options of both clients.
+
+    :param version: API version, ``v4`` or ``YYYY-MM``.
+    :param host: HubSpot's, or loopback; see :func:`~.host.base_url`.
+    :param settings: time-outs and limits.
+    :param pacer: the budget; by default the one of these credentials in ``budget_store``.
+    :param budget_store: where it is kept, and so which clients share it; see :func:`~.store.pacer_for`.
+    :param max_budget_share: the largest share of it for this client.
+    """
+
+    version: str
+    host: str | None
+    settings: Settings | None
+    pacer: Pacer | None
+    budget_store: str
+    max_budget_share: float
+
+
+class Sender(ABC):
+    """What both clients have in common; for its arguments see :class:`Options`.
+
+    :param auth: whose token to send.
+    :raises SettingsError: a version, host or token that cannot work.
+    """
+
+    _token_lock: AbstractAsyncContextManager[Any]
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        version: str = DEFAULT_VERSION,
+        host: str | None = None,
+        settings: Settings | None = None,
+        pacer: Pacer | None = None,
+        budget_store: str = "process",
+        max_budget_share: float = 1.0,
+    ) -> None:
+        self.calls = Calls(version)
+        self.auth = auth
+        self.settings = settings or Settings()
+        self.url = base_url(host)
+        try:
+            key = fingerprint(f"{self.url} {auth.identity()}", key="budget")
+            whole = pacer or pacer_for(budget_store, key)
+            self.pacer = whole if max_budget_share == 1 else SharePacer(whole, max_budget_share)
+            self.search_pacer = search_pacer(key)
+        except (ValueError, ModuleNotFoundError) as error:
+            raise SettingsError(str(error)) from None
+        self.usage = Usage()
+        self._usage_lock = threading.Lock()
+        self._refresh_error: HubSpotError | None = None
+
+    @abstractmethod
+    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+        """One request and its whole answer, or an error that says whether HubSpot can have acted on it."""
+
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    @abstractmethod
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Ask the pacer; its store may block."""
+
+    def _check_going_on(self) -> None:  # noqa: B027 - a task of an event loop is cancelled instead
+        """Raise if no request may begin any more."""
+
+    async def asend(self, call: Call[T]) -> T:
+        """Send a call and return its result; failures that pass are waited for and retried.
+
+        :param call: made by ``client.calls``.
+        :raises HubSpotError: HubSpot refused it, or it could not be done in time.
+        """
+
+        def before_sleep(state: RetryCallState) -> None:
+            self._count(retries=1)
+            error = state.outcome.exception() if state.outcome else None
+            _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
+
+        policy = retrying(self.settings, sleep=self._sleep, before_sleep=before_sleep)
+        result: T = await policy(self._attempt, call)
+        return result
+
+    async def _attempt(self, call: Call[T]) -> T:
+        """Send once; a second time with a new token if the first one has expired."""
+        token = await self._access_token()
+        try:
+            return await self._paced(call, token)
+        except AuthenticationError as error:
+            if not (error.expired and await self._renewable(token)):
+                raise
+        return await self._paced(call, await self._access_token())
+
+    async def _renewable(self, token: str) -> bool:
+        async with self._token_lock:
+            return self.auth.expired(token)
+
+    async def _access_token(self) -> str:
+        """The token to send. The first caller refreshes it; the others wait, and share its failure.
+
+        If they tried one after the other, the last of many would wait for hours. Each retries the refresh together
+        with its call, which was not sent.
+        """
+        known = self._refresh_error
+        async with self._token_lock:
+            if (token := self.auth.token()) is not None:
+                return token
+            if (failed := self._refresh_error) is not None and failed is not known:
+                raise copy.copy(failed)
+            await self._refresh()
+            fresh = self.auth.token()
+        if fresh is None:
+            raise AuthenticationError("HubSpot's token endpoint returned a token that has already expired")
+        return fresh
+
+    async def _refresh(self) -> None:
+        try:
+            self.auth.accept(await self._paced(self.auth.refresh_call(), None))
+        except HubSpotError as error:
+            failed = refresh_failure(error)
+        else:
+            return
+        self._refresh_error = failed
+        raise failed  # out here it has no context
+
+    async def _paced(self, call: Call[T], token: str | None) -> T:
+        if not call.endpoint.paced:
+            return call.conclude(await self._exchange(call, token))
+        pacer = self.search_pacer if call.endpoint.search else self.pacer
+        ticket = Ticket()
+        headers: dict[str, str] = {}
+        try:
+            while (wait := await self._ask(pacer.wait, ticket)) > 0:
+                self._count(waited_for_budget=wait)
+                await self._sleep(wait)
+            self._check_going_on()
+            self._count(requests=1)
+            begin = time.monotonic()
+            reply = await self._exchange(call, token)
+            self._count(took=time.monotonic() - begin)
+            headers.update(reply.headers)
+        finally:
+            await self._ask(pacer.done, ticket, headers)
+        try:
+            return call.conclude(reply)
+        except BurstLimitError as error:
+            self._count(throttled=1)
+            asked = error.retry_after
+            pause = None if asked is None else min(asked, self.settings.retry_total)
+            await self._ask(pacer.pause, pause)
+            raise
+
+    def _count(self, *, took: float | None = None, **amounts: float) -> None:
+        with self._usage_lock:
+            for name, amount in amounts.items():
+                setattr(self.usage, name, getattr(self.usage, name) + amount)
+            if took is not None:
+                self.usage.answered[bucket_of(took)] += 1
+
+
+def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:
+    """Headers of one request, beside :data:`HEADERS`."""
+    headers = {} if call.body is None else {"Content-Type": call.content_type}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
