@@ -41,7 +41,7 @@ def airflow_errors() -> Iterator[None]:
     :raises HubPrefsException: everything else of HubSpot's, a source that cannot be read, a place that
         cannot be written.
     """
-    from airflow_provider_hubprefs.bulk.report.checkpoint import ChangedError
+    from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
     from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
     from airflow_provider_hubprefs.bulk.source.errors import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
@@ -51,7 +51,7 @@ def airflow_errors() -> Iterator[None]:
     except HubSpotError as error:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
         raise kind(str(error), error=error) from error
-    except (ChangedError, ContradictionError) as error:
+    except (CheckpointError, ContradictionError) as error:
         raise HubPrefsFailException(str(error), error=error) from error
     except SourceError as error:
         raise HubPrefsException(str(error), error=error) from error

@@ -195,7 +195,7 @@ class HubPrefsBatchOperator(WaitingBase):
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
         from airflow_provider_hubprefs.bulk.source.reader import reader_of
-        from airflow_provider_hubprefs.bulk.source.size import Extent
+        from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
         write = self._what_to_write(hook)
         options = self._reading()
@@ -204,12 +204,12 @@ class HubPrefsBatchOperator(WaitingBase):
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
-        extent = Extent(given)
+        source_size = SourceSize(given)
         return run_bulk(
             hook.client,
             write,
-            reader_of(extent.source, **options, check=write.row_check),
-            extent=extent,
+            reader_of(source_size.source, **options, check=write.row_check),
+            source_size=source_size,
             daily_reserve=self.daily_reserve,
             on_insufficient_budget=self.on_insufficient_budget,
             batch_size=self.batch_size,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
+    from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 
 _RETRY_TOTAL = 30.0
 """Seconds. A poll that fails is followed by another, so its own retries may end early."""
@@ -175,15 +175,15 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             max_budget_share=self.max_budget_share,
         )
 
-    def _wait(self, context: Context) -> Wait:
+    def _wait(self, context: Context) -> OperationWait:
         """What the task waits for: its rendered arguments.
 
         :raises ValidationError: an argument cannot work.
         """
-        from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
+        from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 
         number = self.subscription_id
-        wait = Wait(
+        wait = OperationWait(
             subscriber=reveal_subscriber(self, context),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=self._hook.business_unit_id,
@@ -193,12 +193,12 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         wait.check()
         return wait
 
-    def _go_on(self, wait: Wait, failures: int) -> PokeReturnValue:
+    def _go_on(self, wait: OperationWait, failures: int) -> PokeReturnValue:
         if self.deferrable:
             self._defer(wait, failures)
         return PokeReturnValue(is_done=False)
 
-    def _defer(self, wait: Wait, failures: int) -> None:
+    def _defer(self, wait: OperationWait, failures: int) -> None:
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
         trigger = HubPrefsOperationTrigger(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_hubprefs.bulk.send.operation_wait import Wait
+from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
 from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE, shared_poller
@@ -49,7 +49,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param encrypted: the subscriber, encrypted with the connection's credentials, see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`: Airflow 3 keeps a
         trigger's arguments in its database and logs them in clear at DEBUG.
-    :param subscription_id: see :class:`~airflow_provider_hubprefs.bulk.send.operation_wait.Wait`, also for the next three.
+    :param subscription_id: see :class:`~.bulk.send.operation_wait.OperationWait`, also for the next three.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
     :param poke_interval: seconds.
@@ -99,7 +99,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
             "execution_deadline": execution_deadline,
             "max_budget_share": max_budget_share,
         }
-        self.wait = Wait(
+        self.wait = OperationWait(
             subscriber="",
             subscription_id=subscription_id,
             business_unit_id=business_unit_id,

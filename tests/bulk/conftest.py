@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll, Write
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.api.calls import Calls
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
@@ -88,15 +88,15 @@ def run(client_for: Callable[..., Client], tmp_path_factory: pytest.TempPathFact
         client = client_for(token=token, version=version)
         folder = tmp_path_factory.mktemp("run")
         letters, report = folder / "letters.jsonl", folder / "report.json"
-        extent = Extent(source)
+        source_size = SourceSize(source)
         error: Exception | None = None
         try:
             wanted = write(client.calls)
             run_bulk(
                 client,
                 wanted,
-                reader_of(extent.source, check=wanted.row_check, **reading),
-                extent=extent,
+                reader_of(source_size.source, check=wanted.row_check, **reading),
+                source_size=source_size,
                 batch_size=batch_size,
                 concurrency=concurrency,
                 verify=verify,

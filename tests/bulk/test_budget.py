@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
@@ -46,7 +46,7 @@ def portal(hubspot: Simulator) -> Callable[..., None]:
 
 
 def run(client: Client, source: Any, folder: Path | None = None, **options: Any) -> dict[str, Any]:
-    extent = Extent(source)
+    source_size = SourceSize(source)
     checkpoint = None
     if folder is not None:
         identity = {"source": "of the test"}
@@ -55,8 +55,8 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     return run_bulk(
         client,
         write,
-        reader_of(extent.source),
-        extent=extent,
+        reader_of(source_size.source),
+        source_size=source_size,
         batch_size=options.pop("batch_size", 10),
         concurrency=4,
         checkpoint=checkpoint,
@@ -141,9 +141,9 @@ def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
 ) -> None:
     portal(100)
     source: Any = people(1200)
-    extent = {"at once": source, "in the middle": (one for one in source)}[begin]
+    source_size = {"at once": source, "in the middle": (one for one in source)}[begin]
     where: dict[str, Any] = {"on_insufficient_budget": "partial", "report_to": tmp_path / "report.json"}
-    first = run(client_for(), extent, tmp_path, **where)
+    first = run(client_for(), source_size, tmp_path, **where)
     assert first["complete"] is False
     assert "of its 100 requests of the day left, and 5 of them are reserved" in first["incomplete_because"]
     assert first["read"] == first["changed"] == writes(hubspot) * 10
@@ -246,14 +246,14 @@ def test_what_cannot_be_is_refused(
 
 class TestExtent:
     def test_a_list_knows_its_length(self) -> None:
-        extent = Extent(people(4))
-        assert extent.rows_at_most() == 4
-        assert [extent.share(rows) for rows in (0, 1, 4)] == [0, 0.25, 1]
+        source_size = SourceSize(people(4))
+        assert source_size.rows_at_most() == 4
+        assert [source_size.share(rows) for rows in (0, 1, 4)] == [0, 0.25, 1]
 
     def test_a_generator_knows_nothing(self) -> None:
-        extent = Extent(one for one in people(4))
-        assert extent.rows_at_most(exactly=True) is None
-        assert extent.share(2) is None
+        source_size = SourceSize(one for one in people(4))
+        assert source_size.rows_at_most(exactly=True) is None
+        assert source_size.share(2) is None
 
     @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
     def test_a_file_knows_a_bound_without_being_read_and_its_lines_when_counted(
@@ -262,26 +262,28 @@ class TestExtent:
         text = "\n".join(["email", *people(5000)]).encode()
         path = tmp_path / f"people.{ending}"
         path.write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
-        extent = Extent(path)
-        bound = extent.rows_at_most()
+        source_size = SourceSize(path)
+        bound = source_size.rows_at_most()
         assert bound is not None
         assert bound >= 5000
-        assert extent.rows_at_most(exactly=True) == 5001
+        assert source_size.rows_at_most(exactly=True) == 5001
 
     @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
     def test_a_files_share_is_that_of_its_bytes(self, tmp_path: Path, ending: str) -> None:
         text = "\n".join(["email", *(f"{hash(one)}-{one}" for one in people(300_000))]).encode()
         path = tmp_path / f"people.{ending}"
         path.write_bytes(gzip.compress(text, 1) if ending.endswith("gz") else text)
-        extent = Extent(path)
-        assert extent.share(0) is None
+        source_size = SourceSize(path)
+        assert source_size.share(0) is None
         shares = [
-            extent.share(row) or 0 for row, _ in enumerate(read_rows(extent.source)) if row % 10_000 == 0
+            source_size.share(row) or 0
+            for row, _ in enumerate(read_rows(source_size.source))
+            if row % 10_000 == 0
         ]
         assert shares == sorted(shares)
         assert 0 < shares[0] < 0.2
         assert 0.4 < shares[len(shares) // 2] < 0.7
-        assert extent.share(300_000) == 1
+        assert source_size.share(300_000) == 1
 
     def test_a_parquet_file_knows_its_rows(self, tmp_path: Path) -> None:
         pyarrow = pytest.importorskip("pyarrow")
@@ -289,6 +291,6 @@ class TestExtent:
 
         path = tmp_path / "people.parquet"
         parquet.write_table(pyarrow.table({"email": people(1000)}), path, row_group_size=100)
-        extent = Extent(path)
-        assert extent.rows_at_most() == 1000
-        assert len(list(read_rows(extent.source))) == 1000
+        source_size = SourceSize(path)
+        assert source_size.rows_at_most() == 1000
+        assert len(list(read_rows(source_size.source))) == 1000

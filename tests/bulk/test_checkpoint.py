@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.report.checkpoint import ChangedError, Checkpoint, identity_of
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, CheckpointError, identity_of
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, Outcome
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
@@ -150,7 +150,7 @@ def test_another_run_is_not_resumed(
     else:
         again["brand"] = 0
     before = len(hubspot.requests)
-    with pytest.raises(ChangedError, match=f"The {word} changed.*on_changed_source='restart'"):
+    with pytest.raises(CheckpointError, match=f"The {word} changed.*on_changed_source='restart'"):
         work(**again)
     assert len(hubspot.requests) == before
     assert work(**again, restart=True)["tries"] == 1

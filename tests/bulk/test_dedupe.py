@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.source.duplicates import Seen
+from airflow_provider_hubprefs.bulk.source.duplicates import SeenKeys
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 
 
@@ -22,7 +22,7 @@ from airflow_provider_hubprefs.bulk.source.errors import SourceError
 )
 def test_the_first_row_is_named_for_every_repetition(subscribers: list[str], at: int) -> None:
     rows = [(subscriber, number) for number, subscriber in enumerate(subscribers)]
-    with Seen() as seen:
+    with SeenKeys() as seen:
         named = seen.repeated(rows[:at]) | seen.repeated(rows[at:])
     firsts = {number: subscribers.index(subscriber) for subscriber, number in rows}
     assert named == {number: first for number, first in firsts.items() if first != number}
@@ -42,7 +42,7 @@ def _temporary_files() -> list[int]:
 
 
 def test_a_full_disk_is_an_error_of_the_source_with_what_to_do() -> None:
-    with Seen() as seen:
+    with SeenKeys() as seen:
         seen.execute("PRAGMA max_page_count = 8")
         with pytest.raises(SourceError, match=r"cannot be written.*TMPDIR"):
             seen.repeated([(f"subscriber{number}@example.com", number) for number in range(10_000)])
@@ -51,7 +51,7 @@ def test_a_full_disk_is_an_error_of_the_source_with_what_to_do() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the_end() -> None:
     before = set(_temporary_files())
-    with Seen() as seen:
+    with SeenKeys() as seen:
         for begin in range(0, 700_000, 10_000):
             numbers = range(begin, begin + 10_000)
             seen.repeated([(f"subscriber{number}@example.com", number) for number in numbers])
@@ -70,7 +70,7 @@ def test_what_goes_to_disk_is_private_nameless_without_addresses_and_gone_in_the
 def test_two_objects_digest_the_same_address_differently() -> None:
     digests = []
     for _ in range(2):
-        with Seen() as seen:
+        with SeenKeys() as seen:
             seen.repeated([("jane@example.com", 1)])
             digests.append(seen.execute("SELECT digest FROM digests").fetchone()[0])
     assert len(digests[0]) == 11

@@ -21,7 +21,7 @@ from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, fingerprint_of
 from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
 A, B, C, D = (f"{name}@example.com" for name in "abcd")
 
@@ -174,7 +174,7 @@ def test_where_nothing_is_found_the_pattern_is_named(folder: Any, below: str, na
 def test_a_missing_file_of_a_list_is_named(folder: Any) -> None:
     write(folder, p1_csv=f"email\n{A}\n")
     files = Files([folder / "p1.csv", folder / "p2.csv"])
-    for ask in (lambda: fingerprint_of(files, key="k"), lambda: Extent(files).rows_at_most()):
+    for ask in (lambda: fingerprint_of(files, key="k"), lambda: SourceSize(files).rows_at_most()):
         with pytest.raises(SourceError, match=r"'p2.csv': there is no such file"):
             ask()
 
@@ -254,14 +254,16 @@ def test_how_far_it_is_read_is_known_over_all_files(folder: Any) -> None:
         for part in range(5)
     ]
     write(folder, **{f"p{part}_csv": text for part, text in enumerate(texts)})
-    extent = Extent(Files(folder))
-    assert (extent.rows_at_most() or 0) >= 100_000
-    shares = [extent.share(at) or 0 for at, _ in enumerate(read_rows(extent.source)) if at % 10_000 == 0]
+    source_size = SourceSize(Files(folder))
+    assert (source_size.rows_at_most() or 0) >= 100_000
+    shares = [
+        source_size.share(at) or 0 for at, _ in enumerate(read_rows(source_size.source)) if at % 10_000 == 0
+    ]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.3
     assert 0.4 < shares[5] < 0.8
-    assert extent.share(100_000) == 1
-    assert extent.rows_at_most(exactly=True) == 100_005
+    assert source_size.share(100_000) == 1
+    assert source_size.rows_at_most(exactly=True) == 100_005
 
 
 def test_a_name_that_looks_like_an_address_is_masked_in_details_and_logs(

@@ -24,7 +24,7 @@ from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.storage import ObjectPlace
@@ -89,12 +89,12 @@ class Trial:
         client = self._client_for(token=token)
         self.waiting = kind(client, **waiting) if kind else None
         wanted = write(client.calls)
-        extent = Extent(source)
+        source_size = SourceSize(source)
         return run_bulk(
             client,
             wanted,
-            reader_of(extent.source, columns=columns or Columns(), check=wanted.row_check),
-            extent=extent,
+            reader_of(source_size.source, columns=columns or Columns(), check=wanted.row_check),
+            source_size=source_size,
             batch_size=batch_size,
             concurrency=4,
             wait=self.waiting,
@@ -169,7 +169,7 @@ def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
         def wait(self, rows: Any) -> None:
             state = run.mark.load()
             assert state
-            assert state["report"]["open"] == [[0, 25, "OPERATION_PENDING"]]
+            assert state["report"]["pending"] == [[0, 25, "OPERATION_PENDING"]]
             raise KeyboardInterrupt
 
     source = Source(people(25))

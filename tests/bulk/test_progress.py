@@ -8,7 +8,7 @@ from airflow_provider_hubprefs.bulk.report.outcome import Outcome
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.source.row import Row
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
 
 class Clock:
@@ -39,8 +39,8 @@ def test_a_line_every_ten_seconds_says_how_far_how_fast_and_how_long(
     known: bool, lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, state = Clock(), RunState()
-    extent = Extent(list(range(1000))) if known else Extent(iter(range(1000)))
-    progress = Progress(state, extent, clock=clock)
+    source_size = SourceSize(list(range(1000))) if known else SourceSize(iter(range(1000)))
+    progress = Progress(state, source_size, clock=clock)
     with caplog.at_level("INFO"):
         for seconds, rows in ((5, 50), (10, 50), (15, 300), (20, 300)):
             clock.now = seconds

@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.report.checkpoint import identity_of
-from airflow_provider_hubprefs.bulk.source.size import Extent
+from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.storage import ObjectPlace
@@ -40,9 +40,9 @@ folder = Path(sys.argv[3])
 client = Client(StaticToken(sys.argv[2]), host=sys.argv[1], settings=Settings(retry_first_wait=0.05))
 write = UnsubscribeAll(client.calls)
 identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
-extent = Extent(folder / "people.csv")
+source_size = SourceSize(folder / "people.csv")
 run_bulk(
-    client, write, reader_of(extent.source), extent=extent, batch_size=10,
+    client, write, reader_of(source_size.source), source_size=source_size, batch_size=10,
     dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
     checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), identity),
 )

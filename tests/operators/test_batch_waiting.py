@@ -139,7 +139,7 @@ class TestOneTry:
         assert stored["subscription_id"] is None
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
         assert 90 < patience.total_seconds() <= 90 + 120
-        assert store["hubprefs_run"]["report"]["open"] == [[0, 5, "OPERATION_PENDING"]]
+        assert store["hubprefs_run"]["report"]["pending"] == [[0, 5, "OPERATION_PENDING"]]
 
     def test_a_status_is_asked_for_by_its_subscription(
         self, hubspot: Simulator, context: Context, store: Store
@@ -200,7 +200,7 @@ class TestOneTry:
         event = {"status": status, "deadline": time.time() - 1, "execution_deadline": None}
         with pytest.raises(HubPrefsException, match="of 5 rows, 5 unconfirmed"):
             task.execute_complete(context, event)
-        assert store["hubprefs_run"]["report"]["open"]  # a retry waits on
+        assert store["hubprefs_run"]["report"]["pending"]  # a retry waits on
         hubspot.advance(3600)
         assert outcomes(task.execute(context)) == {"changed": 5}
         assert (writes(hubspot), store) == (1, {})
@@ -266,7 +266,7 @@ class TestOneTry:
         noted: list[float] = []
 
         def kill() -> None:
-            while not store.get("hubprefs_run", {}).get("report", {}).get("open"):
+            while not store.get("hubprefs_run", {}).get("report", {}).get("pending"):
                 time.sleep(0.05)
             time.sleep(0.5)
             noted.append(time.monotonic())

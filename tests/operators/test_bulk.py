@@ -250,7 +250,7 @@ class TestSetStatus:
         [
             ({"subscription_id": 404404}, "404404 is not one of the portal's; active ones are: "),
             ({"subscription_id": "news"}, "subscription_id: expected a whole number"),
-            ({"status": "GONE"}, "status: expected one of"),
+            ({"status": "CHECKPOINT_MISSING"}, "status: expected one of"),
             ({"status": "SUBSCRIBED", "allow_resubscribe": True}, "legal_basis: expected one"),
         ],
     )

@@ -39,7 +39,7 @@ OPTED_OUT: dict[str, Any] = {
     },
 }
 AWAY: dict[str, Any] = {"kind": "status", "status": 503}
-GONE: dict[str, Any] = {"kind": "status", "status": 401}
+CHECKPOINT_MISSING: dict[str, Any] = {"kind": "status", "status": 401}
 UNKNOWN: dict[str, Any] = {"kind": "answer", "json": {**PENDING["json"], "status": "HIBERNATING"}}
 
 # What HubSpot answers after a first PENDING, which makes the sensor defer: a fault, how often (None: for ever);
@@ -57,8 +57,8 @@ TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None]] = {
     "failing_soft": (AWAY, None, "failed", "HubPrefsException"),
     "failing_never": (AWAY, None, "skipped", None),
     "failing_silent": (AWAY, 2, "success", None),
-    "revoked": (GONE, None, "failed", "HubPrefsFailException"),
-    "revoked_soft": (GONE, None, "skipped", None),
+    "revoked": (CHECKPOINT_MISSING, None, "failed", "HubPrefsFailException"),
+    "revoked_soft": (CHECKPOINT_MISSING, None, "skipped", None),
     "unknown": (UNKNOWN, 2, "success", None),
     "expected": (OPTED_OUT, None, "success", None),
     "killed": (PENDING, None, "failed", "AirflowTaskTimeout"),

@@ -32,11 +32,11 @@ _FORMAT = 3
 """Of what is saved; a checkpoint of another format is ignored."""
 
 
-class ChangedError(Exception):
+class CheckpointError(Exception):
     """The run cannot be resumed: its checkpoint is missing, or belongs to another run."""
 
 
-GONE = (
+CHECKPOINT_MISSING = (
     "The checkpoint of this task is missing, so its wait cannot be resumed. All rows were sent before; clear the task "
     "to send them again"
 )
@@ -95,17 +95,17 @@ class Checkpoint:
         :param restart: begin again where the checkpoint belongs to another run, instead of raising.
         :param same_try: whether this try continues after a wait: then there must be a checkpoint.
         :return: whether there was something to resume.
-        :raises ChangedError: the checkpoint is missing, or belongs to another run; the text names what changed.
+        :raises CheckpointError: the checkpoint is missing, or belongs to another run; the text names what changed.
         """
         found = self._place.load()
         if found is None or found.get("format") != _FORMAT:
             if same_try:
-                raise ChangedError(GONE)
+                raise CheckpointError(CHECKPOINT_MISSING)
             return False
         was = found["identity"]
         changed = [name for name, now in self.identity.items() if was.get(name) != now]
         if changed and not restart:
-            raise ChangedError(
+            raise CheckpointError(
                 f"The {' and the '.join(changed)} changed since an earlier try stopped after {found['report']['read']} "
                 "rows; resuming would mix two runs. Set on_changed_source='restart' to begin again, or resume=False "
                 "to ignore the checkpoint"

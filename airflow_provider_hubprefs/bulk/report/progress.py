@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_hubprefs.bulk.report.state import RunState
-    from airflow_provider_hubprefs.bulk.source.size import Extent
+    from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
 EVERY = 10.0
 """Seconds between two lines in the log."""
@@ -27,15 +27,19 @@ class Progress:
     """Logs how far a run is.
 
     :param state: of the run.
-    :param extent: size of its source; None where it is unknown.
+    :param source_size: size of its source; None where it is unknown.
     :param clock: monotonic seconds.
     """
 
     def __init__(
-        self, state: RunState, extent: Extent | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        state: RunState,
+        source_size: SourceSize | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
-        self._extent = extent
+        self._extent = source_size
         self._clock = clock
         self._lines = deque([(clock(), state.rows_read, 0.0)], maxlen=_REMEMBERED)
 

@@ -35,14 +35,14 @@ class Tally:
     :param counts: rows by outcome, without those that are pending.
     :param reasons: rows that were not applied, by outcome and category.
     :param letters: dead letters of these rows.
-    :param open: rows that are pending.
+    :param pending: rows that are pending.
     """
 
     read: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     letters: Letters = field(default_factory=Letters)
-    open: tuple[PendingRows, ...] = ()
+    pending: tuple[PendingRows, ...] = ()
 
     @property
     def sendable(self) -> int:
@@ -50,10 +50,10 @@ class Tally:
         return self.read - self.counts["duplicate"] - self.counts["invalid"]
 
     @property
-    def reasons_of_open(self) -> Counter[str]:
+    def reasons_of_pending(self) -> Counter[str]:
         """Number of pending rows by category."""
         found: Counter[str] = Counter()
-        for one in self.open:
+        for one in self.pending:
             found[one.category] += one.end - one.first
         return found
 
@@ -102,7 +102,7 @@ class RunState:
             )
             first, end = was.sendable, was.sendable + len(sent)
             still = _pending(zip(range(first, end), sent, strict=True))
-            counted = replace(counted, open=with_replaced(was.open, first, end, still))
+            counted = replace(counted, pending=with_replaced(was.pending, first, end, still))
         self._keep(replace(counted, read=was.read + rows))
 
     def settle(self, places: Mapping[int, int], outcomes: Sequence[Outcome]) -> None:
@@ -115,7 +115,7 @@ class RunState:
         self._keep(
             replace(
                 self._counted(outcomes),
-                open=with_replaced(self.tally.open, first, end, _pending(placed)),
+                pending=with_replaced(self.tally.pending, first, end, _pending(placed)),
             )
         )
 
@@ -144,14 +144,14 @@ class RunState:
     @property
     def accepted(self) -> bool:
         """Whether HubSpot accepted any row."""
-        return bool(self.tally.open) or any(self.tally.counts[name] for name in APPLIED)
+        return bool(self.tally.pending) or any(self.tally.counts[name] for name in APPLIED)
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome, or is pending.
 
         :raises ConservationError: it does not.
         """
-        counted = self.tally.counts.total() + self.tally.reasons_of_open.total()
+        counted = self.tally.counts.total() + self.tally.reasons_of_pending.total()
         if counted != self.rows_read:
             raise ConservationError(
                 f"{self.rows_read} rows were read and {counted} outcomes counted ({dict(self.tally.counts)}): "
@@ -171,7 +171,7 @@ class RunState:
             "counts": tally.counts,
             "reasons": tally.reasons,
             "parts": tally.letters.parts,
-            "open": [list(one) for one in tally.open],
+            "pending": [list(one) for one in tally.pending],
             "all_sent": self.all_sent,
             "active_subscriptions": self.active_subscriptions,
             "tries": self.tries,
@@ -190,7 +190,7 @@ class RunState:
             Counter(saved["counts"]),
             Counter(saved["reasons"]),
             Letters(saved["parts"]),
-            tuple(PendingRows(*one) for one in saved["open"]),
+            tuple(PendingRows(*one) for one in saved["pending"]),
         )
         self.all_sent = saved["all_sent"]
         self.active_subscriptions = saved["active_subscriptions"]

@@ -92,7 +92,7 @@ def details_of(
     :param dead_letters: where rows are that were not applied.
     :param report: where these details will be.
     """
-    tally, answered, pending = state.tally, state.usage.answered, state.tally.reasons_of_open
+    tally, answered, pending = state.tally, state.usage.answered, state.tally.reasons_of_pending
     counts = tally.counts + Counter(unconfirmed=pending.total())
     reasons = tally.reasons + Counter({f"unconfirmed: {name}": rows for name, rows in pending.items()})
     return Details(

@@ -17,9 +17,9 @@ from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingSco
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.state import RunState
-    from airflow_provider_hubprefs.bulk.send.row_caller import Exchange
+    from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
-    from airflow_provider_hubprefs.bulk.source.size import Extent
+    from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
 RESERVE = 0.05
 """Share of the daily limit that is left for others."""
@@ -45,7 +45,7 @@ class DailyBudget:
     :param exchange: sends the run's batches.
     :param write: what is wanted.
     :param report: how far the run is.
-    :param extent: of the source; None: unknown.
+    :param source_size: of the source; None: unknown.
     :param verify: whether every batch is read back.
     :param reserve: share of the daily limit that is left for others.
     :param partial: whether the run may send a part of its rows.
@@ -54,11 +54,11 @@ class DailyBudget:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: RowCaller,
         write: Write,
         report: RunState,
         *,
-        extent: Extent | None = None,
+        source_size: SourceSize | None = None,
         batch_size: int,
         verify: bool = False,
         reserve: float = RESERVE,
@@ -71,7 +71,7 @@ class DailyBudget:
         self._exchange = exchange
         self._client = exchange.client
         self._report = report
-        self._extent = extent
+        self._extent = source_size
         self._batch_size = batch_size
         self._share = reserve
         self._partial = partial

@@ -41,7 +41,7 @@ class PollResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class OperationWait:
     """What is waited for.
 
     :param subscriber: normalised.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.send.daily_budget import DailyBudget
-    from airflow_provider_hubprefs.bulk.send.row_caller import Exchange
+    from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.models import BatchError
@@ -85,7 +85,7 @@ class Pipeline:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: RowCaller,
         write: Write,
         report: RunState,
         budget: DailyBudget,
@@ -203,7 +203,7 @@ class Pipeline:
         pending: dict[int, tuple[int, str]] = {}
 
         def noted() -> Iterator[Row]:
-            for place, category, row in rows_at(self._report.tally.open, rows):
+            for place, category, row in rows_at(self._report.tally.pending, rows):
                 pending[row.number] = place, category
                 yield row
 

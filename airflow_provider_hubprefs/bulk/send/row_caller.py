@@ -1,4 +1,4 @@
-"""Ask HubSpot the same about many rows, on a task's thread; see :mod:`~airflow_provider_hubprefs.hubspot.transport.batches`."""
+"""Ask HubSpot the same about many rows, on a task's thread; see :mod:`~.hubspot.transport.batches`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.hubspot.api.answers import found_in, operations_by_subscriber
+from airflow_provider_hubprefs.hubspot.api.answers import operations_by_subscriber, statuses_by_subscriber
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 from airflow_provider_hubprefs.hubspot.transport.batches import REFUSALS, BatchCaller
 from airflow_provider_hubprefs.hubspot.transport.client import run
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.answers import StatusesBySubscriber
     from airflow_provider_hubprefs.hubspot.api.calls import Call
     from airflow_provider_hubprefs.hubspot.api.models import Operation
-    from airflow_provider_hubprefs.hubspot.transport.batches import Pair
+    from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 
@@ -37,7 +37,7 @@ class Answer:
 
     def found(self) -> StatusesBySubscriber:
         """Statuses by subscriber; a subscriber that is not in the answer to a batch is absent."""
-        return found_in(self.operation, asked=self.rows[0].subscriber if self.single else None)
+        return statuses_by_subscriber(self.operation, asked=self.rows[0].subscriber if self.single else None)
 
 
 class FellBackError(Exception):
@@ -48,7 +48,7 @@ Refusals = list[tuple["Row", HubSpotError]]
 """Rows that HubSpot refused when they stood alone, and why."""
 
 
-class Exchange:
+class RowCaller:
     """Asks about rows, by as few calls as HubSpot permits. Any number of threads may use it.
 
     :param client: of the portal.
@@ -62,11 +62,11 @@ class Exchange:
         self._lock = threading.Lock()
         self._fell_back: set[str] = set()
 
-    def goes_singly(self, pair: Pair[Row]) -> bool:
+    def goes_singly(self, pair: CallPair[Row]) -> bool:
         """Whether each subscriber takes a call of its own."""
         return self._batches.goes_singly(pair)
 
-    def ask(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+    def ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         """Ask about all rows.
 
         :param pair: the call for a batch and the single call.
@@ -75,7 +75,7 @@ class Exchange:
         """
         return run(self._ask(pair, rows))
 
-    def actual(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[StatusesBySubscriber, Refusals]:
+    def actual(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[StatusesBySubscriber, Refusals]:
         """Read the statuses that HubSpot shows now; a subscriber that it says nothing about is absent.
 
         An answer that is not COMPLETE still says something about the subscribers it has statuses of; that a subscriber
@@ -89,7 +89,9 @@ class Exchange:
             actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
-    def about(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
+    def about(
+        self, pair: CallPair[Row], rows: Sequence[Row]
+    ) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
         """Read HubSpot's answers about these rows, each with all rows that it is about.
 
         Each subscriber is asked about once, and once more by the single call where the answer to a batch is not clear
@@ -124,7 +126,7 @@ class Exchange:
             self.operations[operation.status] += 1
         return operation
 
-    async def _ask(self, pair: Pair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+    async def _ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
         answers: list[Answer] = []
         refusals: Refusals = []
         singly: list[Row] = []
@@ -147,7 +149,7 @@ class Exchange:
         return answers, refusals
 
     async def _ask_singly(
-        self, pair: Pair[Row], rows: Sequence[Row], answers: list[Answer], refusals: Refusals
+        self, pair: CallPair[Row], rows: Sequence[Row], answers: list[Answer], refusals: Refusals
     ) -> None:
         for row in rows:
             try:

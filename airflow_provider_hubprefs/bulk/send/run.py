@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.report.checkpoint import GONE, ChangedError
+from airflow_provider_hubprefs.bulk.report.checkpoint import CHECKPOINT_MISSING, CheckpointError
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
@@ -20,7 +20,7 @@ from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudge
 from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
-from airflow_provider_hubprefs.bulk.send.row_caller import Exchange
+from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.send.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
-    from airflow_provider_hubprefs.bulk.source.size import Extent
+    from airflow_provider_hubprefs.bulk.source.size import SourceSize
     from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
     from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.storage import Path
@@ -43,7 +43,7 @@ def run_bulk(
     write: Write,
     read: Callable[[], Iterable[Row]],
     *,
-    extent: Extent | None = None,
+    source_size: SourceSize | None = None,
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
@@ -62,7 +62,7 @@ def run_bulk(
     when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
 
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
-    :param extent: size of the source; without it the run's need of requests is not checked before its first write.
+    :param source_size: size of the source; without it the run's need of requests is not checked before its first write.
     :param verify: read every subscriber back that HubSpot says is as wanted.
     :param wait: how to wait for pending rows when all rows are sent; None: not at all.
     :param after_wait: whether this resumes the same try after a wait elsewhere.
@@ -74,7 +74,7 @@ def run_bulk(
     :param checkpoint: where the run resumes; None: it always starts from the first row.
     :param restart: start from the first row where the checkpoint is of another run.
     :return: see :class:`~.summary.Summary`.
-    :raises ChangedError: the checkpoint is of another run.
+    :raises CheckpointError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
     :raises HubSpotError: an error that no row is to blame for.
     :raises OSError: a file cannot be written.
@@ -84,18 +84,18 @@ def run_bulk(
     source = checkpoint.identity.get("source") if checkpoint is not None else None
     state = RunState(letters, usage=RunUsage(client.usage), source=source)
     resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
-    exchange = Exchange(client, state.operations)
+    exchange = RowCaller(client, state.operations)
     budget = DailyBudget(
         exchange,
         write,
         state,
-        extent=extent,
+        source_size=source_size,
         batch_size=batch_size,
         verify=verify,
         reserve=daily_reserve,
         partial=partial,
     )
-    progress = Progress(state, extent)
+    progress = Progress(state, source_size)
     keeper = _Keeper(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
 
     def on_progress() -> None:
@@ -128,7 +128,7 @@ def run_bulk(
                 state.all_sent = True
             else:
                 _use_definitions(client, write, state)
-            if state.tally.open:
+            if state.tally.pending:
                 end = wait_for_pending(pipeline, read, wait, watched=watched, save=keeper.save)
             if end is not WaitEnd.COMPLETE:
                 keeper.save()
@@ -154,7 +154,7 @@ def _resume(state: RunState, checkpoint: Checkpoint | None, *, restart: bool, af
     """Restore the state that an earlier try saved; return whether there was one."""
     if checkpoint is None:
         if after_wait:
-            raise ChangedError(GONE)
+            raise CheckpointError(CHECKPOINT_MISSING)
         return False
     return checkpoint.resume(state, restart=restart, same_try=after_wait)
 
@@ -169,7 +169,7 @@ def _use_definitions(client: Client, write: Write, state: RunState) -> None:
     """
     if (check := write.row_check) is None:
         return
-    if state.tally.open:
+    if state.tally.pending:
         known = state.active_subscriptions
         check.active = None if known is None else frozenset(known)
     elif not state.all_sent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.row import Row
-from airflow_provider_hubprefs.hubspot.api.answers import found_in
+from airflow_provider_hubprefs.hubspot.api.answers import statuses_by_subscriber
 from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
@@ -31,7 +31,7 @@ def write_one(
     row = Row(1, subscriber)
     if write.reads_first(row):
         operation = client.send(write.read.single(row))
-        actual = found_in(operation, asked=subscriber)[subscriber]
+        actual = statuses_by_subscriber(operation, asked=subscriber)[subscriber]
         if write.matches(actual, row):
             return "unchanged", operation
         if (error := write.refusal_of(actual, row)) is not None:
@@ -39,13 +39,13 @@ def write_one(
     operation = client.send(write.write.single(row))
     if (failure := error_of(operation)) is not None:
         raise failure
-    answered = found_in(operation, asked=subscriber)[subscriber]
+    answered = statuses_by_subscriber(operation, asked=subscriber)[subscriber]
     if operation.complete and (outcome := write.outcome_of(answered, row)):
         return outcome, operation
     if not (operation.complete or read_back):
         return "unconfirmed", operation
     now = client.send(write.read.single(row))
-    seen = write.matches(found_in(now, asked=subscriber)[subscriber], row)
+    seen = write.matches(statuses_by_subscriber(now, asked=subscriber)[subscriber], row)
     return ("changed" if seen else "unconfirmed"), operation
 
 

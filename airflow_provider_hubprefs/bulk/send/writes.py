@@ -33,7 +33,7 @@ from airflow_provider_hubprefs.hubspot.api.models import (
     WideStatus,
     decode,
 )
-from airflow_provider_hubprefs.hubspot.transport.batches import Pair
+from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,9 @@ class Write:
     :raises HubSpotError: an argument cannot work; the text names it.
     """
 
-    def __init__(self, *, write: Pair[Row], read: Pair[Row], row_check: RowCheck | None = None) -> None:
+    def __init__(
+        self, *, write: CallPair[Row], read: CallPair[Row], row_check: RowCheck | None = None
+    ) -> None:
         self.write = write
         self.read = read
         self.row_check = row_check
@@ -140,14 +142,14 @@ class UnsubscribeAll(Write):
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
         super().__init__(
-            write=Pair(
+            write=CallPair(
                 "batch_unsubscribe_all",
                 lambda rows: replace(
                     calls.batch_unsubscribe_all(_subscribers(rows), **brand), read=_opted_out
                 ),
                 lambda row: calls.unsubscribe_all(row.subscriber, **brand),
             ),
-            read=Pair(
+            read=CallPair(
                 "batch_get_unsubscribe_all",
                 lambda rows: calls.batch_get_unsubscribe_all(_subscribers(rows), **brand),
                 lambda row: calls.get_unsubscribe_all(row.subscriber, **brand),
@@ -202,12 +204,12 @@ class SetStatus(Write):
         )
         self._allow_resubscribe = allow_resubscribe
         super().__init__(
-            write=Pair(
+            write=CallPair(
                 "batch_set_statuses",
                 lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
                 lambda row: self._single(calls, self._change(row)),
             ),
-            read=Pair(
+            read=CallPair(
                 "batch_get_statuses",
                 lambda rows: calls.batch_get_statuses(_subscribers(rows)),
                 lambda row: calls.get_statuses(row.subscriber),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Seen(DigestTable):
+class SeenKeys(DigestTable):
     """Keys seen, each with the number of the row that named it first."""
 
     COLUMNS = "number INTEGER NOT NULL"

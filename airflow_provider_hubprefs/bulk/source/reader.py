@@ -20,7 +20,7 @@ import msgspec
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.conflicts import ON_CONFLICT, OnConflict, Verdicts
-from airflow_provider_hubprefs.bulk.source.duplicates import Seen
+from airflow_provider_hubprefs.bulk.source.duplicates import SeenKeys
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, is_file
 from airflow_provider_hubprefs.bulk.source.formats import Format, Reading, rows_of_file, rows_of_items
@@ -212,7 +212,7 @@ def _undecodable(given: str) -> str:
 
 
 def _without_repetitions(rows: Iterator[Row], places: _Places, *, by_subscription: bool) -> Iterator[Row]:
-    with Seen() as seen:
+    with SeenKeys() as seen:
         for some in _at_once(rows):
             firsts = seen.repeated(
                 [

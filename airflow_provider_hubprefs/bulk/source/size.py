@@ -24,7 +24,7 @@ _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
-class Extent:
+class SourceSize:
     """The size of a source. Read :attr:`source` in its place: how far it was read is known then.
 
     :param source: files, a file or an iterable.

@@ -25,7 +25,7 @@ StatusesBySubscriber = dict[str, list[Any]]
 """Lower-cased subscriber -> the statuses that HubSpot answered for it."""
 
 
-def found_in(operation: Operation[Any], *, asked: str | None = None) -> StatusesBySubscriber:
+def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = None) -> StatusesBySubscriber:
     """Group the statuses of an answer by subscriber, whatever kind of rows it has. HubSpot promises no order.
 
     :param asked: the subscriber of a single call: the whole answer is about it.
@@ -59,7 +59,7 @@ def operations_by_subscriber(
         none of them, or where all have rows and the answer is not COMPLETE.
     """
     asked = {subscriber: subscriber.lower() for subscriber in subscribers}
-    rows = found_in(operation)
+    rows = statuses_by_subscriber(operation)
     named: dict[str, list[Any]] = {}
     for error in operation.errors:
         names = {name.lower() for name in error.names()} & set(asked.values())

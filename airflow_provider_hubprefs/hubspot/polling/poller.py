@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.models import Operation
     from airflow_provider_hubprefs.hubspot.polling.question import Question
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
-    from airflow_provider_hubprefs.hubspot.transport.batches import Pair
+    from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 SUBSCRIBERS_PER_POLL = 100
 """HubSpot documents no limit for this API; 100 is its rule for CRM batches."""
@@ -264,7 +264,7 @@ class Poller:
         finally:
             _fail(_all_of(batch), PollingError("the poll ended without an answer"))
 
-    async def _ask_together(self, pair: Pair[str], batch: _Batch) -> None:
+    async def _ask_together(self, pair: CallPair[str], batch: _Batch) -> None:
         async for subscribers, answer in self._connection.batches.ask(pair, list(batch)):
             if isinstance(answer, HubSpotError):
                 for one in subscribers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_hubprefs.hubspot.transport.batches import Pair
+from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.calls import Calls
@@ -22,16 +22,16 @@ class Question:
     about: Literal["opt_out", "statuses"]
     business_unit_id: int | None = None
 
-    def pair(self, calls: Calls) -> Pair[str]:
+    def pair(self, calls: Calls) -> CallPair[str]:
         """The calls that ask it."""
         brand: dict[str, Any] = {"business_unit_id": self.business_unit_id}
         if self.about == "opt_out":
-            return Pair(
+            return CallPair(
                 "batch_get_unsubscribe_all",
                 lambda subscribers: calls.batch_get_unsubscribe_all(subscribers, **brand),
                 lambda subscriber: calls.get_unsubscribe_all(subscriber, **brand),
             )
-        return Pair(
+        return CallPair(
             "batch_get_statuses",
             lambda subscribers: calls.batch_get_statuses(subscribers, **brand),
             lambda subscriber: calls.get_statuses(subscriber, **brand),

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair(Generic[T]):
+class CallPair(Generic[T]):
     """A call for a batch, and its twin for a single item.
 
     :param name: of the batch endpoint.
@@ -59,12 +59,12 @@ class BatchCaller:
         self._single: set[str] = set()
         self._lock = threading.Lock()
 
-    def goes_singly(self, pair: Pair[T]) -> bool:
+    def goes_singly(self, pair: CallPair[T]) -> bool:
         """Whether each item takes a call of its own, because the token lacks the batch scopes."""
         return pair.name in self._single
 
     async def ask(
-        self, pair: Pair[T], items: Sequence[T]
+        self, pair: CallPair[T], items: Sequence[T]
     ) -> AsyncIterator[tuple[Sequence[T], Operation[Any] | HubSpotError | None]]:
         """Ask about all items by batches; each item is in exactly one of the parts that this yields.
 
@@ -91,7 +91,7 @@ class BatchCaller:
                     answer = error
             yield part, answer
 
-    def _fall_back(self, pair: Pair[T], error: MissingScopesError) -> None:
+    def _fall_back(self, pair: CallPair[T], error: MissingScopesError) -> None:
         with self._lock:
             known = pair.name in self._single
             self._single.add(pair.name)
