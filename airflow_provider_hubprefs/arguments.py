@@ -1,52 +1,74 @@
-"""Arguments that may hold addresses: rendered when a task runs, and never stored.
+"""Arguments that may hold addresses: ordinary template fields whose values Airflow can use, but neither store nor show.
 
-Airflow keeps the values of an operator's template fields and shows them under "Rendered Template". Arguments
-that may hold addresses are therefore no template fields; the operator renders them itself, in ``execute``.
+Airflow stores the rendered values of an operator's template fields, and shows them under "Rendered Template". A
+:class:`PrivateArgument` is a template field like any other (its upstream tasks, ``partial()``, ``expand()``,
+``default_args``, Jinja and native rendering work as Airflow does them), but what Airflow reads from it is a
+:class:`PrivateValue`, which shows as ``<private>``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.providers.common.compat.sdk import XComArg
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+_HIDDEN = "<private>"
 
 
-def depend_on(operator: BaseOperator, *values: Any) -> None:
-    """Make an operator wait for the tasks whose results it takes, as Airflow does for template fields.
+class PrivateValue:
+    """Holds one value that must not be shown or stored.
 
-    :param values: arguments as the DAG author gave them.
+    :param value: what the task works with; read it with :func:`value_of`.
     """
-    for value in values:
-        XComArg.apply_upstream_relationship(operator, value)
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        """Airflow stores this text where it would store the value."""
+        return _HIDDEN
+
+    def serialize(self) -> str:
+        """Airflow calls this where it stores rendered fields and serializes DAGs."""
+        return _HIDDEN
 
 
-def reveal(operator: BaseOperator, name: str, context: Context) -> Any:
-    """Value of a private argument: templates rendered, results of earlier tasks fetched.
+class PrivateArgument:
+    """An attribute of an operator that Airflow renders, and whose value only the operator reads.
 
-    What comes out of an ``expand`` is data, not the DAG author's text, and is never taken for a template.
-
-    :param operator: whose argument.
-    :param name: of the attribute that holds it.
+    Airflow reads only what it has to render: a text with Jinja, and results of earlier tasks, also inside a list.
+    Everything else is data, and never taken for a template.
     """
-    value = getattr(operator, name)
-    if _is_mapped_data(operator, name):
-        return value
-    if isinstance(value, list | tuple):
-        return [
-            operator.render_template(item, context) if _may_need_rendering(item) else item for item in value
-        ]
-    return operator.render_template(value, context)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._slot = f"_private_{name}"
+
+    def __get__(self, operator: Any, owner: type | None = None) -> Any:
+        """What Airflow renders: the author's template, or a :class:`PrivateValue`."""
+        return self if operator is None else operator.__dict__.get(self._slot)
+
+    def __set__(self, operator: Any, value: Any) -> None:
+        """The DAG author's argument comes first; what Airflow rendered from it replaces it, and is data."""
+        rendered = self._slot in operator.__dict__
+        template = isinstance(value, str) and _has_jinja(value) and not rendered
+        if value is None or template or isinstance(value, PrivateValue) or _is_reference(value):
+            kept = value
+        elif isinstance(value, list | tuple) and any(map(_is_reference, value)):
+            kept = [item if _is_reference(item) else PrivateValue(item) for item in value]
+        else:
+            kept = PrivateValue(value)
+        operator.__dict__[self._slot] = kept
 
 
-def reveal_subscriber(operator: BaseOperator, context: Context) -> str:
-    """Normalised address in the operator's ``subscriber``.
+def value_of(argument: Any) -> Any:
+    """The value of a private argument, once Airflow has rendered it.
 
-    :raises ValidationError: it is none; the text says why, without it.
+    :param argument: what the operator's attribute gives.
     """
-    return normalised_subscriber(reveal(operator, "subscriber", context))
+    value = argument.value if isinstance(argument, PrivateValue) else argument
+    if isinstance(value, list):
+        return [item.value if isinstance(item, PrivateValue) else item for item in value]
+    return value
 
 
 def normalised_subscriber(value: object) -> str:
@@ -95,12 +117,10 @@ def yes_or_no(name: str, value: object) -> bool:
     return said
 
 
-def _is_mapped_data(operator: BaseOperator, name: str) -> bool:
-    dag = operator.get_dag()
-    defined = dag.task_dict.get(operator.task_id) if dag else None
-    partial = getattr(defined, "partial_kwargs", None)
-    return partial is not None and name not in partial
+def _is_reference(value: Any) -> bool:
+    """Whether a value stands for an earlier task's result, or for an argument of a mapped task group."""
+    return hasattr(value, "resolve") and hasattr(value, "iter_references")
 
 
-def _may_need_rendering(item: Any) -> bool:
-    return not isinstance(item, str) or "{{" in item or "{%" in item
+def _has_jinja(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,12 @@ class Run:
             for ti in dag_run.get_task_instances()
         }
         self._dag_run = dag_run
+
+    @property
+    def mapped(self) -> dict[str, int]:
+        """Mapped tasks, and how many of each there were."""
+        indexes = [ti for ti in self._dag_run.get_task_instances() if ti.map_index >= 0]
+        return dict(Counter(ti.task_id for ti in indexes))
 
     def xcom(self, task_id: str, *, key: str = "return_value", map_index: int = -1) -> Any:
         """What a task pushed."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import PrivateArgument, value_of, whole_number, yes_or_no
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators._files import file_at, files_at
@@ -76,6 +76,7 @@ class HubPrefsBatchOperator(WaitingBase):
     """
 
     template_fields: Sequence[str] = (
+        "subscribers",
         "source",
         "email_column",
         "delimiter",
@@ -85,6 +86,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "hubprefs_conn_id",
         "api_version",
     )
+    subscribers = PrivateArgument()
     ui_color = "#ffd0bf"
 
     def __init__(
@@ -124,7 +126,6 @@ class HubPrefsBatchOperator(WaitingBase):
         self.resume = resume
         self.on_changed_source = on_changed_source
         self._running: HubPrefsHook | None = None
-        depend_on(self, subscribers)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows and return the summary."""
@@ -143,7 +144,7 @@ class HubPrefsBatchOperator(WaitingBase):
         self._worker_wait = WorkerWait()
         with airflow_errors():
             self._check_arguments()
-            given = reveal(self, "subscribers", context) if self.source is None else files_at(self.source)
+            given = value_of(self.subscribers) if self.source is None else files_at(self.source)
             self._running = self._hook()
             summary = self._run(self._running, given, context, event)
         self.log.info("%s", summary)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import (
+    PrivateArgument,
+    normalised_subscriber,
+    value_of,
+    whole_number,
+    yes_or_no,
+)
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators._waiting import WaitingBase, WorkerWait, wait_for
@@ -25,14 +31,14 @@ _SENT = "hubprefs_write"
 class _OneSubscriberOperator(WaitingBase):
     """What both have in common: the private subscriber, the wait, the small result."""
 
-    template_fields: Sequence[str] = ("hubprefs_conn_id", "api_version")
+    template_fields: Sequence[str] = ("subscriber", "hubprefs_conn_id", "api_version")
+    subscriber = PrivateArgument()
     ui_color = "#ffe3d9"
     subscription_id: int | str | None = None
 
     def __init__(self, *, subscriber: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.subscriber = subscriber
-        depend_on(self, subscriber)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
@@ -64,7 +70,7 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
         self._worker_wait = WorkerWait()
-        subscriber, waits = reveal_subscriber(self, context), self.wait_for_completion
+        subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent(context).load()):
             if sent["write"] == mine:

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_hubprefs.arguments import depend_on, reveal_subscriber, whole_number
+from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subscriber, value_of, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.task_state import TaskState
@@ -62,12 +62,14 @@ class HubPrefsOperationSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = (
+        "subscriber",
         "subscription_id",
         "business_unit_id",
         "expect",
         "hubprefs_conn_id",
         "api_version",
     )
+    subscriber = PrivateArgument()
     ui_color = "#ffe8a3"
 
     def __init__(
@@ -99,7 +101,6 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         self._failures_here = 0
         self._event: Mapping[str, Any] | None = None
         self._deadlines: dict[str, float | None] = {}
-        depend_on(self, subscriber)
 
     def execute(self, context: Context) -> Any:
         """Ask until the operation is over; a deferrable task asks once and waits in the triggerer."""
@@ -184,7 +185,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
         number = self.subscription_id
         wait = OperationWait(
-            subscriber=reveal_subscriber(self, context),
+            subscriber=normalised_subscriber(value_of(self.subscriber)),
             subscription_id=None if number is None else whole_number("subscription_id", number),
             business_unit_id=self._hook.business_unit_id,
             expect=self.expect or None,

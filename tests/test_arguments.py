@@ -1,0 +1,101 @@
+"""Arguments that may hold addresses are template fields that Airflow uses, and neither stores nor shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
+from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+from airflow_provider_hubprefs.simulator import Simulator
+
+from .conftest import DAGS, Run
+
+OPTED_OUT = {
+    "jinja": ["jinja"],
+    "upstream": ["upstream-1"],
+    "literal": ["literal"],
+    "upstream_list": ["upstream-2"],
+    "list_of_upstream": ["upstream-1"],
+    "partial_upstream": ["upstream-2"],
+    "partial_jinja": ["partial"],
+    "mapped": ["mapped-1", "mapped-2"],
+    "mapped_single": ["mapped-3", "mapped-4"],
+}
+
+
+@pytest.mark.parametrize("dag_id", ["hubprefs_private_fields", "hubprefs_private_fields_native"])
+def test_every_way_an_address_comes_reaches_hubspot_and_shows_nowhere(
+    dag_id: str, run_dag: Callable[..., Run], hubspot: Simulator
+) -> None:
+    run = run_dag(dag_id, file=DAGS / "hubprefs_private_fields.py")
+    assert run.state == "success"
+    expected = {f"{name}@fields.example.com" for names in OPTED_OUT.values() for name in names}
+    assert {each for each in expected if hubspot.is_opted_out(each)} == expected
+    assert not hubspot.is_opted_out("data@fields.example.com")  # braces in data are no template
+    writing = [(task, -1) for task in OPTED_OUT if task not in run.mapped] + [
+        (task, index) for task in run.mapped for index in range(run.mapped[task])
+    ]
+    assert len(writing) >= 12
+    for task_id, index in writing:
+        fields = run.rendered(task_id, map_index=index)
+        shown = {fields.get("subscriber"), fields.get("subscribers")} - {None}
+        assert shown == {"<private>"}, (task_id, fields)
+        assert "fields.example.com" not in json.dumps(fields)
+
+
+def test_default_arguments_of_a_dag_reach_mapped_tasks_too(
+    run_dag: Callable[..., Run], hubspot: Simulator
+) -> None:
+    run = run_dag("hubprefs_private_defaults", file=DAGS / "hubprefs_private_fields.py")
+    assert run.state == "success"
+    assert hubspot.is_opted_out("default@fields.example.com")
+    assert run.rendered("by_default")["subscriber"] == "<private>"
+    assert run.rendered("mapped_by_default", map_index=1)["subscriber"] == "<private>"
+
+
+def test_tasks_whose_results_are_taken_run_first() -> None:
+    with DAG("dependencies", schedule=None) as dag:
+        from airflow.providers.common.compat.sdk import task
+
+        @task
+        def one() -> str:
+            return ""
+
+        @task
+        def two() -> list[str]:
+            return []
+
+        first, second = one(), two()
+        HubPrefsUnsubscribeAllOperator(task_id="plain", subscriber=first)
+        HubPrefsBatchUnsubscribeOperator(task_id="listed", subscribers=[first, "bob@example.com"])
+        HubPrefsBatchUnsubscribeOperator.partial(task_id="partial", subscribers=second).expand(source=[None])
+        HubPrefsUnsubscribeAllOperator.partial(task_id="expanded").expand(subscriber=second)
+    upstream = {each.task_id: set(each.upstream_task_ids) for each in dag.tasks if each.upstream_task_ids}
+    assert upstream == {"plain": {"one"}, "listed": {"one"}, "partial": {"two"}, "expanded": {"two"}}
+
+
+def test_a_serialized_dag_has_no_literal_address_of_an_unmapped_operator() -> None:
+    with DAG("literals", schedule=None) as dag:
+        HubPrefsUnsubscribeAllOperator(task_id="one", subscriber="jane@example.com")
+        HubPrefsBatchUnsubscribeOperator(task_id="many", subscribers=["jane@example.com"])
+    written = json.dumps(DagSerialization.to_dict(dag), default=str)
+    assert re.findall(r"[\w.]+@example\.com", written) == []
+    assert written.count("<private>") == 2
+
+
+def test_an_operator_shows_no_address() -> None:
+    operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber="jane@example.com")
+    assert f"{operator.subscriber} {operator.subscriber!r}" == "<private> <private>"
+
+
+def test_what_airflow_rendered_is_data() -> None:
+    operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber="{{ who }}")
+    assert operator.subscriber == "{{ who }}"  # for Airflow to render
+    operator.subscriber = "{{ rendered }}@example.com"
+    assert str(operator.subscriber) == "<private>"
