@@ -49,7 +49,7 @@ class PrivateArgument:
 
     def __set__(self, operator: Any, value: Any) -> None:
         """The DAG author's argument comes first; what Airflow rendered from it replaces it, and is data."""
-        rendered = self._slot in operator.__dict__
+        rendered = operator.__dict__.get(self._slot) is not None
         template = isinstance(value, str) and _has_jinja(value) and not rendered
         if value is None or template or isinstance(value, PrivateValue) or _is_reference(value):
             kept = value
