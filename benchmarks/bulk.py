@@ -35,7 +35,7 @@ Run = Callable[[], Counter[str]]
 
 
 def hubprefs(path: Path, url: str, token: str) -> Run:
-    """Stream, de-duplicate, up to eight requests under way, every answer turned into outcomes, a mark every second."""
+    """Stream, find duplicates, keep eight requests in flight, read every answer into outcomes, save a checkpoint a second."""
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
     from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
     from airflow_provider_hubprefs.bulk.source.reader import reader_of
@@ -127,7 +127,7 @@ def contend(name: str, path: Path, url: str, token: str) -> None:
     if name == "hubprefs":
         idle_task()
     idle = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest mark so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # the highest value so far is forgotten
     run = CONTENDERS[name](path, url, token)
     before, begin = cpu(), time.monotonic()
     counts = run()

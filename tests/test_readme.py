@@ -80,11 +80,6 @@ def test_a_file_says_what_is_wanted_of_each_row(
     assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
 
 
-def test_the_third_uses_the_hook_in_a_task(run_snippet: Callable[..., Any]) -> None:
-    run = run_snippet("subscriptions")
-    assert "Marketing Information" in run.xcom("names")
-
-
 def test_the_watcher_in_the_readme_writes_where_it_says() -> None:
     snippet: dict[str, Any] = {}
     exec(DAG_SNIPPETS["on_opt_out"], snippet)
@@ -119,7 +114,6 @@ def test_every_snippet_is_run_by_one_of_these() -> None:
         "consent",
         "on_opt_out",
         "preferences",
-        "subscriptions",
         "suppression",
     }
     assert len(SNIPPETS) == len(DAG_SNIPPETS) + 1

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 RULED_OUT = {
     "mark": "checkpoint or cursor",
-    "encrypt_address": "encrypt",
+    "seal": "encrypt",
     "told": "emitted, reported, or a name for the value",
     "strange": "unknown",
     "pardon": "tolerate",
@@ -26,7 +26,7 @@ RULED_OUT = {
 """Each with what to write instead."""
 
 FORMS = re.compile(
-    r"(?P<mark>marks?)|(?P<encrypt_address>(?:un)?encrypt_address(?:s|ed|ing)?)|(?P<told>(?:un)?told)|(?P<strange>strange(?:ly|st)?)"
+    r"(?P<mark>marks?)|(?P<seal>(?:un)?seal(?:s|ed|ing)?)|(?P<told>(?:un)?told)|(?P<strange>strange(?:ly|st)?)"
     r"|(?P<pardon>pardon(?:s|ed|ing)?)|(?P<reveal>reveal(?:s|ed|ing)?)|(?P<patience>(?:im)?patien(?:ce|t|tly))"
     r"|(?P<telling>telling)|(?P<judge>judg(?:e|es|ed|ing|e?ments?))|(?P<whoever>who(?:m|se)?(?:so)?ever)"
     r"|(?P<nobody>nobody)|(?P<somebody>somebody)"

@@ -18,17 +18,17 @@ from airflow.plugins_manager import AirflowPlugin
 
 @hookimpl
 def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
-    """Write it: in Airflow 3 this is called in the process the task ran in."""
+    """Write what the task used: Airflow 3 calls this in the process that ran the task."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     status = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
     of = f"{task_instance.run_id}.{task_instance.task_id}.{task_instance.map_index}.json"
-    told = {"cpu": used.ru_utime + used.ru_stime, "memory": peak}
-    (Path(os.environ["HUBPREFS_USAGE"]) / of.replace("/", "_")).write_text(json.dumps(told))
+    used_now = {"cpu": used.ru_utime + used.ru_stime, "memory": peak}
+    (Path(os.environ["HUBPREFS_USAGE"]) / of.replace("/", "_")).write_text(json.dumps(used_now))
 
 
 class UsagePlugin(AirflowPlugin):
-    """Tells Airflow of the function above."""
+    """Registers the function above with Airflow."""
 
     name = "hubprefs_usage"
     listeners = [sys.modules[__name__]]  # noqa: RUF012 - Airflow declares it so
