@@ -35,7 +35,7 @@ Run = Callable[[], Counter[str]]
 
 
 def hubprefs(path: Path, url: str, token: str) -> Run:
-    """Stream, find duplicates, keep eight requests in flight, read every answer into outcomes, save a checkpoint a second."""
+    """Stream, find duplicates, keep eight requests in flight, read answers into outcomes, save checkpoints."""
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
     from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
     from airflow_provider_hubprefs.bulk.source.reader import reader_of
