@@ -153,14 +153,19 @@ class HubPrefsOperationTrigger(BaseTrigger):
     async def _until_over(self) -> dict[str, Any]:
         self.wait.check()
         retry_total = min(RETRY_TOTAL, max(self.poke_interval, 0))
-        hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version, settings={"retry_total": retry_total})
+        hook = HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            settings={"retry_total": retry_total},
+            max_budget_share=self.max_budget_share,
+        )
         async with shared_poller(
             question=self.wait.question,
-            connection=(self.hubprefs_conn_id, self.api_version, retry_total),
+            connection=(self.hubprefs_conn_id, self.api_version, retry_total, self.max_budget_share),
             connect=hook.aget_client,
-            max_budget_share=self.max_budget_share,
         ) as poller:
-            self.wait = wait = replace(self.wait, subscriber=self._decrypt(await poller.client()))
+            client = await poller.connection.client()
+            self.wait = wait = replace(self.wait, subscriber=self._decrypt(client))
             pause, polls = 0.0, 0
             while True:
                 last = seconds_left(self.deadline) == 0

@@ -8,10 +8,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.hubspot.pacing.file import FileStore
 from airflow_provider_hubprefs.hubspot.pacing.pacers import Ticket
+from airflow_provider_hubprefs.hubspot.pacing.shared import SharedPacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer
     from airflow_provider_hubprefs.simulator import Simulator
@@ -20,13 +23,13 @@ BURST, INTERVAL_MS = 20, 250
 
 _WORKER = """
 import json, sys, threading
-from airflow_provider_hubprefs.hubspot.pacing import fallback as pacing_fallback
+from airflow_provider_hubprefs.hubspot.pacing import shared
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 
 url, token, store, key, threads, calls = json.loads(sys.argv[1])
-pacing_fallback._RETRY = 0.3
+shared._RETRY = 0.3
 with Client(StaticToken(token), host=url, pacer=pacer_for(store, key)) as client:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -79,6 +82,13 @@ class Workers:
             assert (each.returncode, bool(output)) == (0, True), f"ended with {each.returncode}: {error}"
             found.append(json.loads(output))
         return found
+
+
+def file_pacer(
+    folder: Path | None = None, key: str = "key", clock: Callable[[], float] = time.monotonic
+) -> SharedPacer:
+    """A process' pacer of a budget in a file."""
+    return SharedPacer(FileStore(key, folder=folder, clock=clock), clock=clock)
 
 
 def violations(hubspot: Simulator) -> int:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing.shares import FifoPacer, SharePacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPacer, SharePacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
@@ -102,7 +101,7 @@ def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever finds it locked waits in a thread, and goes on there with the same ticket."""
-    pacer = FifoPacer(SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0))
+    pacer = SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0)
     server.script += [OK] * 4
     in_threads: list[str] = []
     to_thread = asyncio.to_thread

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, SharePacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -160,6 +160,36 @@ def test_the_budget_is_what_hubspot_said_last(clock: Clock) -> None:
     assert pacer.budget == Budget(
         burst=100, burst_remaining=99, interval=10.0, daily=250_000, daily_remaining=0
     )
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.5, 10), (0.07, 1), (0.001, 1), (1, 20)])
+def test_a_consumer_with_a_share_has_no_more_slots_in_any_window(share: float, most: int) -> None:
+    whole = ProcessPacer(limit=20)
+    consumer = SharePacer(whole, share)
+    consumer.done(send(consumer), headers(20, remaining=19))
+
+    assert [consumer.wait(Ticket()) > 0 for _ in range(20)].count(False) == most - 1
+    assert whole.wait(Ticket()) == 0 or most == 20
+
+
+def test_a_share_follows_the_limit_of_the_whole(clock: Clock) -> None:
+    consumer = SharePacer(ProcessPacer(clock=clock), 0.5, clock=clock)
+    consumer.done(send(consumer), headers(190))
+
+    assert free_now(consumer) == 94
+
+
+def test_requests_outside_a_share_take_nothing_from_it(clock: Clock) -> None:
+    consumer = SharePacer(ProcessPacer(limit=20, clock=clock), 0.5, clock=clock)
+    consumer.done(send(consumer), headers(20, remaining=8))  # 11 others
+
+    assert consumer._own._slots.others == (0, 0)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.01, float("nan")])
+def test_a_share_that_makes_no_sense_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="max_budget_share: expected more than 0"):
+        SharePacer(ProcessPacer(), share)
 
 
 TICK = 1 / 1024  # seconds that floats can add without rounding

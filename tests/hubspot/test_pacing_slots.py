@@ -162,9 +162,7 @@ def test_whatever_the_account_has_no_request_is_refused_from_the_first_on(limit:
 
 def test_a_limit_that_was_learned_too_high_costs_nothing_after_the_first_answer() -> None:
     there = world(100)
-    pacers = processes(4, there.clock)
-    pacers[0].follow(190, 10.0, 1.0)
-    team(there, pacers, 8)
+    team(there, processes(4, there.clock, Slots(limit=190)), 8)
 
     there.run(1000 + 39)
 

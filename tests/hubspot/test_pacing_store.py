@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.shared import SharedPacer
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken
 from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -20,7 +20,7 @@ from .pacing_workers import free_now, learned
 
 def test_a_store_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert isinstance(pacer_for("process", "chosen"), ProcessPacer)
-    assert isinstance(pacer_for("file", "chosen"), FallbackPacer)
+    assert isinstance(pacer_for("file", "chosen"), SharedPacer)
     spaced = tmp_path / "a folder"
     learned(pacer_for(spaced.as_uri(), "chosen"))
     assert (spaced / "chosen.budget").is_file()
@@ -31,6 +31,8 @@ def test_one_store_and_credential_is_one_pacer(tmp_path: Path) -> None:
     assert pacer_for("process", "chosen") is not pacer_for("process", "other")
     assert pacer_for("file", "chosen") is pacer_for("file", "chosen")
     assert pacer_for(tmp_path.as_uri(), "chosen") is not pacer_for("file", "chosen")
+    assert pacer_for("process", "chosen", 0.5) is pacer_for("process", "chosen", 0.5)
+    assert pacer_for("process", "chosen", 0.5) is not pacer_for("process", "chosen", 0.6)
     assert search_pacer("chosen") is search_pacer("chosen")
     assert search_pacer("chosen") is not search_pacer("other")
 

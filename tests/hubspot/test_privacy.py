@@ -12,7 +12,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.hubspot.privacy import (
-    MaskedPaths,
     decrypt_address,
     encrypt_address,
     fingerprint,
@@ -20,6 +19,10 @@ from airflow_provider_hubprefs.hubspot.privacy import (
     mask_paths_logged_by,
     scrub,
 )
+from tests.helpers import LONG
+
+HOSTILE = 1_000_000 if LONG else 100_000
+"""Characters."""
 
 ATEXT = string.ascii_letters + string.digits + "!#$%&'*+-/=?^_`{|}~."
 PARTS = [
@@ -132,14 +135,14 @@ def test_scrubbed_text_can_still_be_read(text: str, scrubbed: str) -> None:
         ("a@b.", "a***@b***."),
     ],
 )
-def test_a_megabyte_of_hostile_text_is_scrubbed_to_its_end(unit: str, scrubbed: str | None) -> None:
-    text = unit * (1_000_000 // len(unit))
+def test_long_hostile_text_is_scrubbed_to_its_end(unit: str, scrubbed: str | None) -> None:
+    text = unit * (HOSTILE // len(unit))
     assert scrub(text) == (text if scrubbed is None else scrubbed)
 
 
 @pytest.mark.parametrize("unit", ['"\\"@', '"a"@'])
-def test_no_at_sign_of_a_megabyte_of_quoted_parts_is_left(unit: str) -> None:
-    scrubbed = scrub(unit * (1_000_000 // len(unit)))
+def test_no_at_sign_of_many_quoted_parts_is_left(unit: str) -> None:
+    scrubbed = scrub(unit * (HOSTILE // len(unit)))
     assert "***" in scrubbed
     assert "@" not in scrubbed.replace("***@", "")
 
@@ -223,4 +226,4 @@ def test_records_of_an_http_library_are_masked_whatever_their_arguments(
         "j***@e***.com 100%",
         "nothing to hide: 7",
     ]
-    assert len([known for known in logger.filters if isinstance(known, MaskedPaths)]) == 1
+    assert len(logger.filters) == 1

@@ -1,38 +1,28 @@
-"""A budget for all processes of one machine: a small file that each of them locks, reads, changes and writes.
+"""The store of a budget for all processes of one machine: a small file that each of them locks, reads and writes.
 
-The lock is ``flock``: the kernel releases it when its process ends. The state is one write with a checksum, so a kill
-leaves the old state, the new one, or a damaged one. A budget whose file is damaged, deleted, truncated or of before a
-reboot begins anew, with a probe whose answer says what is used. (The file is not mapped into memory: truncating a
-mapped file kills the process.) Times are the machine's monotonic ones.
+The lock is ``flock``: the kernel releases it when its process ends. The file may be damaged, deleted or truncated at
+any time. (It is not mapped into memory: truncating a mapped file kills the process.) Times are the machine's monotonic
+ones.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import stat
-import struct
+import tempfile
+import threading
 import time
-import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPacer, StoreError
-from airflow_provider_hubprefs.hubspot.pacing.private_folder import make_private, private_folder
-from airflow_provider_hubprefs.hubspot.pacing.slots import Slots
+from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError
+from airflow_provider_hubprefs.hubspot.pacing.shared import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-T = TypeVar("T")
-
-_HEAD = struct.Struct("=II")  # checksum and length of the rest
-_decoder = msgspec.msgpack.Decoder(tuple[float, Slots])
 
 _LONGEST_LOCKED = 2.0
 """Seconds after which the process that holds the lock counts as stopped: it needs some microseconds."""
@@ -40,11 +30,9 @@ _LONGEST_LOCKED = 2.0
 _NAP = 0.00005
 """Seconds between two tries to lock."""
 
-_log = logging.getLogger(__name__)
 
-
-class FilePacer(ProcessPacer):
-    """A budget shared by all processes of this machine that name the same folder.
+class FileStore:
+    """A file in a folder that all processes name which share a budget.
 
     :param key: fingerprint of the credential: the file's name.
     :param folder: made if absent; by default a private folder of this user in the machine's temporary one.
@@ -56,19 +44,22 @@ class FilePacer(ProcessPacer):
     ) -> None:
         self._private = folder is None
         self.path = (folder or private_folder()) / f"{key}.budget"
+        self.name = str(self.path)
+        self._clock = clock
         self._file: int | None = None
-        super().__init__(clock=clock)
+        self.begin()
 
     def begin(self) -> None:
-        """See :class:`Forkable`. A descriptor from before the fork shares the parent's lock."""
-        super().begin()
+        """See :class:`~.shared.Store`. A descriptor from before the fork shares the parent's lock."""
+        self._lock = threading.Lock()
         self._close()
 
-    def _change(self, step: Callable[[Slots], T], *, blocking: bool = True) -> T:
+    def change(self, edit: Callable[[bytes, float], bytes], *, blocking: bool) -> None:
+        """See :class:`~.shared.Store`."""
         until = time.monotonic() + _LONGEST_LOCKED
         while True:
             try:
-                return self._try_change(step, may_open=blocking)
+                return self._try_change(edit, may_open=blocking)
             except BusyError:
                 if not blocking:
                     raise
@@ -76,8 +67,8 @@ class FilePacer(ProcessPacer):
                 raise StoreError("another process keeps it locked")
             time.sleep(_NAP)
 
-    def _try_change(self, step: Callable[[Slots], T], *, may_open: bool) -> T:
-        """Change the slots in the file.
+    def _try_change(self, edit: Callable[[bytes, float], bytes], *, may_open: bool) -> None:
+        """Change the file.
 
         :raises BusyError: another process holds the lock, or the file is not open yet and must not be opened now.
         :raises StoreError: it cannot be opened, read or written.
@@ -86,10 +77,9 @@ class FilePacer(ProcessPacer):
             try:
                 try:
                     file, size = self._acquire(may_open=may_open)
-                    self._slots = slots = self._read(file, size)
-                    result = step(slots)
-                    self._write(file, slots)
-                    return result
+                    data = edit(os.pread(file, size, 0), self._clock())
+                    if os.pwrite(file, data, 0) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 finally:
                     if self._file is not None:
                         fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -118,10 +108,13 @@ class FilePacer(ProcessPacer):
         :raises OSError: it cannot be made.
         :raises StoreError: it belongs to another user, or is no plain file.
         """
-        if self._private:
-            make_private(self.path.parent)
-        else:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self.path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if self._private and (
+            not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022
+        ):
+            raise StoreError(f"{folder} is not a folder that only this user can write to")
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         file = os.open(self.path, flags, 0o600)
         found = os.fstat(file)
@@ -131,24 +124,6 @@ class FilePacer(ProcessPacer):
         os.fchmod(file, 0o600)
         return file
 
-    def _read(self, file: int, size: int) -> Slots:
-        """The slots in the file; new ones if it is empty, damaged, or of before a reboot."""
-        data = os.pread(file, size, 0)
-        if not data:
-            return Slots()
-        try:
-            written, slots = _decode(data)
-        except ValueError:
-            _log.warning("The budget in %s was damaged and begins anew", self.path)
-            return Slots()
-        return slots if written <= self._clock() else Slots()
-
-    def _write(self, file: int, slots: Slots) -> None:
-        body = msgspec.msgpack.encode((self._clock(), slots))
-        data = _HEAD.pack(zlib.crc32(body), len(body)) + body
-        if os.pwrite(file, data, 0) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
@@ -156,15 +131,6 @@ class FilePacer(ProcessPacer):
                 os.close(file)
 
 
-def _decode(data: bytes) -> tuple[float, Slots]:
-    """When the slots were written, and the slots.
-
-    :raises ValueError: it is damaged.
-    """
-    if len(data) < _HEAD.size:
-        raise ValueError("too short")
-    checksum, length = _HEAD.unpack_from(data)
-    body = data[_HEAD.size : _HEAD.size + length]
-    if zlib.crc32(body) != checksum:
-        raise ValueError("wrong checksum")
-    return _decoder.decode(body)
+def private_folder() -> Path:
+    """The folder of this user for budgets."""
+    return Path(tempfile.gettempdir()) / f"hubprefs-{os.getuid()}"

@@ -5,8 +5,7 @@ dropped the request by then, whatever the latency. The headers of every answer s
 the interval is and how many requests other clients have sent.
 
 The arithmetic is in :mod:`.slots`. The place of a budget decides who shares it: this process
-(:class:`ProcessPacer`), all processes of a machine (:mod:`.file`), or many machines (:mod:`.redis`).
-:mod:`.store` chooses.
+(:class:`ProcessPacer`), or all processes that name one store (:mod:`.shared`). :mod:`.store` chooses.
 
 Nothing here sleeps for a slot: a client calls :meth:`Pacer.wait` and sleeps in its own way.
 """
@@ -19,7 +18,6 @@ import secrets
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -47,14 +45,12 @@ class Ticket:
     :param slot: the number of the promised slot; None without one.
     :param at: when the slot may be used, by the pacer's clock.
     :param sent: when the request was sent; None before.
-    :param granted_by: which pacer promised the slot, where there are two.
     :param share_ticket: the ticket for the consumer's share, where it may use only a share of the budget.
     """
 
     slot: int | None = None
     at: float = 0.0
     sent: float | None = None
-    granted_by: Pacer | None = None
     share_ticket: Ticket | None = None
 
 
@@ -94,23 +90,7 @@ class BusyError(Exception):
     """The store is locked, or slow. Retry with ``blocking=True``."""
 
 
-class StoreError(Exception):
-    """The store of a budget cannot be used; the text says why."""
-
-
-_alive: weakref.WeakSet[Forkable] = weakref.WeakSet()
-
-
-class Forkable(ABC):
-    """An object with locks or descriptors that a forked child must not share with its parent."""
-
-    def __init__(self) -> None:
-        self.begin()
-        _alive.add(self)
-
-    @abstractmethod
-    def begin(self) -> None:
-        """Make the locks and descriptors; runs again in a forked child."""
+_alive: weakref.WeakSet[ProcessPacer] = weakref.WeakSet()
 
 
 def _begin_in_child() -> None:
@@ -121,94 +101,15 @@ def _begin_in_child() -> None:
 os.register_at_fork(after_in_child=_begin_in_child)
 
 
-class SlotPacer(Forkable):
-    """What pacers have in common, wherever they keep their slots: one turn in the queue per process.
-
-    Only one thread of a process waits with a promised slot; the others call again when that one sends. So slots that
-    come one by one go to all processes in turn, and a killed process loses at most one promised slot.
-
-    :param clock: monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._not_before = NEVER
-        super().__init__()
-
-    def begin(self) -> None:
-        """See :class:`Forkable`."""
-        self._owner = secrets.randbits(62 - SERIAL_BITS)
-        self._numbers = itertools.count()
-        self._turn, self._whose_turn = NEVER, -1
-
-    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
-        """See :class:`Pacer`."""
-        now = self._clock()
-        if ticket.slot is None:
-            if self._turn > now:
-                return self._turn - now
-            number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
-            promised, at = self._take(number, blocking=blocking)
-            if not promised:
-                self._turn = min(at, now + ASK_AGAIN)
-                return max(at - now, ASK_AGAIN / 10)
-            ticket.slot, ticket.at, ticket.sent = number, at, None
-            now = self._clock()  # later than before, if only by the time that the store took
-            # Not for long: the limit may rise, or other processes may end.
-            self._turn, self._whose_turn = min(at, now + PROBE_FOR), number
-        wait = max(ticket.at, self._not_before) - now
-        if wait > 0:
-            return wait
-        ticket.sent = now
-        return 0.0
-
-    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
-        """See :class:`Pacer`."""
-        self.settle(ticket, Budget.from_headers(headers), blocking=blocking)
-
-    def settle(self, ticket: Ticket, said: Budget, *, blocking: bool = True) -> None:
-        """:meth:`done`, with headers that were read already."""
-        number = ticket.slot
-        if number == self._whose_turn:
-            self._turn = NEVER
-        if number is not None and number >> SERIAL_BITS == self._owner:
-            self._give(number, ticket.sent, said, blocking=blocking)
-        elif said.burst is not None:  # no slot, or one of the process that this one was forked from
-            self._give(-1, None, said, blocking=blocking)
-        ticket.slot = None
-
-    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
-        """See :class:`Pacer`."""
-        self._not_before = max(self._not_before, self._hold(seconds, blocking=blocking))
-
-    @property
-    @abstractmethod
-    def budget(self) -> Budget:
-        """What HubSpot said last."""
-
-    @property
-    @abstractmethod
-    def last_seen(self) -> tuple[int, float, int]:
-        """Limit, interval and number of processes, as last known; never blocks."""
-
-    @abstractmethod
-    def _take(self, number: int, *, blocking: bool) -> tuple[bool, float]:
-        """Take a slot: whether there is one, and when it may be used or one should ask again."""
-
-    @abstractmethod
-    def _give(self, number: int, sent: float | None, said: Budget, *, blocking: bool) -> None:
-        """Give a slot back; -1 for none."""
-
-    @abstractmethod
-    def _hold(self, seconds: float | None, *, blocking: bool) -> float:
-        """Promise no slots; return until when."""
-
-
-class ProcessPacer(SlotPacer):
+class ProcessPacer:
     """A budget shared by the threads of this process.
+
+    Only one thread waits with a promised slot; the others call again when that one sends. So slots of a shared store
+    that come one by one go to all processes in turn, and a killed process loses at most one promised slot.
 
     :param limit: requests per interval, where it is known; otherwise the first request finds out.
     :param interval: seconds to begin with.
+    :param share: of the limit that may be used.
     :param clock: monotonic seconds.
     """
 
@@ -217,57 +118,122 @@ class ProcessPacer(SlotPacer):
         *,
         limit: int | None = None,
         interval: float = FIRST_INTERVAL,
+        share: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        last_answer = NEVER if limit is None else clock()
-        self._slots = Slots(limit=limit or FIRST_LIMIT, interval=interval, last_answer=last_answer)
-        super().__init__(clock)
+        self._clock = clock
+        self._not_before = NEVER
+        self._slots = Slots(
+            limit=limit or FIRST_LIMIT,
+            interval=interval,
+            share=share,
+            last_answer=NEVER if limit is None else clock(),
+        )
+        self.begin()
+        _alive.add(self)
 
     def begin(self) -> None:
-        """See :class:`Forkable`."""
-        super().begin()
+        """Make what a forked child must not share with its parent; runs again in the child."""
+        self._owner = secrets.randbits(62 - SERIAL_BITS)
+        self._numbers = itertools.count()
+        self._turn, self._whose_turn = NEVER, -1
         self._lock = threading.Lock()
         while self._slots.held:  # the parent's: this process will not give them back
             self._slots.free_one(0, self._clock())
 
-    def _change(self, step: Callable[[Slots], T], *, blocking: bool = True) -> T:
-        """Do something to the slots while nothing else does."""
-        with self._lock:
-            return step(self._slots)
+    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
+        """See :class:`Pacer`."""
+        now = self._clock()
+        if ticket.slot is None:
+            if self._turn > now:
+                return self._turn - now
+            number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
+
+            def take(slots: Slots, now: float) -> tuple[bool, float]:
+                at = slots.take(now, number)
+                return at is not None, max(slots.not_before - now, ASK_AGAIN) if at is None else at - now
+
+            promised, wait = self._change(take, blocking=blocking)
+            now = self._clock()  # later than before, if only by the time that the store took
+            if not promised:
+                self._turn = now + ASK_AGAIN
+                return wait
+            ticket.slot, ticket.at, ticket.sent = number, now + wait, None
+            # Not for long: the limit may rise, or other processes may end.
+            self._turn, self._whose_turn = now + min(wait, PROBE_FOR), number
+        wait = max(ticket.at, self._not_before) - now
+        if wait > 0:
+            return wait
+        ticket.sent = now
+        return 0.0
+
+    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
+        """See :class:`Pacer`."""
+        said, number, sent = Budget.from_headers(headers), ticket.slot, ticket.sent
+        if number == self._whose_turn:
+            self._turn = NEVER
+        if number is None or number >> SERIAL_BITS != self._owner:
+            number = -1  # no slot, or one of the process that this one was forked from
+
+        def give(slots: Slots, now: float) -> None:
+            # The age is measured after the store's clock was read: it says at worst that the request went earlier.
+            slots.give(now, number, None if sent is None else now - (self._clock() - sent), said)
+
+        if number >= 0 or said.burst is not None:
+            self._change(give, blocking=blocking)
+        ticket.slot = None
+
+    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
+        """See :class:`Pacer`."""
+        wait = self._change(lambda slots, now: slots.pause(now, seconds) - now, blocking=blocking)
+        self._not_before = max(self._not_before, self._clock() + wait)
 
     @property
     def budget(self) -> Budget:
         """What HubSpot said last."""
-        return self._change(lambda slots: slots.budget)
+        return self._change(lambda slots, _: slots.budget)
+
+    def _change(self, step: Callable[[Slots, float], T], *, blocking: bool = True) -> T:
+        """Do something to the slots, by their clock, while nothing else does.
+
+        :raises BusyError: only if not blocking.
+        """
+        with self._lock:
+            return step(self._slots, self._clock())
+
+
+class SharePacer:
+    """A share of a budget for some consumers in this process; the rest is left to others.
+
+    :param pacer: of the whole budget.
+    :param share: more than 0, at most 1.
+    :param clock: monotonic seconds.
+    :raises ValueError: another share.
+    """
+
+    def __init__(self, pacer: Pacer, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"max_budget_share: expected more than 0 and at most 1, got {share!r}")
+        self._pacer = pacer
+        self._own = ProcessPacer(limit=FIRST_LIMIT, share=share, clock=clock)
 
     @property
-    def last_seen(self) -> tuple[int, float, int]:
-        """See :class:`SlotPacer`."""
-        return self._slots.limit, self._slots.interval, self._slots.users
+    def budget(self) -> Budget:
+        """What HubSpot said last, of the whole."""
+        return self._pacer.budget
 
-    def follow(self, limit: int, interval: float, share: float, *, rest: float = 0.0) -> None:
-        """Take over a limit that another pacer learned, and use a share of it.
+    def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
+        """See :class:`Pacer`."""
+        ticket.share_ticket = ticket.share_ticket or Ticket()
+        return self._own.wait(ticket.share_ticket) or self._pacer.wait(ticket, blocking=blocking)
 
-        :param rest: seconds to wait before, so that what is in flight arrives; the first answer then counts it.
-        """
+    def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
+        """See :class:`Pacer`."""
+        # What remains is of the whole, so it says nothing about others that use this share.
+        limits = {name: value for name, value in headers.items() if not name.endswith("-remaining")}
+        self._own.done(ticket.share_ticket or Ticket(), limits)
+        self._pacer.done(ticket, headers, blocking=blocking)
 
-        def follow(slots: Slots) -> None:
-            slots.share = share
-            slots.not_before = max(slots.not_before, self._clock() + rest)
-            slots.learn(Budget(burst=limit, interval=interval))
-
-        self._change(follow)
-
-    def _take(self, number: int, *, blocking: bool) -> tuple[bool, float]:
-        def take(slots: Slots) -> tuple[bool, float]:
-            now = self._clock()
-            at = slots.take(now, number)
-            return at is not None, max(slots.not_before, now + ASK_AGAIN) if at is None else at
-
-        return self._change(take, blocking=blocking)
-
-    def _give(self, number: int, sent: float | None, said: Budget, *, blocking: bool) -> None:
-        self._change(lambda slots: slots.give(self._clock(), number, sent, said), blocking=blocking)
-
-    def _hold(self, seconds: float | None, *, blocking: bool) -> float:
-        return self._change(lambda slots: slots.pause(self._clock(), seconds), blocking=blocking)
+    def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
+        """See :class:`Pacer`."""
+        self._pacer.pause(seconds, blocking=blocking)

@@ -154,17 +154,18 @@ class Slots:
         return self.not_before
 
     def give(self, now: float, number: int, sent: float | None, said: Budget) -> None:
-        """Take a slot back, and follow HubSpot's headers.
+        """Take a slot back, and follow HubSpot's headers. Of a slot that is not held here, only the limits count.
 
         :param sent: when its request was sent; None if it never was.
         """
+        held = number in self.held
         if said.burst is not None:
-            self.learn(said)
-            if said.burst_remaining is not None and sent is not None:
+            self._learn(said)
+            if held and said.burst_remaining is not None and sent is not None:
                 self._notice(now, sent, said.burst - said.burst_remaining)
-        if sent is not None:
+        if held and sent is not None:
             self.last_answer, self.probe_until = now, NEVER
-        if number in self.held:
+        if held:
             self.free_one(self.held.index(number), now)
 
     def free_one(self, index: int, now: float) -> None:
@@ -217,7 +218,7 @@ class Slots:
             self.others = (0, most)
             self.others_since = now
 
-    def learn(self, said: Budget) -> None:
+    def _learn(self, said: Budget) -> None:
         """Follow the limits that HubSpot states."""
         self.budget = said
         self.limit = said.burst or self.limit

@@ -1,32 +1,34 @@
-"""The pacers of a process: one for each ``budget_store`` and credential."""
+"""The pacers of a process: one for each ``budget_store``, credential and share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
-from airflow_provider_hubprefs.hubspot.pacing.file import FilePacer
-from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.file import FileStore
+from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, ProcessPacer, SharePacer
+from airflow_provider_hubprefs.hubspot.pacing.shared import SharedPacer
 
 SEARCHES = 5
 """CRM searches a second."""
 
-_pacers: dict[tuple[str, str], Pacer] = {}
+_pacers: dict[tuple[object, ...], Pacer] = {}
 
 
-def pacer_for(store: str, key: str) -> Pacer:
-    """The one pacer of this process for a credential.
+def pacer_for(store: str, key: str, share: float = 1.0) -> Pacer:
+    """The one pacer of this process for a share of a credential's budget.
 
     :param store: ``process``; ``file`` or ``file:///folder`` for all processes of this machine (the default of
         connections); ``redis://host:port/db`` or ``rediss://`` for many machines (extra ``redis``).
     :param key: fingerprint of the credential: two connections with one token share a budget, two portals never.
-    :raises ValueError: another store.
+    :param share: more than 0, at most 1: of the budget, for all of this process that name the same share.
+    :raises ValueError: another store or share.
     :raises ModuleNotFoundError: Redis without its client.
     """
-    if (store, key) not in _pacers:
-        _pacers.setdefault((store, key), _make(store, key))  # atomic: all threads get the first one
-    return _pacers[store, key]
+    if (store, key, share) not in _pacers:
+        made = _make(store, key) if share == 1 else SharePacer(pacer_for(store, key), share)
+        _pacers.setdefault((store, key, share), made)  # atomic: all threads get the first one
+    return _pacers[store, key, share]
 
 
 def search_pacer(key: str) -> Pacer:
@@ -47,10 +49,15 @@ def _make(store: str, key: str) -> Pacer:
     if store == "process":
         return ProcessPacer()
     if scheme == "file":
-        file = FilePacer(key, folder=_folder(store))
-        return FallbackPacer(file, str(file.path))
+        return SharedPacer(FileStore(key, folder=_folder(store)))
     if scheme in {"redis", "rediss"} and store != scheme:
-        return _redis(store, key)
+        from airflow_provider_hubprefs.hubspot.pacing.redis import RedisStore  # noqa: PLC0415 - an extra
+
+        try:
+            return SharedPacer(RedisStore(store, key))
+        except ValueError:
+            # The URL may have a password in it.
+            raise ValueError("budget_store: expected redis://[user:password@]host[:port][/db]") from None
     raise ValueError("budget_store: expected process, file, file:///a/folder or redis://host:port/db")
 
 
@@ -63,15 +70,3 @@ def _folder(store: str) -> Path | None:
     if url.netloc or url.query or url.fragment or not folder.is_absolute():
         raise ValueError(f"budget_store: expected file:///an/absolute/folder, got {store!r}")
     return folder
-
-
-def _redis(store: str, key: str) -> Pacer:
-    from airflow_provider_hubprefs.hubspot.pacing.redis import RedisPacer  # noqa: PLC0415 - an extra
-
-    url = urlsplit(store)
-    try:
-        name = f"Redis at {url.hostname or 'localhost'}:{url.port or 6379}"
-        return FallbackPacer(RedisPacer(store, key), name)
-    except ValueError:
-        # The URL may have a password in it.
-        raise ValueError("budget_store: expected redis://[user:password@]host[:port][/db]") from None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.errors import AuthenticationError
-from airflow_provider_hubprefs.hubspot.pacing.shares import FifoPacer, SharePacer
 from airflow_provider_hubprefs.hubspot.transport.batches import BatchCaller
 
 if TYPE_CHECKING:
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
     from airflow_provider_hubprefs.hubspot.api.models import Operation
-    from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
 LOOK_UP_EVERY = 60.0
@@ -27,13 +24,11 @@ class PolledConnection:
     """A client for many waits, renewed when the connection changes.
 
     :param connect: makes a client of the connection as it is now.
-    :param share: of the account's budget, at most.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncClient]], share: float) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[AsyncClient]]) -> None:
         self.batches = BatchCaller(self.send)
         self._connect = connect
-        self._share = share
         self._client: AsyncClient | None = None
         self._clients: list[AsyncClient] = []
         self._expires_at = 0.0
@@ -77,7 +72,6 @@ class PolledConnection:
         fresh = await self._connect()
         if known is not None and _identity(fresh) == _identity(known):
             return known
-        fresh.pacer = await asyncio.to_thread(_shared_pacer, fresh.pacer, self._share)
         self._clients.append(fresh)  # the former client may still be sending: aclose() closes all of them
         self._client, self.batches = fresh, BatchCaller(self.send)
         return fresh
@@ -90,15 +84,3 @@ def _identity(client: AsyncClient) -> Mapping[str, object]:
         "version": client.calls.version,
         "settings": client.settings,
     }
-
-
-_pacers: dict[tuple[Pacer, float], Pacer] = {}
-_pacers_lock = threading.Lock()
-
-
-def _shared_pacer(pacer: Pacer, share: float) -> Pacer:
-    """Return the part of a budget that all waits of this process share. It may block while it asks the store."""
-    with _pacers_lock:
-        if (pacer, share) not in _pacers:
-            _pacers[pacer, share] = FifoPacer(pacer if share == 1 else SharePacer(pacer, share))
-        return _pacers[pacer, share]

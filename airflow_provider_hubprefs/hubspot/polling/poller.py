@@ -49,10 +49,6 @@ LATE = 15.0
 _log = logging.getLogger(__name__)
 
 
-class PollingError(Exception):
-    """A poller ended while a task still waited for its answer: a defect of this package."""
-
-
 class _Waiter(NamedTuple):
     """One wait in the queue; the order is that of ``due``, then of arrival.
 
@@ -83,51 +79,36 @@ async def shared_poller(
     question: Question,
     connection: Hashable,
     connect: Callable[[], Awaitable[AsyncClient]],
-    max_budget_share: float = BUDGET_SHARE,
 ) -> AsyncIterator[Poller]:
     """Join the poller of this event loop for this question and connection. The last wait that leaves closes it.
 
     :param question: what to ask.
     :param connection: tells connections apart: the name, and what overrides it.
     :param connect: makes a client; called again from time to time. The poller closes the clients.
-    :param max_budget_share: of the account's budget for all waits of this process, at most.
     """
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    key = (connection, question, max_budget_share)
-    poller = pollers.get(key)
-    if poller is None or poller.failed:
-        poller = pollers[key] = Poller(question, connect, max_budget_share=max_budget_share)
+    key = (connection, question)
+    poller = pollers[key] = pollers.get(key) or Poller(question, connect)
     poller.members += 1
     try:
         yield poller
     finally:
         poller.members -= 1
         if not poller.members:
-            if pollers.get(key) is poller:
-                del pollers[key]
+            del pollers[key]
             await poller.aclose()
 
 
 class Poller:
     """Asks one question for many waits, the longest due first. It belongs to one event loop.
 
-    :param question: what to ask.
-    :param connect: makes a client.
-    :param max_budget_share: see :func:`shared_poller`.
+    For its arguments see :func:`shared_poller`.
     """
 
-    def __init__(
-        self,
-        question: Question,
-        connect: Callable[[], Awaitable[AsyncClient]],
-        *,
-        max_budget_share: float = BUDGET_SHARE,
-    ) -> None:
+    def __init__(self, question: Question, connect: Callable[[], Awaitable[AsyncClient]]) -> None:
         self.members = 0
-        self.failed = False
+        self.connection = PolledConnection(connect)
         self._question = question
-        self._connection = PolledConnection(connect, max_budget_share)
-        self._share = max_budget_share
         self._loop = asyncio.get_running_loop()
         self._queue: list[_Waiter] = []
         self._number = itertools.count()
@@ -143,10 +124,7 @@ class Poller:
         :param subscriber: normalised.
         :param after: seconds until HubSpot should be asked. The poller may ask once half of them are over, and asks
             later where the budget does not suffice for all.
-        :raises PollingError: the poller has failed.
         """
-        if self.failed:
-            raise PollingError("the poller of this wait has failed; the log says why")
         if len(self._queue) > 2 * self.members + SUBSCRIBERS_PER_POLL:  # most of these waits have left
             self._queue = [waiter for waiter in self._queue if not waiter.answer.done()]
             heapq.heapify(self._queue)
@@ -156,13 +134,6 @@ class Poller:
         self._enqueue(_Waiter(self._loop.time() + pause, next(self._number), early, subscriber, answer))
         return answer
 
-    async def client(self) -> AsyncClient:
-        """Return the client of the connection as it is now.
-
-        :raises Exception: there is no such connection, or it cannot work.
-        """
-        return await self._connection.client()
-
     async def aclose(self) -> None:
         """Cancel all polls and close the connections."""
         if self._timer is not None:
@@ -171,7 +142,7 @@ class Poller:
         for poll in self._polls:
             poll.cancel()
         await asyncio.gather(*self._polls, return_exceptions=True)
-        await self._connection.aclose()
+        await self.connection.aclose()
 
     # When to ask ------------------------------------------------------------------------------------
 
@@ -190,14 +161,11 @@ class Poller:
 
     def _start_polls(self) -> None:
         self._timer = None
-        try:
-            while len(self._polls) < POLLS_AT_ONCE and (batch := self._next_batch()):
-                poll = self._loop.create_task(self._poll(batch))
-                self._polls.add(poll)
-                poll.add_done_callback(self._end_poll)
-            self._set_timer()
-        except Exception as error:  # noqa: BLE001 - an error is better than a wait without end
-            self._fail_all(error)
+        while len(self._polls) < POLLS_AT_ONCE and (batch := self._next_batch()):
+            poll = self._loop.create_task(self._poll(batch))
+            self._polls.add(poll)
+            poll.add_done_callback(self._end_poll)
+        self._set_timer()
 
     def _end_poll(self, poll: asyncio.Task[None]) -> None:
         self._polls.discard(poll)
@@ -227,54 +195,41 @@ class Poller:
         if not self._behind and late > tolerated:
             self._behind = True
             _log.warning(
-                "%d waits on HubSpot are asked %.0f s later than they should be: %g of the account's budget is not "
-                "enough for all of them, or HubSpot is slow. The delay is the same for all; longer poke intervals, "
-                "a larger max_budget_share or, where they are missing, the batch scopes make it shorter.",
+                "%d waits on HubSpot are asked %.0f s later than they should be: their share of the account's budget "
+                "is not enough for all of them, or HubSpot is slow. The delay is the same for all; longer poke "
+                "intervals, a larger max_budget_share or, where they are missing, the batch scopes make it shorter.",
                 self.members,
                 late,
-                self._share,
             )
         elif self._behind and late < tolerated / 2:
             self._behind = False
             _log.warning("The waits on HubSpot are asked in time again")
-
-    def _fail_all(self, error: Exception) -> None:
-        self.failed = True
-        _log.error("The poller of %d waits on HubSpot failed", self.members, exc_info=error)
-        queue, self._queue = self._queue, []
-        _fail(
-            queue,
-            PollingError(f"the poller of this wait has failed ({type(error).__name__}); the log says why"),
-        )
 
     # What to ask ------------------------------------------------------------------------------------
 
     async def _poll(self, batch: _Batch) -> None:
         """Give every waiter an answer or an error; those that take a single call go back to the queue."""
         try:
-            client = await self._connection.client()
+            client = await self.connection.client()
             pair = self._question.pair(client.calls)
             if len(batch) == 1:
                 (subscriber,) = batch
-                _answer(batch[subscriber], await self._connection.send(pair.single(subscriber)))
+                _answer(batch[subscriber], await self.connection.send(pair.single(subscriber)))
             else:
                 await self._ask_together(pair, batch)
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
             _fail(_all_of(batch), error)
-        finally:
-            _fail(_all_of(batch), PollingError("the poll ended without an answer"))
 
     async def _ask_together(self, pair: CallPair[str], batch: _Batch) -> None:
-        async for subscribers, answer in self._connection.batches.ask(pair, list(batch)):
+        async for subscribers, answer in self.connection.batches.ask(pair, list(batch)):
             if isinstance(answer, HubSpotError):
                 for one in subscribers:
                     _fail(batch.pop(one), answer)
             elif answer is not None:
                 for one, operation in operations_by_subscriber(answer, subscribers).items():
                     _answer(batch.pop(one), operation)
-        for waiter in _all_of(
-            batch
-        ):  # no answer, or an ambiguous one: at its old place it takes a single call
+        # No answer, or an ambiguous one: at its old place in the queue the wait takes a single call.
+        for waiter in _all_of(batch):
             self._enqueue(waiter._replace(alone=True))
         batch.clear()
 

@@ -25,7 +25,6 @@ from airflow_provider_hubprefs.hubspot.errors import (
     SettingsError,
 )
 from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, Ticket
-from airflow_provider_hubprefs.hubspot.pacing.shares import SharePacer
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 from airflow_provider_hubprefs.hubspot.transport.auth import refresh_failure
@@ -79,9 +78,9 @@ class Options(TypedDict, total=False):
     :param version: API version, ``v4`` or ``YYYY-MM``.
     :param host: HubSpot's, or loopback; see :func:`~.host.base_url`.
     :param settings: time-outs and limits.
-    :param pacer: the budget; by default the one of these credentials in ``budget_store``.
+    :param pacer: the budget; by default the one of these credentials that the next two name.
     :param budget_store: where it is kept, and so which clients share it; see :func:`~.store.pacer_for`.
-    :param max_budget_share: the largest share of it for this client.
+    :param max_budget_share: of the budget, at most, for all clients of this process that name the same share.
     """
 
     version: str
@@ -118,8 +117,7 @@ class Sender(ABC):
         self.url = base_url(host)
         try:
             key = fingerprint(f"{self.url} {auth.identity()}", key="budget")
-            whole = pacer or pacer_for(budget_store, key)
-            self.pacer = whole if max_budget_share == 1 else SharePacer(whole, max_budget_share)
+            self.pacer = pacer or pacer_for(budget_store, key, max_budget_share)
             self.search_pacer = search_pacer(key)
         except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None

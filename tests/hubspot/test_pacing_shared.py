@@ -7,24 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing.fallback import FallbackPacer
-from airflow_provider_hubprefs.hubspot.pacing.file import FilePacer
+from airflow_provider_hubprefs.hubspot.pacing.file import FileStore
 from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, Ticket
+from airflow_provider_hubprefs.hubspot.pacing.shared import SharedPacer
 
 from .conftest import Clock
-from .pacing_workers import free_now, headers, learned, send
+from .pacing_workers import file_pacer, free_now, headers, learned, send
 from .test_pacing_file import full_disk
 
 
 @pytest.fixture
-def pacer(tmp_path: Path, clock: Clock) -> FallbackPacer:
-    return FallbackPacer(FilePacer("key", folder=tmp_path, clock=clock), "the file", clock=clock)
+def pacer(tmp_path: Path, clock: Clock) -> SharedPacer:
+    return file_pacer(tmp_path, clock=clock)
 
 
 def test_a_store_that_fails_leaves_this_process_its_share_and_comes_back(
-    tmp_path: Path, clock: Clock, pacer: FallbackPacer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, clock: Clock, pacer: SharedPacer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    others = [FilePacer("key", folder=tmp_path, clock=clock) for _ in range(3)]
+    others = [file_pacer(tmp_path, clock=clock) for _ in range(3)]
+    name = tmp_path / "key.budget"
     learned(others[0], 100)
     for other in others:
         send(other)
@@ -37,18 +38,18 @@ def test_a_store_that_fails_leaves_this_process_its_share_and_comes_back(
         pacer.pause(0.0)
         assert pacer.budget.burst == 100
     (warning,) = caplog.records
-    assert "The budget in the file cannot be shared" in warning.message
+    assert f"The budget in {name} cannot be shared" in warning.message
     assert "uses 1/4 of it and tries again every 3 s" in warning.message
     caplog.clear()
     clock.now += 3
 
     assert pacer.wait(Ticket()) == 0
     assert pacer.budget.burst == 100
-    assert [record.message for record in caplog.records] == ["The budget in the file is shared again"]
+    assert [record.message for record in caplog.records] == [f"The budget in {name} is shared again"]
 
 
 def test_without_blocking_a_store_that_failed_is_not_tried(
-    clock: Clock, pacer: FallbackPacer, caplog: pytest.LogCaptureFixture
+    clock: Clock, pacer: SharedPacer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with full_disk():
         learned(pacer)
@@ -64,7 +65,7 @@ def test_without_blocking_a_store_that_failed_is_not_tried(
     assert "is shared again" in caplog.text
 
 
-def test_a_failure_at_the_answer_is_no_failure_of_the_call(pacer: FallbackPacer) -> None:
+def test_a_failure_at_the_answer_is_no_failure_of_the_call(pacer: SharedPacer) -> None:
     ticket = send(pacer)
 
     with full_disk():
@@ -80,14 +81,13 @@ def test_threads_whose_store_fails_at_the_same_time_warn_once(
     together, been_there = threading.Barrier(8), threading.local()
 
     def meeting() -> float:
-        """The store's clock, where threads meet that have just found the store in order."""
+        """The pacer's clock, where threads meet that have just found the store in order."""
         if not hasattr(been_there, "met"):
             been_there.met = True
             together.wait(20)
         return clock()
 
-    store = FilePacer("key", folder=tmp_path, clock=meeting)
-    pacer = FallbackPacer(store, "the file", clock=clock)
+    pacer = SharedPacer(FileStore("key", folder=tmp_path, clock=clock), clock=meeting)
     threads = [threading.Thread(target=pacer.wait, args=(Ticket(),)) for _ in range(together.parties)]
     with full_disk():
         for thread in threads:
@@ -96,3 +96,13 @@ def test_threads_whose_store_fails_at_the_same_time_warn_once(
             thread.join()
 
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("back", [0.5, 100])
+def test_a_clock_that_is_put_back_stops_no_process(tmp_path: Path, clock: Clock, back: float) -> None:
+    store_clock = Clock()
+    pacer = SharedPacer(FileStore("key", folder=tmp_path, clock=store_clock), clock=clock)
+    learned(pacer)
+    store_clock.now -= back
+
+    assert pacer.wait(Ticket()) == 0
