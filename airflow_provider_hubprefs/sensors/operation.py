@@ -19,6 +19,7 @@ from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subs
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 
-_RETRY_TOTAL = 30.0
-"""Seconds. A poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
@@ -126,13 +125,15 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             try:
                 operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
-                failures, text = wait.tolerate(
-                    error, failures=self._failures(context), most=self.max_transient_failures
-                )
-                self._remember_failures(failures, context)
+                failures = self._failures(context)
+                self._count_failures(
+                    0, context
+                )  # where this one is not tolerated, the task's retry begins anew
+                failures, text = wait.tolerate(error, failures=failures, most=self.max_transient_failures)
+                self._count_failures(failures, context)
                 self.log.warning(text)
                 return self._go_on(wait, failures)
-            self._remember_failures(0, context)
+            self._count_failures(0, context)
             answer = wait.interpret(operation)
             if answer.error is not None:
                 # Final: soft_fail skips, and a retry would only wait for the same.
@@ -172,7 +173,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             self.hubprefs_conn_id,
             self.api_version,
             business_unit_id=self.business_unit_id,
-            settings={"retry_total": min(_RETRY_TOTAL, self.poke_interval)},
+            settings={"retry_total": min(RETRY_TOTAL, self.poke_interval)},
             max_budget_share=self.max_budget_share,
         )
 
@@ -221,23 +222,13 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
 
-    # In reschedule mode every poke is a new process: Airflow 3.3 keeps the count in the task state store.
-
     def _failures(self, context: Context) -> int:
-        kept = TaskState(context, _FAILURES_KEY).load()
+        """Failures in a row. In reschedule mode every poke is a new process: Airflow 3.3 keeps what it has counted."""
+        kept = TaskState(context, _FAILURES_KEY).load() if self.reschedule else None
         return int(kept["count"]) if kept else self._failures_here
 
-    def _remember_failures(self, failures: int, context: Context) -> None:
-        if failures == self._failures_here == 0 and not self.reschedule:
-            return
-        self._failures_here = failures
-        state = TaskState(context, _FAILURES_KEY)
-        if (state.load() or {"count": 0})["count"] != failures:
-            state.save({"count": failures})
-
-
-def _is_airflows_timeout(error: BaseException | None) -> bool:
-    """Whether that is where it comes from; the base class of sensors makes other exceptions of it."""
-    while error is not None and type(error).__name__ != "TaskDeferralTimeout":
-        error = error.__cause__
-    return error is not None
+    def _count_failures(self, failures: int, context: Context) -> None:
+        if failures != self._failures(context):
+            self._failures_here = failures
+            if self.reschedule:
+                TaskState(context, _FAILURES_KEY).save({"count": failures})
