@@ -120,15 +120,13 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
-            wait = self._wait(context)
+            wait = self._wait()
             client = self._hook.client
             try:
                 operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
                 failures = self._failures(context)
-                self._count_failures(
-                    0, context
-                )  # where this one is not tolerated, the task's retry begins anew
+                self._count_failures(0, context)  # a retry of the task begins anew
                 failures, text = wait.tolerate(error, failures=failures, most=self.max_transient_failures)
                 self._count_failures(failures, context)
                 self.log.warning(text)
@@ -177,7 +175,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             max_budget_share=self.max_budget_share,
         )
 
-    def _wait(self, context: Context) -> OperationWait:
+    def _wait(self) -> OperationWait:
         """What the task waits for: its rendered arguments.
 
         :raises ValidationError: an argument cannot work.
@@ -196,31 +194,28 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return wait
 
     def _go_on(self, wait: OperationWait, failures: int) -> PokeReturnValue:
-        if self.deferrable:
-            self._defer(wait, failures)
-        return PokeReturnValue(is_done=False)
-
-    def _defer(self, wait: OperationWait, failures: int) -> None:
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        trigger = HubPrefsOperationTrigger(
-            encrypted=self._hook.encrypt_address(wait.subscriber),
-            subscription_id=wait.subscription_id,
-            business_unit_id=wait.business_unit_id,
-            expect=wait.expect,
-            fail_on_canceled=wait.fail_on_canceled,
-            poke_interval=self.poke_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-            max_transient_failures=self.max_transient_failures,
-            max_budget_share=self.max_budget_share,
-            hubprefs_conn_id=self.hubprefs_conn_id,
-            api_version=self.api_version,
-            failures=failures,
-            deadline=self._deadlines.get("deadline"),
-            execution_deadline=self._deadlines.get("execution_deadline"),
-        )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
+        if self.deferrable:
+            trigger = HubPrefsOperationTrigger(
+                encrypted=self._hook.encrypt_address(wait.subscriber),
+                subscription_id=wait.subscription_id,
+                business_unit_id=wait.business_unit_id,
+                expect=wait.expect,
+                fail_on_canceled=wait.fail_on_canceled,
+                poke_interval=self.poke_interval,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                max_transient_failures=self.max_transient_failures,
+                max_budget_share=self.max_budget_share,
+                hubprefs_conn_id=self.hubprefs_conn_id,
+                api_version=self.api_version,
+                failures=failures,
+                deadline=self._deadlines.get("deadline"),
+                execution_deadline=self._deadlines.get("execution_deadline"),
+            )
+            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
+        return PokeReturnValue(is_done=False)
 
     def _failures(self, context: Context) -> int:
         """Failures in a row. In reschedule mode every poke is a new process: Airflow 3.3 keeps what it has counted."""
