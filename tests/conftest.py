@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 LONG_FILES = (
     "system/test_airflow.py",
     "system/test_demo.py",
-    "bulk/test_opt_outs.py",
+    "watch/test_opt_outs.py",
     "sensors/test_modes.py",
     "operators/test_batch_waiting.py",
     "operators/test_waiting.py",

@@ -19,6 +19,7 @@ from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subs
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 
-_RETRY_TOTAL = 30.0
-"""Seconds. A poll that fails is followed by another, so its own retries may end early."""
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
@@ -121,18 +120,18 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
-            wait = self._wait(context)
+            wait = self._wait()
             client = self._hook.client
             try:
                 operation = client.send(wait.call(client.calls))
             except HubSpotError as error:
-                failures, text = wait.tolerate(
-                    error, failures=self._failures(context), most=self.max_transient_failures
-                )
-                self._remember_failures(failures, context)
+                failures = self._failures(context)
+                self._count_failures(0, context)  # a retry of the task begins anew
+                failures, text = wait.tolerate(error, failures=failures, most=self.max_transient_failures)
+                self._count_failures(failures, context)
                 self.log.warning(text)
                 return self._go_on(wait, failures)
-            self._remember_failures(0, context)
+            self._count_failures(0, context)
             answer = wait.interpret(operation)
             if answer.error is not None:
                 # Final: soft_fail skips, and a retry would only wait for the same.
@@ -172,11 +171,11 @@ class HubPrefsOperationSensor(BaseSensorOperator):
             self.hubprefs_conn_id,
             self.api_version,
             business_unit_id=self.business_unit_id,
-            settings={"retry_total": min(_RETRY_TOTAL, self.poke_interval)},
+            settings={"retry_total": min(RETRY_TOTAL, self.poke_interval)},
             max_budget_share=self.max_budget_share,
         )
 
-    def _wait(self, context: Context) -> OperationWait:
+    def _wait(self) -> OperationWait:
         """What the task waits for: its rendered arguments.
 
         :raises ValidationError: an argument cannot work.
@@ -195,49 +194,36 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         return wait
 
     def _go_on(self, wait: OperationWait, failures: int) -> PokeReturnValue:
-        if self.deferrable:
-            self._defer(wait, failures)
-        return PokeReturnValue(is_done=False)
-
-    def _defer(self, wait: OperationWait, failures: int) -> None:
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        trigger = HubPrefsOperationTrigger(
-            encrypted=self._hook.encrypt_address(wait.subscriber),
-            subscription_id=wait.subscription_id,
-            business_unit_id=wait.business_unit_id,
-            expect=wait.expect,
-            fail_on_canceled=wait.fail_on_canceled,
-            poke_interval=self.poke_interval,
-            exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
-            max_transient_failures=self.max_transient_failures,
-            max_budget_share=self.max_budget_share,
-            hubprefs_conn_id=self.hubprefs_conn_id,
-            api_version=self.api_version,
-            failures=failures,
-            deadline=self._deadlines.get("deadline"),
-            execution_deadline=self._deadlines.get("execution_deadline"),
-        )
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
-
-    # In reschedule mode every poke is a new process: Airflow 3.3 keeps the count in the task state store.
+        if self.deferrable:
+            trigger = HubPrefsOperationTrigger(
+                encrypted=self._hook.encrypt_address(wait.subscriber),
+                subscription_id=wait.subscription_id,
+                business_unit_id=wait.business_unit_id,
+                expect=wait.expect,
+                fail_on_canceled=wait.fail_on_canceled,
+                poke_interval=self.poke_interval,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+                max_transient_failures=self.max_transient_failures,
+                max_budget_share=self.max_budget_share,
+                hubprefs_conn_id=self.hubprefs_conn_id,
+                api_version=self.api_version,
+                failures=failures,
+                deadline=self._deadlines.get("deadline"),
+                execution_deadline=self._deadlines.get("execution_deadline"),
+            )
+            self.defer(trigger=trigger, method_name="execute_complete", timeout=trigger.defer_timeout)
+        return PokeReturnValue(is_done=False)
 
     def _failures(self, context: Context) -> int:
-        kept = TaskState(context, _FAILURES_KEY).load()
+        """Failures in a row. In reschedule mode every poke is a new process: Airflow 3.3 keeps what it has counted."""
+        kept = TaskState(context, _FAILURES_KEY).load() if self.reschedule else None
         return int(kept["count"]) if kept else self._failures_here
 
-    def _remember_failures(self, failures: int, context: Context) -> None:
-        if failures == self._failures_here == 0 and not self.reschedule:
-            return
-        self._failures_here = failures
-        state = TaskState(context, _FAILURES_KEY)
-        if (state.load() or {"count": 0})["count"] != failures:
-            state.save({"count": failures})
-
-
-def _is_airflows_timeout(error: BaseException | None) -> bool:
-    """Whether that is where it comes from; the base class of sensors makes other exceptions of it."""
-    while error is not None and type(error).__name__ != "TaskDeferralTimeout":
-        error = error.__cause__
-    return error is not None
+    def _count_failures(self, failures: int, context: Context) -> None:
+        if failures != self._failures(context):
+            self._failures_here = failures
+            if self.reschedule:
+                TaskState(context, _FAILURES_KEY).save({"count": failures})

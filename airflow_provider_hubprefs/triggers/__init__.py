@@ -1,6 +1,4 @@
 """Waits and watches in the triggerer."""
 
-from datetime import timedelta
-
-GRACE = timedelta(minutes=2)
-"""A trigger keeps its own deadlines. Airflow's time-out comes this much later, in case no triggerer runs."""
+RETRY_TOTAL = 30.0
+"""Seconds. A poll that fails is followed by another, so its own retries may end early."""

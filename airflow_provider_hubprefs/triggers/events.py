@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hubspot import errors
@@ -38,6 +38,7 @@ def over(
     }
 
 
+@airflow_errors()
 def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the result of a wait, in the task that goes on, or raise its error. The task handles time-outs before.
 
@@ -59,9 +60,7 @@ def result_of(event: Mapping[str, Any] | None) -> dict[str, Any]:
         raise HubPrefsFailException(message, error=error)
     if error is None:
         raise HubPrefsException(f"{kind}: {message}")
-    with airflow_errors():
-        raise error
-    raise AirflowException("not reached")  # pragma: no cover - for type checkers
+    raise error
 
 
 def error_to_json(error: Exception) -> dict[str, Any]:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError
 from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE, shared_poller
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
-from airflow_provider_hubprefs.triggers import GRACE, events
+from airflow_provider_hubprefs.triggers import RETRY_TOTAL, events
+from airflow_provider_hubprefs.triggers.waiting import WaitTrigger, seconds_left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
-
-RETRY_TOTAL = 30.0
-"""Seconds. A poll that fails is followed by another, so its own retries may end early."""
 
 _SHORTEST_PAUSE = 0.1
 _JITTER = 0.2
@@ -34,17 +26,15 @@ _MOST_BACKOFF = 4
 """Intervals; the longest pause after failures in a row."""
 
 
-class HubPrefsOperationTrigger(BaseTrigger):
+@dataclass(kw_only=True, eq=False, repr=False)
+class HubPrefsOperationTrigger(WaitTrigger):
     """Ask until the operation on one subscriber is over, then yield one event, without an address.
 
     Triggers of one process that ask the same on one connection share requests, up to 100 subscribers in each; see
     :mod:`~airflow_provider_hubprefs.hubspot.polling.poller`.
 
-    The deadlines are on the wall clock, because they must survive a restart of the triggerer. The pauses are on the
-    event loop's clock, so that a wall clock that jumps does not stretch them. HubSpot is asked again at most one
-    ``poke_interval`` after the last answer; later after failures, and with ``exponential_backoff``.
-
-    A later release makes triggers of what this one stored: every argument has a default, and none is ever removed.
+    The pauses are on the event loop's clock, so that a wall clock that jumps does not stretch them. HubSpot is asked
+    again at most one ``poke_interval`` after the last answer; later after failures, and with ``exponential_backoff``.
 
     :param encrypted: the subscriber, encrypted with the connection's credentials, see
         :meth:`~airflow_provider_hubprefs.hooks.hubprefs.HubPrefsHook.encrypt_address`: Airflow 3 keeps a
@@ -62,84 +52,38 @@ class HubPrefsOperationTrigger(BaseTrigger):
     :param max_budget_share: of the account's budget for all waits of a process together, at most.
     """
 
-    def __init__(
-        self,
-        *,
-        encrypted: str = "",
-        subscription_id: int | None = None,
-        business_unit_id: int | None = None,
-        expect: str | None = None,
-        fail_on_canceled: bool = True,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
-        poke_interval: float = 60.0,
-        exponential_backoff: bool = False,
-        max_wait: float | None = None,
-        max_transient_failures: int = 5,
-        failures: int = 0,
-        deadline: float | None = None,
-        execution_deadline: float | None = None,
-        max_budget_share: float = BUDGET_SHARE,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._arguments = {
-            "encrypted": encrypted,
-            "subscription_id": subscription_id,
-            "business_unit_id": business_unit_id,
-            "expect": expect,
-            "fail_on_canceled": fail_on_canceled,
-            "hubprefs_conn_id": hubprefs_conn_id,
-            "api_version": api_version,
-            "poke_interval": poke_interval,
-            "exponential_backoff": exponential_backoff,
-            "max_wait": max_wait,
-            "max_transient_failures": max_transient_failures,
-            "failures": failures,
-            "deadline": deadline,
-            "execution_deadline": execution_deadline,
-            "max_budget_share": max_budget_share,
-        }
+    encrypted: str = ""
+    subscription_id: int | None = None
+    business_unit_id: int | None = None
+    expect: str | None = None
+    fail_on_canceled: bool = True
+    hubprefs_conn_id: str = HubPrefsHook.default_conn_name
+    api_version: str | None = None
+    poke_interval: float = 60.0
+    exponential_backoff: bool = False
+    max_wait: float | None = None
+    max_transient_failures: int = 5
+    failures: int = 0
+    deadline: float | None = None
+    execution_deadline: float | None = None
+    max_budget_share: float = BUDGET_SHARE
+
+    def __post_init__(self) -> None:
+        """What is waited for; the subscriber is decrypted later."""
+        super().__post_init__()
         self.wait = OperationWait(
             subscriber="",
-            subscription_id=subscription_id,
-            business_unit_id=business_unit_id,
-            expect=expect,
-            fail_on_canceled=fail_on_canceled,
+            subscription_id=self.subscription_id,
+            business_unit_id=self.business_unit_id,
+            expect=self.expect,
+            fail_on_canceled=self.fail_on_canceled,
         )
-        self.encrypted = encrypted
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
-        self.poke_interval = poke_interval
-        self.exponential_backoff = exponential_backoff
-        self.max_wait = max_wait
-        self.max_transient_failures = max_transient_failures
-        self.failures = failures
-        self.deadline = deadline
-        self.execution_deadline = execution_deadline
-        self.max_budget_share = max_budget_share
         self._logged = ""
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, always in this order."""
-        return (
-            "airflow_provider_hubprefs.triggers.operation.HubPrefsOperationTrigger",
-            dict(self._arguments),
-        )
-
-    @property
-    def defer_timeout(self) -> timedelta | None:
-        """How long Airflow should wait for the event; None: without end."""
-        return defer_timeout_of(self.deadline, self.execution_deadline)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event, and end."""
-        yield TriggerEvent(await self.outcome())  # type: ignore[no-untyped-call]
 
     async def outcome(self) -> dict[str, Any]:
         """Wait, and return the event; see :mod:`~airflow_provider_hubprefs.triggers.events`."""
-        limit = asyncio.timeout(seconds_left(self.execution_deadline))
         try:
-            async with limit:
+            async with asyncio.timeout(seconds_left(self.execution_deadline)) as limit:
                 event = await self._until_over()
         except OperationCanceledError as error:
             event = events.over(events.CANCELED, error=error)
@@ -166,18 +110,16 @@ class HubPrefsOperationTrigger(BaseTrigger):
         ) as poller:
             client = await poller.connection.client()
             self.wait = wait = replace(self.wait, subscriber=self._decrypt(client))
-            pause, polls = 0.0, 0
+            pause, polls, failures = 0.0, 0, self.failures
             while True:
                 last = seconds_left(self.deadline) == 0
                 try:
                     operation = await poller.ask(wait.subscriber, after=pause)
                 except HubSpotError as error:
-                    self.failures, text = wait.tolerate(
-                        error, failures=self.failures, most=self.max_transient_failures
-                    )
+                    failures, text = wait.tolerate(error, failures=failures, most=self.max_transient_failures)
                     self._log_news(text, warn=True)
                 else:
-                    self.failures = 0
+                    failures = 0
                     answer = wait.interpret(operation)
                     if answer.error is not None:
                         raise answer.error
@@ -186,7 +128,7 @@ class HubPrefsOperationTrigger(BaseTrigger):
                     self._log_news(answer.text, warn=answer.unknown_status)
                 if last:
                     return events.over(events.TIMEOUT)
-                pause = self._pause(polls)
+                pause = self._pause(polls, failures)
                 polls += 1
 
     def _decrypt(self, client: AsyncClient) -> str:
@@ -199,10 +141,10 @@ class HubPrefsOperationTrigger(BaseTrigger):
                 "old ones when the task began to wait: run the task again"
             ) from None
 
-    def _pause(self, polls: int) -> float:
+    def _pause(self, polls: int, failures: int) -> float:
         """Seconds until HubSpot is asked again, which is not later than the deadline."""
         factor = 2.0 ** min(polls, 30) if self.exponential_backoff else 1.0
-        factor = max(factor, min(self.failures + 1, _MOST_BACKOFF))
+        factor = max(factor, min(failures + 1, _MOST_BACKOFF))
         pause = max(self.poke_interval, _SHORTEST_PAUSE) * factor
         if self.max_wait is not None:
             pause = min(pause, max(self.max_wait, _SHORTEST_PAUSE))
@@ -215,14 +157,3 @@ class HubPrefsOperationTrigger(BaseTrigger):
         if text != self._logged:
             self._logged = text
             (self.log.warning if warn else self.log.info)("%s", text)
-
-
-def defer_timeout_of(*deadlines: float | None) -> timedelta | None:
-    """How long Airflow should wait for an event that comes at the first of some deadlines; None: without end."""
-    ends = [end for end in deadlines if end is not None]
-    return timedelta(seconds=seconds_left(min(ends)) or 0.0) + GRACE if ends else None
-
-
-def seconds_left(deadline: float | None) -> float | None:
-    """Seconds until a deadline, at least 0; None where there is none."""
-    return None if deadline is None else max(0.0, deadline - time.time())

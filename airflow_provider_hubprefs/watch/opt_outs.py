@@ -1,78 +1,191 @@
-"""The opt-outs of a portal as numbered lists: each opt-out is in exactly one list, whenever a triggerer is killed."""
+"""Write a portal's opt-outs to numbered lists in a folder; deliver each list until its delivery is certain.
+
+A list is written before the cursor moves, under the number that the cursor has. A triggerer that is killed in between
+writes the same list again, with what is new since; it was not delivered yet. A triggerer that is killed after that,
+and before the delivery is certain, delivers the same list again. So no opt-out is in two lists, and a reader who takes
+each number once reads each opt-out once.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_hubprefs.watch.numbered_lists import ListWriter, iso
+from airflow_provider_hubprefs.storage import ObjectPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_hubprefs.hubspot.api.contacts import Found, OptOut
     from airflow_provider_hubprefs.storage import Path
 
 
-class OptOutLists(ListWriter):
-    """Writes opt-outs that are in no list yet to a new list.
+class ListError(Exception):
+    """The folder belongs to another watcher. The text says what to do; waiting does not help."""
+
+
+class NewList(msgspec.Struct, frozen=True, kw_only=True):
+    """A list to deliver.
+
+    :param number: of the list, from 1.
+    :param name: of the object in the folder.
+    :param count: its lines.
+    :param watermark: HubSpot was read up to this time; ISO 8601, UTC.
+    """
+
+    number: int
+    name: str
+    count: int
+    watermark: str
+
+
+class Cursor(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Where a watcher resumes: a few numbers, however much has happened.
+
+    :param connection: whose opt-outs are in the lists.
+    :param floor: opt-outs before this time are all in lists, or are not wanted; milliseconds since 1970, like all
+        times here. None before the first search.
+    :param watermark: HubSpot was read up to this time.
+    :param next: number of the next list.
+    :param first: lists from this number on may have opt-outs that are not before the floor.
+    :param delivered: all lists before this number were delivered.
+    """
+
+    connection: str
+    floor: int | None
+    watermark: int = 0
+    next: int = 1
+    first: int = 1
+    delivered: int = 1
+
+
+class OptOutLists:
+    """Numbered lists in a folder, and their cursor. One thread at a time.
 
     An opt-out is new when it is not before the floor and in none of the lists since. The floor follows the watermark
     at a distance: HubSpot's search index lags, and what it shows late is no older than that.
 
     :param folder: of the lists and the cursor.
+    :param connection: whose opt-outs these are.
     :param overlap: that distance in milliseconds; the index must never lag more.
-    :param arguments: see :class:`~.numbered_lists.ListWriter`.
-    :param kept: see :class:`~.numbered_lists.ListWriter`.
+    :param since: floor where there is no cursor yet; None: what is later than all that the first search finds.
     :raises ListError: the folder belongs to another watcher.
     """
 
-    NAME: ClassVar[str] = "opt-outs"
-
-    def __init__(
-        self, folder: Path, *, overlap: int, arguments: Mapping[str, Any], kept: Iterable[Any] = ()
-    ) -> None:
-        super().__init__(folder, arguments=arguments, kept=kept)
+    def __init__(self, folder: Path, *, connection: str, overlap: int, since: int | None = None) -> None:
+        self._folder = folder
         self._overlap = overlap
-        # Contact and time of each listed opt-out that is not before the floor, and the last time in each such list.
-        self._listed: set[tuple[int, int]] = set()
-        self._last_times: list[tuple[int, int]] = []
-        if self.cursor is not None:
-            for number in range(self.cursor.first, self.cursor.next):
-                keys = set(self._keys(number))
-                self._listed |= {key for key in keys if key[1] >= self.cursor.floor}
-                self._last_times.append((number, max((at for _, at in keys), default=0)))
+        self._place = ObjectPlace(folder / "cursor")
+        self._saved = self._tried = self._place.load()
+        self.cursor = Cursor(connection=connection, floor=since)
+        if self._saved is not None:
+            self.cursor = self._resume(self._saved, connection)
+        # Contact and time of each listed opt-out that is not before the floor, with the number of its list.
+        self._listed = {
+            key: number
+            for number in range(self.cursor.first, self.cursor.next)
+            for key in self._keys(number)
+            if key[1] >= (self.cursor.floor or 0)
+        }
 
-    def take(self, found: Found) -> bool:
+    def take(self, found: Found) -> None:
         """Write what is new in a search of the contacts to a list. Safe to repeat when it fails.
 
-        :return: whether the cursor has moved.
         :raises ListError: another watcher writes to this folder.
         """
-        cursor, last_times = msgspec.structs.replace(self._begun), list(self._last_times)
-        new = [
-            one
-            for one in found.opt_outs
-            if one.at >= cursor.floor and (one.contact_id, one.at) not in self._listed
-        ]
+        cursor = msgspec.structs.replace(self.cursor)
+        floor = found.watermark + 1 if cursor.floor is None else cursor.floor
+        listed = dict(self._listed)
+        new = [one for one in found.opt_outs if one.at >= floor and (one.contact_id, one.at) not in listed]
         if new:
-            self._check_alone()
             new.sort(key=lambda one: (one.at, one.contact_id))
-            self._write(cursor.next, map(_row, new))
-            last_times.append((cursor.next, new[-1].at))
+            self._check_alone()
+            self._write(cursor.next, new)
+            listed.update(((one.contact_id, one.at), cursor.next) for one in new)
             cursor.next += 1
         cursor.watermark = max(cursor.watermark, found.watermark)
-        cursor.floor = max(cursor.floor, cursor.watermark - self._overlap)
-        last_times = [one for one in last_times if one[1] >= cursor.floor]
-        cursor.first = last_times[0][0] if last_times else cursor.next
-        if cursor == self.cursor:
-            return False
-        self._save(cursor)
-        self._last_times = last_times
-        self._listed.update((one.contact_id, one.at) for one in new)
-        self._listed = {key for key in self._listed if key[1] >= cursor.floor}
-        return True
+        cursor.floor = floor = max(floor, cursor.watermark - self._overlap)
+        listed = {key: number for key, number in listed.items() if key[1] >= floor}
+        cursor.first = min(listed.values(), default=cursor.next)
+        if cursor != self.cursor:
+            self._save(cursor)
+            self._listed = listed
+
+    def undelivered(self) -> list[NewList]:
+        """The lists whose delivery is not certain, oldest first."""
+        return [
+            NewList(
+                number=number,
+                name=self._name(number),
+                count=sum(1 for _ in self._lines(number)),
+                watermark=_iso(self.cursor.watermark),
+            )
+            for number in range(self.cursor.delivered, self.cursor.next)
+        ]
+
+    def mark_delivered(self, new: NewList) -> None:
+        """Note that the delivery of a list is certain.
+
+        :raises ListError: another watcher writes to this folder.
+        """
+        self._save(msgspec.structs.replace(self.cursor, delivered=new.number + 1))
+
+    def _resume(self, saved: dict[str, Any], connection: str) -> Cursor:
+        try:
+            cursor = msgspec.convert(saved, Cursor)
+        except msgspec.ValidationError as error:
+            raise ListError(
+                f"the cursor in {self._folder.name!r} cannot be read ({error}): another release or program wrote it; "
+                "give this watcher another output"
+            ) from None
+        if cursor.connection != connection:
+            raise ListError(
+                f"the lists in {self._folder.name!r} are of connection {cursor.connection!r}, not of {connection!r}: "
+                "give every watcher an output of its own"
+            )
+        return cursor
+
+    def _save(self, cursor: Cursor) -> None:
+        """Move the cursor. Safe to repeat when it fails."""
+        self._check_alone()
+        self._tried = msgspec.to_builtins(cursor)
+        self._place.save(self._tried)
+        self.cursor, self._saved = cursor, self._tried
+
+    def _check_alone(self) -> None:
+        """Check that no other watcher has moved the cursor: both would use the same numbers.
+
+        :raises ListError: the cursor is neither what was saved last nor what a failed save may have written.
+        """
+        if self._place.load() not in (self._saved, self._tried):
+            raise ListError(
+                f"another watcher writes to {self._folder.name!r}, its cursor has moved: give every watcher an output "
+                "of its own. Where one triggerer has just replaced another, this passes"
+            )
+
+    def _name(self, number: int) -> str:
+        return f"opt-outs-{number:08}.jsonl"
+
+    def _write(self, number: int, opt_outs: Sequence[OptOut]) -> None:
+        """Write a list. Until the cursor moves, the next write replaces it."""
+        with (self._folder / self._name(number)).open("wb") as file:
+            for one in opt_outs:
+                row = {
+                    "subscriber": one.subscriber,
+                    "contact_id": one.contact_id,
+                    "opted_out_at": _iso(one.at),
+                    "opted_out_at_ms": one.at,
+                }
+                file.write(msgspec.json.encode(row) + b"\n")
+
+    def _lines(self, number: int) -> Iterator[bytes]:
+        """Lines of a list; a list that was deleted has none."""
+        path = self._folder / self._name(number)
+        if path.exists():
+            with path.open("rb") as file:
+                yield from file
 
     def _keys(self, number: int) -> Iterator[tuple[int, int]]:
         """Contact and time of a list's lines."""
@@ -81,10 +194,7 @@ class OptOutLists(ListWriter):
             yield row["contact_id"], row["opted_out_at_ms"]
 
 
-def _row(one: OptOut) -> dict[str, Any]:
-    return {
-        "subscriber": one.subscriber,
-        "contact_id": one.contact_id,
-        "opted_out_at": iso(one.at),
-        "opted_out_at_ms": one.at,
-    }
+def _iso(milliseconds: int) -> str:
+    """A time as text: ISO 8601, UTC."""
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "revoked_soft": {"soft_fail": True},
     "unknown": {},
     "expected": {"expect": "opted_out"},
-    "killed": {"execution_timeout": timedelta(seconds=4)},
+    "killed": {"execution_timeout": timedelta(seconds=1.5)},
     "unconnected": {"hubprefs_conn_id": "hubprefs_nowhere"},
 }
 

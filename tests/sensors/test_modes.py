@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.helpers import ANSWER_PENDING, PENDING
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_hubprefs.simulator import Simulator
 
-PENDING: dict[str, Any] = {
-    "kind": "answer",
-    "json": {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"},
-}
 CANCELED: dict[str, Any] = {
     "kind": "answer",
-    "json": {**PENDING["json"], "status": "CANCELED", "errors": [{"category": "X", "message": "jane@x.com"}]},
+    "json": {**PENDING, "status": "CANCELED", "errors": [{"category": "X", "message": "jane@x.com"}]},
 }
 OPTED_OUT: dict[str, Any] = {
     "kind": "answer",
     "json": {
         "status": "COMPLETE",
-        "startedAt": "2026-11-22T10:00:00.000Z",
+        "startedAt": PENDING["startedAt"],
         "results": [
             {
                 "subscriberIdString": "expected@example.com",
@@ -39,8 +37,8 @@ OPTED_OUT: dict[str, Any] = {
     },
 }
 AWAY: dict[str, Any] = {"kind": "status", "status": 503}
-CHECKPOINT_MISSING: dict[str, Any] = {"kind": "status", "status": 401}
-UNKNOWN: dict[str, Any] = {"kind": "answer", "json": {**PENDING["json"], "status": "HIBERNATING"}}
+REVOKED: dict[str, Any] = {"kind": "status", "status": 401}
+UNKNOWN: dict[str, Any] = {"kind": "answer", "json": {**PENDING, "status": "HIBERNATING"}}
 
 # What HubSpot answers after a first PENDING, which makes the sensor defer: a fault, how often (None: for ever);
 # then the truth, which is COMPLETE. And how the task ends: state, exception.
@@ -50,18 +48,18 @@ TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None]] = {
     "canceled_branch": (CANCELED, None, "success", None),
     "canceled_soft": (CANCELED, None, "skipped", None),
     "canceled_never": (CANCELED, None, "skipped", None),
-    "timeout": (PENDING, None, "failed", "AirflowSensorTimeout"),
-    "timeout_soft": (PENDING, None, "skipped", None),
+    "timeout": (ANSWER_PENDING, None, "failed", "AirflowSensorTimeout"),
+    "timeout_soft": (ANSWER_PENDING, None, "skipped", None),
     "tolerated": (AWAY, 2, "success", None),
     "failing": (AWAY, None, "failed", "HubPrefsException"),
     "failing_soft": (AWAY, None, "failed", "HubPrefsException"),
     "failing_never": (AWAY, None, "skipped", None),
     "failing_silent": (AWAY, 2, "success", None),
-    "revoked": (CHECKPOINT_MISSING, None, "failed", "HubPrefsFailException"),
-    "revoked_soft": (CHECKPOINT_MISSING, None, "skipped", None),
+    "revoked": (REVOKED, None, "failed", "HubPrefsFailException"),
+    "revoked_soft": (REVOKED, None, "skipped", None),
     "unknown": (UNKNOWN, 2, "success", None),
     "expected": (OPTED_OUT, None, "success", None),
-    "killed": (PENDING, None, "failed", "AirflowTaskTimeout"),
+    "killed": (ANSWER_PENDING, None, "failed", "AirflowTaskTimeout"),
     "unconnected": (None, 1, "failed", "AirflowNotFoundException"),
 }
 MODES = ("poke", "deferred")
@@ -81,7 +79,7 @@ def test_every_wait_ends_alike_in_every_mode(
     for name, (fault, times, _, _) in TABLE.items():
         for mode in MODES:
             match = {"path_contains": f"/{name}.{mode}"}
-            hubspot.fault(**PENDING, match=match)
+            hubspot.fault(**ANSWER_PENDING, match=match)
             if fault is not None:
                 hubspot.fault(**fault, match=match, times=times)
     noted = tmp_path / "exceptions"

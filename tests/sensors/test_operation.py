@@ -19,6 +19,7 @@ from airflow_provider_hubprefs.operators.preferences import (
 )
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 from airflow_provider_hubprefs.simulator import Simulator
+from tests.helpers import PENDING, Store
 
 JANE = "jane@example.com"
 pytestmark = pytest.mark.usefixtures("hubprefs_default")
@@ -38,8 +39,9 @@ def polls(hubspot: Simulator) -> int:
     return sum(request.method == "GET" for request in hubspot.requests)
 
 
-def saying(status: str) -> dict[str, Any]:
-    return {"status": status, "results": [], "startedAt": "2026-11-22T10:00:00.000Z"}
+def operation(status: str) -> dict[str, Any]:
+    """HubSpot's answer about an operation that has this status."""
+    return {**PENDING, "status": status}
 
 
 class TestTheOperation:
@@ -68,13 +70,13 @@ class TestTheOperation:
     def test_whatever_is_not_complete_is_waited_for(
         self, hubspot: Simulator, context: Any, status: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        hubspot.fault("answer", json=saying(status), times=2)
+        hubspot.fault("answer", json=operation(status), times=2)
         assert wait(context)["operation"] == "COMPLETE"
         assert polls(hubspot) == 3
 
     def test_canceled_fails_at_once_with_hubspots_errors(self, hubspot: Simulator, context: Any) -> None:
         errors = [{"category": "VALIDATION_ERROR", "message": f"{JANE} is gone"}]
-        hubspot.fault("answer", json={**saying("CANCELED"), "errors": errors})
+        hubspot.fault("answer", json={**operation("CANCELED"), "errors": errors})
         with pytest.raises(
             HubPrefsException, match=r"canceled.*VALIDATION_ERROR: j\*\*\*@e\*\*\*.com is gone"
         ):
@@ -83,7 +85,7 @@ class TestTheOperation:
 
     def test_canceled_can_be_a_result_to_branch_on(self, hubspot: Simulator, context: Any) -> None:
         errors = [{"category": "VALIDATION_ERROR", "message": f"{JANE} is gone"}]
-        hubspot.fault("answer", json={**saying("CANCELED"), "errors": errors})
+        hubspot.fault("answer", json={**operation("CANCELED"), "errors": errors})
         result = wait(context, fail_on_canceled=False)
         assert result["operation"] == "CANCELED"
         assert result["errors"] == [{"category": "VALIDATION_ERROR", "message": "j***@e***.com is gone"}]
@@ -165,7 +167,7 @@ class TestFailuresThatPass:
     def test_a_success_in_between_starts_the_count_anew(self, hubspot: Simulator, context: Any) -> None:
         hubspot.fault("status", status=503, match={"nth": [1, 2, 4, 5]})
         hubspot.fault(
-            "answer", json=saying("PENDING"), match={"nth": 1}
+            "answer", json=operation("PENDING"), match={"nth": 1}
         )  # counted where the rule above lets one pass
         assert wait(context, max_transient_failures=2)["operation"] == "COMPLETE"
         assert polls(hubspot) == 6
@@ -186,7 +188,7 @@ class TestAsEverywhereInAirflow:
             wait(context, expect="opted_out", timeout=0.1, soft_fail=True)
 
     def test_soft_fail_skips_when_hubspot_cancels(self, hubspot: Simulator, context: Any) -> None:
-        hubspot.fault("answer", json=saying("CANCELED"))
+        hubspot.fault("answer", json=operation("CANCELED"))
         with pytest.raises(AirflowSkipException):
             wait(context, soft_fail=True)
 
@@ -211,17 +213,14 @@ class TestAsEverywhereInAirflow:
     def test_both_modes_under_airflow_and_a_branch_for_canceled(
         self, hubspot: Simulator, run_dag: Any
     ) -> None:
-        hubspot.load({"operations": {"seconds": 1}})
+        hubspot.load({"operations": {"seconds": 0.4}})
         complete = run_dag("hubprefs_waiting", subscriber=JANE)
         assert complete.tasks["done"] == "success"
         assert complete.tasks["undone"] == "skipped"
         poked, rescheduled = complete.xcom("poke"), complete.xcom("reschedule")
-        assert {**poked, "started_at": 0, "completed_at": 0} == {
-            **rescheduled,
-            "started_at": 0,
-            "completed_at": 0,
-        }
-        hubspot.load({"operations": {"outcomes": {JANE: "CANCELED"}, "seconds": 1}})
+        times = {"started_at": 0, "completed_at": 0}
+        assert {**poked, **times} == {**rescheduled, **times}
+        hubspot.load({"operations": {"outcomes": {JANE: "CANCELED"}, "seconds": 0.4}})
         canceled = run_dag("hubprefs_waiting", subscriber=JANE)
         assert canceled.tasks["undone"] == "success"
         assert canceled.xcom("reschedule")["operation"] == "CANCELED"
@@ -232,6 +231,25 @@ class TestAsEverywhereInAirflow:
         assert (run.tasks["poke"], run.tasks["reschedule"]) == ("failed", "failed")
         # Each sensor: 2 tolerated and one too many; each poll may retry within its poke_interval.
         assert polls(hubspot) == 6
+
+    def test_a_retry_of_the_task_tolerates_as_many_failures_as_the_first_try(
+        self, hubspot: Simulator, context: Any
+    ) -> None:
+        hubspot.fault("status", status=503, times=None)
+        context["task_state_store"] = Store()
+
+        def poke() -> Any:
+            arguments: dict[str, Any] = {
+                "poke_interval": 0.05,
+                "mode": "reschedule",
+                "max_transient_failures": 1,
+            }
+            return HubPrefsOperationSensor(task_id="wait", subscriber=JANE, **arguments).poke(context)
+
+        for _ in range(2):
+            assert not poke()
+            with pytest.raises(HubPrefsException, match="503"):
+                poke()
 
     @pytest.mark.parametrize(
         ("arguments", "raised"), [({}, AirflowSensorTimeout), ({"soft_fail": True}, AirflowSkipException)]

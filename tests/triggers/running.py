@@ -14,27 +14,6 @@ from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
 LONGEST = 15
 
 
-class Store:
-    """An asset's state, as Airflow 3.3 keeps it."""
-
-    def __init__(self, state: Any = None, *, assets: int = 1) -> None:
-        self.state = state
-        self._assets = assets
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        self._check(key)
-        return default if self.state is None else self.state
-
-    async def aset(self, key: str, value: Any) -> None:
-        self._check(key)
-        self.state = json.loads(json.dumps(value))
-
-    def _check(self, key: str) -> None:
-        assert key.startswith("hubprefs_")
-        if self._assets != 1:
-            raise ValueError(f"Task has {self._assets} concrete inlets and outlets")
-
-
 class Running:
     """A trigger as the triggerer runs it; its payloads are in ``events``."""
 

@@ -20,17 +20,16 @@ from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFail
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.polling import poller as polling
 from airflow_provider_hubprefs.hubspot.polling.question import Question
-from airflow_provider_hubprefs.triggers import operation
+from airflow_provider_hubprefs.triggers import waiting
 from airflow_provider_hubprefs.triggers.events import result_of
 from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
-
-from .loop_guard import LoopBlockedError, run_guarded
+from tests.helpers import PENDING, people
+from tests.triggers.loop_guard import LoopBlockedError, run_guarded
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
 
 JANE = "jane@example.com"
-PENDING = {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"}
 
 
 def import_string(path: str) -> Any:
@@ -148,19 +147,19 @@ class TestHowItWaits:
 
     def test_pauses_are_never_longer_than_the_interval_nor_all_alike(self) -> None:
         trigger = HubPrefsOperationTrigger(poke_interval=60)
-        pauses = [trigger._pause(polls) for polls in range(200)]
+        pauses = [trigger._pause(polls, 0) for polls in range(200)]
         assert 48 <= min(pauses) <= max(pauses) <= 60
         assert len(set(pauses)) > 150
 
     def test_pauses_grow_after_failures_and_with_exponential_backoff_up_to_a_bound(self) -> None:
-        trigger = HubPrefsOperationTrigger(poke_interval=60, failures=50)
-        assert 192 <= trigger._pause(0) <= 240
+        trigger = HubPrefsOperationTrigger(poke_interval=60)
+        assert 192 <= trigger._pause(0, 50) <= 240
         doubling = HubPrefsOperationTrigger(poke_interval=1, exponential_backoff=True, max_wait=300)
-        assert 4 * 0.8 <= doubling._pause(2) <= 4
-        assert 240 <= doubling._pause(10_000) <= 300
+        assert 4 * 0.8 <= doubling._pause(2, 0) <= 4
+        assert 240 <= doubling._pause(10_000, 0) <= 300
 
     def test_it_does_not_sleep_beyond_its_deadline(self) -> None:
-        assert HubPrefsOperationTrigger(poke_interval=60, deadline=time.time() + 5)._pause(0) <= 5
+        assert HubPrefsOperationTrigger(poke_interval=60, deadline=time.time() + 5)._pause(0, 0) <= 5
 
     @pytest.mark.parametrize("jump", [86_400, -86_400])
     def test_a_clock_that_jumps_ends_the_wait_early_or_late_but_stretches_no_pause(
@@ -174,7 +173,7 @@ class TestHowItWaits:
             def time() -> float:
                 return real() + (jump if polls(hubspot) >= 2 else 0)
 
-        monkeypatch.setattr(operation, "time", Jumping)
+        monkeypatch.setattr(waiting, "time", Jumping)
         assert wait(deadline=real() + 3600)["status"] == ("timeout" if jump > 0 else "success")
         assert polls(hubspot) == (3 if jump > 0 else 4)
 
@@ -322,10 +321,10 @@ class TestInCompany:
 
     def test_a_hundred_waits_ask_by_one_request_a_poll(self, hubspot: Simulator) -> None:
         hubspot.load({"operations": {"seconds": 2.5}})
-        everybody = [f"person-{number}@example.com" for number in range(100)]
-        for one in everybody:
+        subscribers = people(100)
+        for one in subscribers:
             hubspot.portal.unsubscribe_all(one, None)
-        events = self.wait_all([about(one, poke_interval=1.0) for one in everybody])
+        events = self.wait_all([about(one, poke_interval=1.0) for one in subscribers])
         assert [event["status"] for event in events] == ["success"] * 100
         assert all(event["result"]["opted_out"] for event in events)
         assert polls(hubspot) <= 10

@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.triggers import opt_out
 from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
 from tests.triggers.loop_guard import run_guarded
-from tests.triggers.running import Running, Store, answers, asked, subscribers
+from tests.triggers.running import Running, answers, asked, subscribers
 
 JANE, BOB, EVE = "jane@example.com", "bob@example.com", "eve@example.com"
 
@@ -129,47 +129,6 @@ def test_an_event_that_perhaps_did_not_arrive_is_emitted_again(
     assert before == after
 
 
-def test_the_cursor_is_in_the_state_of_the_asset_too(
-    hubspot: Simulator, watcher: Any, tmp_path: Path
-) -> None:
-    async def story() -> tuple[Any, Any, Any]:
-        trigger = watcher()
-        trigger.asset_state_store = store = Store()
-        running = Running(trigger)
-        await searched(hubspot, 3)
-        hubspot.opt_out(JANE)
-        await running.until(1)
-        await searched(hubspot, 3)
-        await running.stop()
-        elsewhere = watcher(output=f"file://{tmp_path / 'elsewhere'}")
-        elsewhere.asset_state_store = Store(store.state)
-        hubspot.opt_out(BOB)
-        again = Running(elsewhere)
-        await again.until(1)
-        await again.stop()
-        return store.state, running.events, again.events
-
-    state, _, (event,) = run_guarded(story())
-    assert (state["next"], state["delivered"], state["format"]) == (2, 2, 1)
-    assert len(json.dumps(state)) < 200
-    assert event["number"] == 2
-    assert BOB in subscribers(event)
-
-
-def test_with_several_assets_the_folder_is_enough(hubspot: Simulator, watcher: Any) -> None:
-    async def story() -> list[Any]:
-        trigger = watcher()
-        trigger.asset_state_store = Store(assets=2)
-        running = Running(trigger)
-        await searched(hubspot, 3)
-        hubspot.opt_out(JANE)
-        await running.until(1)
-        await running.stop()
-        return running.events
-
-    assert len(run_guarded(story())) == 1
-
-
 def test_watchers_of_a_portal_share_one_search(
     hubspot: Simulator, watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +205,7 @@ def test_failures_that_pass_are_waited_for(
         return running.events
 
     assert len(run_guarded(story())) == 1
-    assert "failure 3 in a row, 10 are tolerated" in caplog.text
+    assert "failure 3 in a row, 10 tolerated" in caplog.text
     assert JANE not in caplog.text
 
 
@@ -297,7 +256,7 @@ def test_the_limit_of_searches_is_kept(
         "airflow_provider_hubprefs.hubspot.transport.sender.search_pacer", pacing_store.search_pacer
     )
     hubspot.fault("answer", status=429, json={"policyName": "SECONDLY", "errorType": "RATE_LIMIT"})
-    hubspot.opt_out(*(f"s{number}@example.com" for number in range(1500)))
+    hubspot.opt_out(*(f"s{number}@example.com" for number in range(600)))
 
     async def story() -> list[Any]:
         running = Running(watcher(since="2020-01-01T00:00:00Z"))
@@ -306,7 +265,7 @@ def test_the_limit_of_searches_is_kept(
         return running.events
 
     (event,) = run_guarded(story())
-    assert event["count"] == 1500
+    assert event["count"] == 600
     assert hubspot.stats["limits"]["search"]["violations"] == 0
     assert hubspot.stats["limits"]["search"]["highest_in_second"] <= 5
 

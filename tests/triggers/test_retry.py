@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 
-from airflow_provider_hubprefs.triggers.retry import retried
-from airflow_provider_hubprefs.watch.numbered_lists import ListError
+from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
+from airflow_provider_hubprefs.watch.opt_outs import ListError
 
 
 @pytest.fixture
@@ -37,27 +36,33 @@ class Failing:
         return "done"
 
 
-def test_what_passes_is_repeated_after_rests_that_double_up_to_ten_minutes(rests: list[float]) -> None:
+def retried(do: Failing, *, tolerated: int) -> str:
+    watcher = HubPrefsOptOutTrigger(
+        output="file:///lists", poll_interval=60, max_consecutive_failures=tolerated
+    )
+    return asyncio.run(watcher._retried(do))
+
+
+def test_what_fails_is_repeated_after_rests_that_double_up_to_ten_minutes(rests: list[float]) -> None:
     do = Failing(6, OSError("disk full"))
-    assert asyncio.run(retried("It", do, rest=60.0, failures=6)) == "done"
+    assert retried(do, tolerated=6) == "done"
     assert do.tries == 7
-    for rest, longest in zip(rests, [60, 120, 240, 480, 600, 600], strict=True):
-        assert longest / 2 <= rest <= longest
+    for rest, shortest in zip(rests, [60, 120, 240, 480, 600, 600], strict=True):
+        assert shortest <= rest <= shortest + 6
 
 
 def test_after_too_many_failures_the_last_one_is_raised(rests: list[float]) -> None:
     do = Failing(99, OSError("disk full"))
     with pytest.raises(OSError, match="disk full"):
-        asyncio.run(retried("It", do, rest=60.0, failures=2))
+        retried(do, tolerated=2)
     assert (do.tries, len(rests)) == (3, 2)
 
 
-@pytest.mark.parametrize("error", [ListError("another watcher's"), TypeError("a defect")])
-def test_what_does_not_pass_is_raised_after_one_rest(
-    rests: list[float], error: Exception, caplog: pytest.LogCaptureFixture
+def test_another_watchers_folder_is_tolerated_for_one_rest(
+    rests: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    do = Failing(99, error)
-    with caplog.at_level(logging.ERROR), pytest.raises(type(error)):
-        asyncio.run(retried("It", do, rest=60.0, failures=5))
-    assert (do.tries, rests) == (1, [60.0])
-    assert f"It: {type(error).__name__}: {error}" in caplog.text
+    do = Failing(99, ListError("another watcher's"))
+    with pytest.raises(ListError):
+        retried(do, tolerated=5)
+    assert (do.tries, len(rests)) == (2, 1)
+    assert "ListError: another watcher's (failure 1 in a row, 1 tolerated" in caplog.text

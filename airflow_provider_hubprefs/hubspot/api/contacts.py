@@ -137,14 +137,12 @@ class Found:
         milliseconds since 1970; 0 without such a contact.
     :param floor: contacts changed at this time or later were read.
     :param seen: the contacts found, by id, with the time of their last change.
-    :param whole: whether all of them were read, and not only those changed since the last time.
     """
 
     opt_outs: list[OptOut]
     watermark: int
     floor: int
     seen: dict[int, int]
-    whole: bool = True
 
 
 async def find_opt_outs(
@@ -182,9 +180,7 @@ async def find_opt_outs(
             if (at := contact.opted_out_at) is not None
         ]
     watermark = max((contact.modified for contact in newest.results), default=0)
-    return Found(
-        opt_outs, watermark, floor, {one.id: one.modified for one in contacts.values()}, whole=not known
-    )
+    return Found(opt_outs, watermark, floor, {one.id: one.modified for one in contacts.values()})
 
 
 def last_change_call(version: str) -> Call[Contacts]:
