@@ -14,21 +14,6 @@ It is written from HubSpot's published documents and from recorded live answers,
 package's client, so that a misreading of HubSpot is not made twice.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from airflow_provider_hubprefs.simulator.server.server import Simulator
+from airflow_provider_hubprefs.simulator.server.server import Simulator
 
 __all__ = ["Simulator"]
-
-
-def __getattr__(name: str) -> Any:
-    """Load the server only when it is asked for: importing this package needs no extra."""
-    if name == "Simulator":
-        # Only now: starlette and uvicorn are an extra.
-        from airflow_provider_hubprefs.simulator.server.server import Simulator  # noqa: PLC0415
-
-        return Simulator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,8 +11,6 @@ from typing import Any
 
 import msgspec
 
-JSON = "application/json;charset=utf-8"
-
 
 @dataclass(slots=True)
 class ApiAnswer:
@@ -24,7 +22,7 @@ class ApiAnswer:
     status: int
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
-    media_type: str = JSON
+    media_type: str = "application/json;charset=utf-8"
 
     def content(self) -> bytes:
         """Return the body as it goes over the wire."""
@@ -48,32 +46,21 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.category = category
-        self.message = message
         self.headers = headers or {}
-        self.more = more
+        self._body = {"status": "error", "category": category, "message": message, **more}
 
     def answer(self, correlation_id: str) -> ApiAnswer:
         """Return the answer for this refusal."""
-        body = {
-            "status": "error",
-            "message": self.message,
-            "correlationId": correlation_id,
-            "category": self.category,
-            **self.more,
-        }
-        return ApiAnswer(self.status, body, dict(self.headers))
+        return ApiAnswer(self.status, {**self._body, "correlationId": correlation_id}, dict(self.headers))
 
-    def entry(self, context: dict[str, list[str]] | None) -> dict[str, Any]:
-        """Return the entry for ``errors`` inside a batch answer.
+    def entry(self, address: str | None) -> dict[str, Any]:
+        """Return the entry for ``errors`` inside a batch answer, which may name the subscriber.
 
         Modelled on HubSpot's one published 207 sample (CRM create): no ``id``, ``links``, ``errors`` or
         ``subCategory``, and context values that are lists of strings.
         """
-        entry: dict[str, Any] = {"status": "error", "category": self.category, "message": self.message}
-        if context is not None:
-            entry["context"] = context
-        return entry
+        context = {} if address is None else {"context": {"subscriberIdString": [address]}}
+        return {**self._body, **context}
 
 
 def invalid(message: str) -> ApiError:
@@ -109,37 +96,26 @@ def expired_token(seconds_ago: int, expired_at: str) -> ApiError:
 
 def missing_scopes(scopes: list[str]) -> ApiError:
     """Return the 403 that names the scopes, any one of which would do."""
+    message = "One or more of the following scopes are required."
     return ApiError(
         403,
         "MISSING_SCOPES",
         "This app hasn't been granted all required scopes to make this call. Read more about required "
         "scopes here: https://developers.hubspot.com/scopes.",
-        errors=[
-            {
-                "message": "One or more of the following scopes are required.",
-                "context": {"requiredGranularScopes": scopes},
-            }
-        ],
+        errors=[{"message": message, "context": {"requiredGranularScopes": scopes}}],
         links={"scopes": "https://developers.hubspot.com/scopes"},
     )
 
 
-_POLICIES = {
-    "burst": ("ten_secondly_rolling", "publicapi:{group}-api-calls-ten-secondly:{portal_id}"),
-    "search": ("secondly", "crm:search:{portal_id}"),  # recorded in mk-node-hubspot#84
-    "daily": ("daily", ""),
-}
+_POLICIES = {"burst": "ten_secondly_rolling", "search": "secondly", "daily": "daily"}
 
 
-def limit_reached(
-    limit: str, correlation_id: str, portal_id: int, *, group: str = "private-apps"
-) -> ApiAnswer:
+def limit_reached(limit: str, correlation_id: str) -> ApiAnswer:
     """Return the 429 of a limit; its body has ``errorType``, not ``category``.
 
-    :param limit: ``burst``, ``search`` or ``daily``.
-    :param group: the word for the kind of token in ``groupName``.
+    :param limit: ``burst``, ``search`` (recorded in mk-node-hubspot#84) or ``daily``.
     """
-    policy, named = _POLICIES[limit]
+    policy = _POLICIES[limit]
     body = {
         "status": "error",
         "message": f"You have reached your {policy} limit.",
@@ -147,26 +123,20 @@ def limit_reached(
         "correlationId": correlation_id,
         "policyName": policy.upper(),
     }
-    if named:
-        body["groupName"] = named.format(group=group, portal_id=portal_id)
-    else:
-        body["requestId"] = correlation_id
     return ApiAnswer(429, body)
 
 
 _CLOUDFLARE = """<!DOCTYPE html>
 <html lang="en-US">
-<head><title>api.hubapi.com | {status}: {title}</title></head>
-<body><h1>{title} <span>Error code {status}</span></h1><p>Cloudflare Ray ID: <strong>{ray}</strong></p></body>
+<head><title>api.hubapi.com | {status}</title></head>
+<body><h1>Error code {status}</h1><p>Cloudflare Ray ID: <strong>{ray}</strong></p></body>
 </html>
 """
-_TITLES = {502: "Bad gateway", 503: "Service temporarily unavailable", 504: "Gateway time-out"}
 
 
 def cloudflare(status: int, correlation_id: str) -> ApiAnswer:
     """Return the HTML page that Cloudflare shows when HubSpot's own servers do not answer."""
     ray = correlation_id.replace("-", "")[:16]
-    title = _TITLES.get(status, "A timeout occurred")
-    page = _CLOUDFLARE.format(status=status, title=title, ray=ray)
+    page = _CLOUDFLARE.format(status=status, ray=ray)
     headers = {"Server": "cloudflare", "CF-Ray": ray}
     return ApiAnswer(status, page.encode(), headers, "text/html; charset=UTF-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -10,9 +11,6 @@ import pytest
 import requests
 
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.simulator.portal.clock import SimulatedClock
-from airflow_provider_hubprefs.simulator.portal.settings import read_settings
-from airflow_provider_hubprefs.simulator.server.state import SimulatorState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,35 +50,15 @@ class Api:
 
 
 class Simulate(Protocol):
-    """Gives a simulator as it is after its start, with a portal of the test's own."""
+    """Starts a simulator with a portal of the test's own; it ends with the test."""
 
     def __call__(self, *, portal: Any = None, clock: Any = time.time, record: int = 100) -> Simulator: ...
 
 
-@pytest.fixture(scope="session")
-def idle() -> Iterator[list[Simulator]]:
-    """Simulators that run and serve no test: to end one takes 0.2 s, so that one serves many tests."""
-    running: list[Simulator] = []
-    yield running
-    for each in running:
-        each.stop()
-
-
 @pytest.fixture
-def simulate(idle: list[Simulator]) -> Iterator[Simulate]:
-    used: list[Simulator] = []
-
-    def start(*, portal: Any = None, clock: Any = time.time, record: int = 100) -> Simulator:
-        settings = read_settings(portal)
-        if not idle:
-            idle.append(Simulator())
-            idle[-1].start()
-        used.append(idle.pop())
-        SimulatorState.__init__(used[-1].state, settings, seed=1, clock=SimulatedClock(clock), record=record)
-        return used[-1]
-
-    yield start
-    idle += used
+def simulate() -> Iterator[Simulate]:
+    with ExitStack() as running:
+        yield lambda **options: running.enter_context(Simulator(seed=1, **options))
 
 
 @pytest.fixture

@@ -132,4 +132,4 @@ def test_wrong_inputs_refuse_the_batch(simulate: Simulate, inputs: object) -> No
 def test_a_row_without_its_attributes_refuses_the_batch(simulate: Simulate) -> None:
     answer = Api(simulate()).post("statuses/batch/write", {"inputs": [row(GOOD[0]), {"channel": "EMAIL"}]})
     assert answer.status_code == 400
-    assert "PublicStatusRequest" in answer.json()["message"]
+    assert "missing required field" in answer.json()["message"]

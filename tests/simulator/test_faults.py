@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import requests
-
-from airflow_provider_hubprefs.simulator.server.faults import FaultError
 
 from .conftest import Api
 
@@ -38,16 +37,16 @@ def test_a_page_of_cloudflare(hubspot: Simulator, api: Api) -> None:
     answer = api.get("definitions")
     assert (answer.status_code, answer.headers["Server"]) == (524, "cloudflare")
     assert answer.headers["Content-Type"].startswith("text/html")
-    assert "A timeout occurred" in answer.text
+    assert "Cloudflare Ray ID" in answer.text
 
 
 def test_bodies_that_cannot_be_read(hubspot: Simulator, api: Api) -> None:
     hubspot.fault("empty")
-    hubspot.fault("text", text="<oops>", status=201)
+    hubspot.fault("text", text="<oops>")
     hubspot.fault("answer", status=418, json={"a": [1]}, headers={"X-More": "1"})
     assert api.get("definitions").content == b""
     answer = api.get("definitions")
-    assert (answer.status_code, answer.text) == (201, "<oops>")
+    assert (answer.status_code, answer.text) == (200, "<oops>")
     answer = api.get("definitions")
     assert (answer.status_code, answer.json(), answer.headers["X-More"]) == (418, {"a": [1]}, "1")
 
@@ -67,24 +66,6 @@ def test_a_body_that_ends_too_soon(hubspot: Simulator, api: Api) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         api.opt_out("ada@example.com", verbose="true")
     assert hubspot.is_opted_out("ada@example.com")
-
-
-def test_a_body_without_end(hubspot: Simulator, api: Api) -> None:
-    hubspot.fault("huge", bytes=3_000_000)
-    assert len(api.get("definitions").content) > 2_900_000
-
-
-def test_a_client_may_leave_a_body_without_end(hubspot: Simulator, api: Api) -> None:
-    hubspot.fault("huge")
-    with api.session.get(f"{api.base}/definitions", stream=True, timeout=10) as answer:
-        assert len(answer.raw.read(100_000)) == 100_000
-    assert api.get("definitions").status_code == 200
-
-
-def test_a_redirect(hubspot: Simulator, api: Api) -> None:
-    hubspot.fault("redirect", location="http://elsewhere.example/")
-    answer = api.get("definitions")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "http://elsewhere.example/")
 
 
 def test_members_left_out_or_null(hubspot: Simulator, api: Api) -> None:
@@ -107,14 +88,13 @@ def test_a_rule_strikes_only_what_it_matches(hubspot: Simulator, api: Api) -> No
     match: dict[str, Any] = {
         "endpoint": "unsubscribe_all",
         "method": "POST",
-        "version": "2026-09",
         "path_contains": "bob",
         "token": "all",
         "nth": [2, 3],
     }
     hubspot.fault("status", status=503, match=match)
     assert api.opt_out("ada@example.com").status_code == 200
-    assert Api(hubspot, "v4").opt_out("bob@example.com").status_code == 200
+    assert Api(hubspot, token=hubspot.tokens["starter"]).opt_out("bob@example.com").status_code == 200
     assert [api.opt_out("bob@example.com").status_code for _ in range(4)] == [200, 503, 503, 200]
 
 
@@ -132,11 +112,10 @@ def test_a_rule_can_look_into_the_body_and_strike_for_ever(hubspot: Simulator, a
         ({"fault": {"kind": "explode"}}, "explode"),
         ({"fault": {"kind": "status", "code": 500}}, "code"),
         ({"fault": {"kind": "drop"}, "match": {"verb": "GET"}}, "verb"),
-        ({"fault": {"kind": "drop"}, "times": 0}, "times"),
         ({"fault": {"kind": "drop"}, "when": 1}, "when"),
         ({"fault": {"kind": "latency", "ms": "long"}}, "ms"),
     ],
 )
 def test_a_rule_that_cannot_be_used_is_refused(hubspot: Simulator, rule: dict[str, Any], said: str) -> None:
-    with pytest.raises(FaultError, match=said):
+    with pytest.raises(msgspec.ValidationError, match=said):
         hubspot.state.faults.add(rule)

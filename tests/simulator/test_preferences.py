@@ -173,7 +173,7 @@ def test_a_bare_slash_ends_the_address_and_a_bare_plus_is_a_plus(api: Api, hubsp
 
 
 def test_brands_are_opted_out_of_one_by_one(simulate: Simulate) -> None:
-    hubspot = simulate(portal={"brands": [{"id": 1137, "name": "Outdoor"}, 1138]})
+    hubspot = simulate(portal={"brands": [1137, 1138]})
     api = Api(hubspot)
     refused = api.opt_out("ada@example.com")
     assert (refused.status_code, refused.json()["category"]) == (400, "VALIDATION_ERROR")
@@ -208,8 +208,8 @@ VALID = {"channel": "EMAIL", "statusState": "SUBSCRIBED", "subscriptionId": MARK
         ({**VALID, "statusState": "NOT_SUBSCRIBED"}, "statusState"),
         ({**VALID, "legalBasis": "BECAUSE"}, "legalBasis"),
         ({**VALID, "channel": "SMS"}, "channel"),
-        ({"channel": "EMAIL"}, "required attributes are not set [statusState, subscriptionId]"),
-        ([], "PartialPublicStatusRequest"),
+        ({"channel": "EMAIL"}, "missing required field `statusState`"),
+        ([], "Expected `object`, got `array`"),
     ],
 )
 def test_a_wrong_body_is_a_validation_error(api: Api, body: object, said: str) -> None:
@@ -271,7 +271,7 @@ class TestOperations:
             hubspot.advance(10.5)
         assert seen == [("PENDING", False), ("PROCESSING", False), ("PROCESSING", False), ("COMPLETE", True)]
         assert api.statuses("ada@example.com").json()["results"][0]["status"] == "UNSUBSCRIBED"
-        assert hubspot.portal.counts()["operations"] == 0
+        assert not hubspot.portal.operations
 
     def test_operations_may_take_different_times_the_same_for_each_subscriber_every_time(
         self, simulate: Simulate

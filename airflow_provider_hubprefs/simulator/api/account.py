@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from airflow_provider_hubprefs.simulator.answers import ApiAnswer, ApiError, not_found
+from airflow_provider_hubprefs.simulator.answers import ApiAnswer, not_found
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator.api.call import ApiCall
@@ -23,14 +23,11 @@ class AccessTokenInfoRequest(msgspec.Struct, rename="camel"):
 
 
 def refresh(portal: Portal, call: ApiCall) -> ApiAnswer:
-    """Answer ``POST /oauth/{version}/token``: a refresh token becomes an access token.
+    """Answer ``POST /oauth/{version}/token``: a refresh token becomes an access token (HubSpot's OAuth guides).
 
-    The parameters come as a form, anything else is a 415. The client is checked before the grant. ``v3`` and
-    later name the account and the scopes as well (HubSpot's OAuth guides). Refresh tokens are not documented to
+    The parameters come as a form. The client is checked before the grant. Refresh tokens are not documented to
     rotate; a portal can make them.
     """
-    if call.content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise ApiError(415, "INVALID_CONTENT_TYPE", "HTTP 415 Unsupported Media Type")
     form = dict(parse_qsl(call.body.decode("utf-8", "replace"), keep_blank_values=True))
     oauth, tokens = portal.settings.oauth, portal.tokens
     if form.get("client_id") != oauth.client_id:
@@ -49,27 +46,23 @@ def refresh(portal: Portal, call: ApiCall) -> ApiAnswer:
         "access_token": token.value,
         "refresh_token": tokens.rotate(refresh_token),
         "expires_in": oauth.expires_in,
+        "hub_id": portal.settings.portal_id,
+        "scopes": sorted(token.scopes),
+        "user_id": _USER_ID,
+        "token_use": "access_token",
     }
-    if call.version != "v1":
-        answer |= {
-            "hub_id": portal.settings.portal_id,
-            "scopes": sorted(token.scopes),
-            "user_id": _USER_ID,
-            "token_use": "access_token",
-        }
     return ApiAnswer(200, answer)
 
 
 def token_info(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Answer the introspection of a private-app token: its account and its scopes."""
-    key = call.read(AccessTokenInfoRequest).token_key
-    token = portal.tokens.find(key)
+    token = portal.tokens.find(call.read(AccessTokenInfoRequest).token_key)
     if token is None or token.kind == "oauth":
         raise not_found("No private app access token was found for the given key")
     answer = {
         "userId": _USER_ID,
         "hubId": portal.settings.portal_id,
-        "appId": 7710000 + len(token.name),
+        "appId": 7710000,
         "scopes": sorted(token.scopes),
     }
     return ApiAnswer(200, answer)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from airflow_provider_hubprefs.simulator.answers import ApiAnswer, ApiError, invalid, not_found
-from airflow_provider_hubprefs.simulator.api.call import build
+from airflow_provider_hubprefs.simulator.api.call import AnyChannelQuery, ChannelQuery
 from airflow_provider_hubprefs.simulator.api.rows import (
     AnswerRow,
     cancellation,
@@ -26,12 +25,12 @@ from airflow_provider_hubprefs.simulator.api.rows import (
 from airflow_provider_hubprefs.simulator.portal.settings import Status  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from airflow_provider_hubprefs.simulator.api.call import ApiCall
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
 
-W = TypeVar("W")
+W = TypeVar("W", "PartialPublicStatusRequest", None)
 Basis = Literal[
     "CONSENT_WITH_NOTICE", "LEGITIMATE_INTEREST_CLIENT", "LEGITIMATE_INTEREST_OTHER", "LEGITIMATE_INTEREST_PQL",
     "NON_GDPR", "PERFORMANCE_OF_CONTRACT", "PROCESS_AND_STORE",
@@ -52,8 +51,8 @@ class PartialPublicStatusRequest(msgspec.Struct, rename="camel"):
     channel: Literal["EMAIL"]
     status_state: Status
     subscription_id: int
-    legal_basis: Basis | None = msgspec.field(default=None)
-    legal_basis_explanation: str | None = msgspec.field(default=None)
+    legal_basis: Basis | None = None
+    legal_basis_explanation: str | None = None
 
 
 class PublicStatusRequest(PartialPublicStatusRequest, rename="camel", kw_only=True):
@@ -65,7 +64,7 @@ class PublicStatusRequest(PartialPublicStatusRequest, rename="camel", kw_only=Tr
 class BatchInputPublicStatusRequest(msgspec.Struct):
     """The rows of a batch write."""
 
-    inputs: list[Any]
+    inputs: list[PublicStatusRequest]
 
 
 class BatchInputString(msgspec.Struct):
@@ -79,15 +78,15 @@ class BatchInputString(msgspec.Struct):
 
 def definitions(portal: Portal, call: ApiCall) -> ApiAnswer:
     """List the definitions, archived ones too; translations only when asked for."""
-    brand = call.brand()
+    asked = call.asked(AnyChannelQuery)
+    brand = asked.business_unit_id
     portal.check_brand(brand)
-    with_translations = call.flag("includeTranslations")
     rows = []
     for each in portal.definitions.values():
         if brand is not None and each.brand != brand:
             continue
         row = msgspec.to_builtins(each)
-        if not with_translations:
+        if not asked.include_translations:
             del row["subscriptionTranslations"]
         rows.append(row)
     return envelope(portal, rows)
@@ -97,19 +96,18 @@ def generate_links(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Make a subscriber's own links; the answer has no envelope."""
     brand = _brand(portal, call) or 0
     wanted = call.read(LinkGenerationRequest)
-    address = wanted.subscriber_id_string
-    key = portal.check_address(address)
+    key = portal.check_address(wanted.subscriber_id_string)
     secret = uuid.uuid5(uuid.NAMESPACE_URL, f"{portal.seed}:{brand}:{key}").hex
-    site = f"https://{portal.settings.portal_id}.preferences.hubspot.example/hs/preferences-center"
-    path = f"{site}/{quote(wanted.language or 'en', safe='')}"
+    path = f"https://{portal.settings.portal_id}.preferences.hubspot.example/hs/preferences-center"
+    query = f"language={wanted.language or 'en'}&data={secret}"
     answer = {
-        "subscriberIdString": address,
-        "managePreferencesUrl": f"{path}/direct?data={secret}",
-        "unsubscribeAllUrl": f"{path}/unsubscribe-all?data={secret}",
+        "subscriberIdString": wanted.subscriber_id_string,
+        "managePreferencesUrl": f"{path}/direct?{query}",
+        "unsubscribeAllUrl": f"{path}/unsubscribe-all?{query}",
     }
     if wanted.subscription_id is not None:
         number = portal.definition(wanted.subscription_id).number
-        answer["unsubscribeSingleUrl"] = f"{path}/unsubscribe?subscriptionId={number}&data={secret}"
+        answer["unsubscribeSingleUrl"] = f"{path}/unsubscribe?subscriptionId={number}&{query}"
     return ApiAnswer(200, answer)
 
 
@@ -143,7 +141,6 @@ def get_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
 
     What ``verbose`` does to this call is not published: it is checked, and changes nothing.
     """
-    call.flag("verbose")
     brand = _brand(portal, call)
     key = portal.check_address(call.address)
     return _one(portal, key, portal.operation_status(key), wide_rows(portal, key, brand))
@@ -151,11 +148,9 @@ def get_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
 
 def unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Opt one subscriber out; without ``verbose=true`` the results of a success are empty."""
-    verbose = call.flag("verbose")
-    brand = _opt_out_brand(portal, call)
+    opt_out = _opt_out(portal, call)
     key = portal.check_address(call.address)
-    operation, rows = _opt_out(portal, key, brand)
-    return _one(portal, key, operation, rows if verbose else [])
+    return _one(portal, key, *opt_out(key))
 
 
 # Many subscribers -----------------------------------------------------------------------------------
@@ -175,21 +170,19 @@ def batch_read_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
 
 def batch_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Opt many subscribers out; errors are in a 200 (published OpenAPI documents: no 207 here)."""
-    verbose = call.flag("verbose")
-    brand = _opt_out_brand(portal, call)
+    opt_out = _opt_out(portal, call)
 
-    def opt_out(key: str, _: None) -> tuple[str, AnswerRow | None]:
-        operation, statuses = _opt_out(portal, key, brand)
-        return operation, {"subscriberIdString": key, "statuses": statuses} if verbose and statuses else None
+    def act(key: str, _: None) -> tuple[str, AnswerRow | None]:
+        operation, statuses = opt_out(key)
+        return operation, {"subscriberIdString": key, "statuses": statuses} if statuses else None
 
-    return _batch(portal, _addresses(call), _check_only_address, opt_out)
+    return _batch(portal, _addresses(call), act)
 
 
 def batch_write(portal: Portal, call: ApiCall) -> ApiAnswer:
     """Set many statuses; errors are in a 200 (published OpenAPI documents: no 207 here)."""
-    wanted = [build(each, PublicStatusRequest) for each in call.read(BatchInputPublicStatusRequest).inputs]
-    inputs = [(each.subscriber_id_string, each) for each in wanted]
-    return _batch(portal, inputs, _check, lambda key, each: _set(portal, key, each))
+    inputs = [(each.subscriber_id_string, each) for each in call.read(BatchInputPublicStatusRequest).inputs]
+    return _batch(portal, inputs, lambda key, wanted: _set(portal, key, wanted))
 
 
 def _read(portal: Portal, call: ApiCall, member: str, rows_of: Callable[[str], list[AnswerRow]]) -> ApiAnswer:
@@ -206,13 +199,12 @@ def _read(portal: Portal, call: ApiCall, member: str, rows_of: Callable[[str], l
         ended = operation in ("COMPLETE", "CANCELED")
         return operation, {"subscriberIdString": key, member: rows_of(key)} if ended else None
 
-    return _batch(portal, _addresses(call), _check_only_address, read, reads=True)
+    return _batch(portal, _addresses(call), read, reads=True)
 
 
 def _batch(
     portal: Portal,
-    inputs: list[tuple[str, W]],
-    check: Callable[[Portal, str, W], str],
+    inputs: Sequence[tuple[str, W]],
     act: Callable[[str, W], tuple[str, AnswerRow | None]],
     *,
     reads: bool = False,
@@ -221,8 +213,7 @@ def _batch(
 
     Rows do not come back in the order of the inputs, because nothing says that HubSpot keeps it.
 
-    :param inputs: addresses, and what is wanted of each.
-    :param check: returns the key of a subscriber, or raises a 400.
+    :param inputs: addresses, and the status to set of each, if any.
     :param act: reads or writes; returns the operation's status, and the row if there is one.
     """
     settings = portal.settings
@@ -234,7 +225,7 @@ def _batch(
     accepted = []
     for address, wanted in inputs:
         try:
-            accepted.append((address, check(portal, address, wanted), wanted))
+            accepted.append((address, _check(portal, address, wanted), wanted))
         except ApiError as error:
             errors.append((address, error))
     if errors and settings.batch_errors == "whole":
@@ -253,7 +244,7 @@ def _batch(
             rows.append(row)
     random.Random(f"{portal.seed}:{len(rows)}").shuffle(rows)
     named = settings.batch_errors != "no_context"
-    entries = [error.entry({"subscriberIdString": [address]} if named else None) for address, error in errors]
+    entries = [error.entry(address if named else None) for address, error in errors]
     code = 207 if reads and errors else 200
     return envelope(portal, rows, errors=entries, status=slowest(operations), code=code)
 
@@ -263,39 +254,23 @@ def _batch(
 
 def _brand(portal: Portal, call: ApiCall) -> int | None:
     """Return the brand that is asked about, if any, of a call that needs the channel."""
-    call.channel()
-    brand = call.brand()
+    brand = call.asked(ChannelQuery).business_unit_id
     portal.check_brand(brand)
-    return brand
-
-
-def _opt_out_brand(portal: Portal, call: ApiCall) -> int | None:
-    """Return the brand an opt-out is for; with the Brands add-on it must be named (HubSpot's guide)."""
-    brand = _brand(portal, call)
-    if not portal.brands:
-        return None
-    if brand is None:
-        raise invalid("businessUnitId is required for portals with the Brands add-on")
     return brand
 
 
 def _addresses(call: ApiCall) -> list[tuple[str, None]]:
     """Return the addresses of a batch, each once."""
-    first: dict[str, str] = {}
-    for address in call.read(BatchInputString).inputs:
-        first.setdefault(address.lower(), address)
-    return [(address, None) for address in first.values()]
+    once = {address.lower(): address for address in call.read(BatchInputString).inputs}
+    return [(address, None) for address in once.values()]
 
 
-def _check_only_address(portal: Portal, address: str, _: None) -> str:
-    return portal.check_address(address)
-
-
-def _check(portal: Portal, address: str, wanted: PartialPublicStatusRequest) -> str:
-    """Return the key of a subscriber whose status can be set; raise a 400 otherwise."""
+def _check(portal: Portal, address: str, wanted: PartialPublicStatusRequest | None) -> str:
+    """Return the key of a subscriber, whose status can be set as wanted; raise a 400 otherwise."""
     key = portal.check_address(address)
-    portal.definition(wanted.subscription_id)
-    portal.check_legal_basis(wanted.legal_basis, wanted.legal_basis_explanation)
+    if wanted is not None:
+        portal.definition(wanted.subscription_id)
+        portal.check_legal_basis(wanted.legal_basis, wanted.legal_basis_explanation)
     return key
 
 
@@ -312,11 +287,24 @@ def _set(portal: Portal, key: str, wanted: PartialPublicStatusRequest) -> tuple[
     return operation, status_row(portal, key, definition, reason) if has_rows(operation) else None
 
 
-def _opt_out(portal: Portal, key: str, brand: int | None) -> tuple[str, list[AnswerRow]]:
-    """Opt a subscriber out; return the operation's status, and its rows when it has ended."""
-    operation, reasons = portal.unsubscribe_all(key, brand)
-    numbers = reasons if has_rows(operation) else ()
-    return operation, [status_row(portal, key, portal.definitions[one], reasons[one]) for one in numbers]
+def _opt_out(portal: Portal, call: ApiCall) -> Callable[[str], tuple[str, list[AnswerRow]]]:
+    """Return what opts a subscriber out: it returns the operation's status, and the rows to show.
+
+    With the Brands add-on, the brand must be named; without it, opt-outs are of the portal (HubSpot's guide).
+    """
+    verbose = call.asked(ChannelQuery).verbose
+    brand = _brand(portal, call)
+    if not portal.settings.brands:
+        brand = None
+    elif brand is None:
+        raise invalid("businessUnitId is required for portals with the Brands add-on")
+
+    def opt_out(key: str) -> tuple[str, list[AnswerRow]]:
+        operation, reasons = portal.unsubscribe_all(key, brand)
+        shown = reasons if verbose and has_rows(operation) else {}
+        return operation, [status_row(portal, key, portal.definitions[one], shown[one]) for one in shown]
+
+    return opt_out
 
 
 def _status_rows(portal: Portal, key: str, brand: int | None) -> list[AnswerRow]:
@@ -325,5 +313,5 @@ def _status_rows(portal: Portal, key: str, brand: int | None) -> list[AnswerRow]
 
 def _one(portal: Portal, key: str, operation: str, rows: list[AnswerRow]) -> ApiAnswer:
     """Answer about one subscriber; a canceled operation is in ``errors``."""
-    canceled = [cancellation(key).entry({"subscriberIdString": [key]})] if operation == "CANCELED" else []
+    canceled = [cancellation(key).entry(key)] if operation == "CANCELED" else []
     return envelope(portal, rows, status=operation, errors=canceled)

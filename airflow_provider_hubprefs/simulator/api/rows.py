@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.simulator.answers import ApiAnswer, ApiError
-from airflow_provider_hubprefs.simulator.portal.clock import iso, milliseconds
+from airflow_provider_hubprefs.simulator.portal.clock import iso
+from airflow_provider_hubprefs.simulator.portal.definitions import CREATED_MS
 from airflow_provider_hubprefs.simulator.portal.history import PreferenceChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_hubprefs.simulator.portal.definitions import SubscriptionType
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
@@ -53,7 +54,7 @@ def status_row(
     Legal basis, explanation and reason are null in rows that are read (recorded live answers).
     """
     change = portal.current(key, definition) or PreferenceChange(
-        milliseconds(definition.created_at), definition.number, None, "NOT_SPECIFIED", "Not specified"
+        CREATED_MS, definition.number, None, "NOT_SPECIFIED", "Not specified"
     )
     return {
         "businessUnitId": definition.brand,
@@ -97,12 +98,11 @@ def cancellation(address: str) -> ApiError:
     return ApiError(409, "CANCELED", f"The operation on {address} was canceled")
 
 
-def slowest(operations: Iterable[str]) -> str:
+def slowest(operations: list[str]) -> str:
     """Return the status of a batch: that of its slowest part; CANCELED only when all of it was."""
-    found = list(operations)
     for status in ("PENDING", "PROCESSING"):
-        if status in found:
+        if status in operations:
             return status
-    if found and all(status == "CANCELED" for status in found):
+    if operations and set(operations) == {"CANCELED"}:
         return "CANCELED"
-    return next((status for status in found if status not in ("COMPLETE", "CANCELED")), "COMPLETE")
+    return next((status for status in operations if status not in ("COMPLETE", "CANCELED")), "COMPLETE")

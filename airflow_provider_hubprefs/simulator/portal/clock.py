@@ -37,12 +37,3 @@ def iso(milliseconds: int) -> str:
     """Write a time as HubSpot does: ISO 8601, UTC, milliseconds, ``Z``."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
-
-
-def milliseconds(text: str) -> int:
-    """Read an ISO 8601 time; one without an offset is UTC.
-
-    :raises ValueError: when it is not a time.
-    """
-    moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

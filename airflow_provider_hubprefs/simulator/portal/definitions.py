@@ -1,4 +1,4 @@
-"""What the simulated portal offers by default: scopes and subscriptions."""
+"""What the simulated portal offers: scopes and subscriptions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_hubprefs.simulator.portal.clock import milliseconds
+from airflow_provider_hubprefs.simulator.portal.clock import iso
 
 READ = "communication_preferences.read"
 WRITE = "communication_preferences.write"
@@ -17,18 +17,17 @@ CONTACTS_READ = "crm.objects.contacts.read"
 BATCH_SCOPES = (BATCH_READ, BATCH_WRITE)
 ALL_SCOPES = (READ, WRITE, READ_WRITE, *BATCH_SCOPES, CONTACTS_READ)
 
-_CREATED = "2024-03-05T09:30:00.000Z"
+CREATED_MS = 1709631000000
+"""When all definitions were made, in milliseconds since 1970."""
 
 
-class SubscriptionType(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class SubscriptionType(msgspec.Struct, kw_only=True, rename="camel"):
     """One definition, with the members that HubSpot sends.
 
     HubSpot sends ``id`` as text here and as a number in statuses.
-
-    :raises ValueError: ``id`` is no number, or a time is not ISO 8601.
     """
 
-    id: int | str
+    id: str
     name: str
     description: str = ""
     purpose: str = "Marketing"
@@ -37,20 +36,9 @@ class SubscriptionType(msgspec.Struct, kw_only=True, rename="camel", forbid_unkn
     active: bool = msgspec.field(name="isActive", default=True)
     is_default: bool = False
     is_internal: bool = False
-    created_at: str = _CREATED
-    updated_at: str = _CREATED
+    created_at: str = iso(CREATED_MS)
+    updated_at: str = iso(CREATED_MS)
     subscription_translations: list[dict[str, Any]] = []
-
-    def __post_init__(self) -> None:
-        try:
-            self.id = str(int(self.id))
-        except ValueError:
-            raise ValueError(f"expected a numeric id, got {self.id!r}") from None
-        for name, text in (("createdAt", self.created_at), ("updatedAt", self.updated_at)):
-            try:
-                milliseconds(text)
-            except ValueError:
-                raise ValueError(f"expected an ISO 8601 time for {name}, got {text!r}") from None
 
     @property
     def number(self) -> int:
@@ -58,22 +46,22 @@ class SubscriptionType(msgspec.Struct, kw_only=True, rename="camel", forbid_unkn
         return int(self.id)
 
 
-def default_definitions() -> list[SubscriptionType]:
-    """Return the definitions of a realistic portal.
+def definitions_of_portal(brands: list[int]) -> dict[int, SubscriptionType]:
+    """Return the definitions of a realistic portal by number; each further brand adds one.
 
     Every portal has the first three (recorded live answers: names, purposes, which are internal). A company adds
-    the others. The last one is archived.
+    the others. The last one before those of the brands is archived.
     """
     own: dict[str, Any] = {"is_default": True, "is_internal": True}
     german = {
         "languageCode": "de",
         "name": "Monatlicher Newsletter",
         "description": "Einmal im Monat das Neueste.",
-        "createdAt": 1709631000000,
-        "updatedAt": 1709631000000,
+        "createdAt": CREATED_MS,
+        "updatedAt": CREATED_MS,
         "subscriptionId": 348211907,
     }
-    listed: tuple[tuple[int, str, str, str, dict[str, Any]], ...] = (
+    listed: list[tuple[int, str, str, str, dict[str, Any]]] = [
         (348211900, "Marketing Information", "Marketing", "Offers and updates.", {"is_default": True}),
         (348211901, "Customer Service Communication", "Service", "Requests for feedback.", own),
         (348211902, "One to One", "Sales", "One to One emails", own),
@@ -81,13 +69,13 @@ def default_definitions() -> list[SubscriptionType]:
         (348211911, "Product updates", "Service", "New features and maintenance.", {}),
         (348211915, "Events and webinars", "Marketing", "Invitations to events.", {}),
         (348211919, "Partner offers", "Marketing", "Offers of our partners.", {"active": False}),
-    )
-    return [
-        SubscriptionType(id=number, name=name, purpose=purpose, description=text, **more)
-        for number, name, purpose, text, more in listed
     ]
-
-
-def brand_definition(brand: int, name: str) -> SubscriptionType:
-    """Return the definition that a further brand adds to the default portal."""
-    return SubscriptionType(id=348220000 + brand % 10_000, name=f"{name} newsletter", brand=brand)
+    listed += [
+        (348220000 + brand % 10_000, f"Newsletter of brand {brand}", "Marketing", "", {"brand": brand})
+        for brand in brands
+        if brand
+    ]
+    return {
+        number: SubscriptionType(id=str(number), name=name, purpose=purpose, description=text, **more)
+        for number, name, purpose, text, more in listed
+    }

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.simulator.portal.settings import PortalSettings
+    from airflow_provider_hubprefs.simulator.portal.settings import LimitSettings
     from airflow_provider_hubprefs.simulator.portal.tokens import AccessToken
+
+TIME_ZONE = "US/Eastern"
 
 
 @dataclass(slots=True)
@@ -43,19 +45,17 @@ class RollingWindow:
 class AccountLimits:
     """Which requests are accepted, and what the headers say about the rest of the budget.
 
-    Each app has a rolling window of its own. The account's private apps and service keys share the daily limit,
-    which starts anew at midnight in the account's time zone (HubSpot's usage guidelines).
+    Each app has a rolling window of its own. The account's private apps share the daily limit, which starts anew
+    at midnight in the account's time zone (HubSpot's usage guidelines).
     """
 
-    def __init__(self, settings: PortalSettings) -> None:
-        self._limits = settings.limits
-        self._seconds = settings.limits.interval_ms / 1000
-        self._zone = ZoneInfo(settings.time_zone)
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._zone = ZoneInfo(TIME_ZONE)
         self.windows: dict[str, RollingWindow] = {}
         self.searches = RollingWindow()
         self.day = ""
         self.used_today = 0
-        self.daily_violations = 0
 
     def broken_by_search(self, now: float) -> str | None:
         """Count a CRM search, whose limit is the whole account's; return ``search`` when it breaks that."""
@@ -64,11 +64,10 @@ class AccountLimits:
     def broken_by(self, token: AccessToken, now: float) -> str | None:
         """Count a request; return the limit it breaks: ``burst``, ``daily`` or ``None``."""
         if token.daily is not None and self._used(now) >= token.daily:
-            self.daily_violations += 1
             return "daily"
         window = self.windows.setdefault(token.app, RollingWindow())
-        count_refused = self._limits.count_refused
-        if not window.admit(now, seconds=self._seconds, most=token.burst, count_refused=count_refused):
+        seconds, count_refused = self._limits.interval_ms / 1000, self._limits.count_refused
+        if not window.admit(now, seconds=seconds, most=token.burst, count_refused=count_refused):
             return "burst"
         if token.daily is not None:
             self.used_today += 1
@@ -77,14 +76,10 @@ class AccountLimits:
     def headers(self, token: AccessToken, now: float) -> dict[str, str]:
         """Return the rate limit headers of an answer; an OAuth app gets no daily ones."""
         used = len(self.windows.get(token.app, RollingWindow()).accepted)
-        a_second = token.burst // 10
         headers = {
             "X-HubSpot-RateLimit-Max": str(token.burst),
             "X-HubSpot-RateLimit-Remaining": str(max(0, token.burst - used)),
             "X-HubSpot-RateLimit-Interval-Milliseconds": str(self._limits.interval_ms),
-            # Deprecated, still sent, not enforced.
-            "X-HubSpot-RateLimit-Secondly": str(a_second),
-            "X-HubSpot-RateLimit-Secondly-Remaining": str(max(0, a_second - 1)),
         }
         if token.daily is not None:
             headers["X-HubSpot-RateLimit-Daily"] = str(token.daily)
@@ -92,10 +87,9 @@ class AccountLimits:
         return headers
 
     def stats(self) -> dict[str, Any]:
-        """Return the violations and peaks, per app, for searches and for the day."""
+        """Return the violations and peaks, per app and for searches, and what is used of the day."""
         return {
             "used_today": self.used_today,
-            "daily_violations": self.daily_violations,
             "search": {"violations": self.searches.violations, "highest_in_second": self.searches.highest},
             "apps": {
                 app: {"violations": window.violations, "highest_in_window": window.highest}

@@ -15,8 +15,7 @@ from airflow_provider_hubprefs.simulator.answers import ApiError, invalid
 from airflow_provider_hubprefs.simulator.portal.contacts import PortalContacts
 from airflow_provider_hubprefs.simulator.portal.definitions import (
     SubscriptionType,
-    brand_definition,
-    default_definitions,
+    definitions_of_portal,
 )
 from airflow_provider_hubprefs.simulator.portal.history import (
     PortalOperation,
@@ -25,8 +24,6 @@ from airflow_provider_hubprefs.simulator.portal.history import (
     left_over,
 )
 from airflow_provider_hubprefs.simulator.portal.settings import (
-    BrandSettings,
-    PortalError,
     PortalSettings,
     SubscriberSettings,
     drawn_ms,
@@ -54,15 +51,13 @@ class Portal:
     :param seed: makes tokens, durations and the order of results the same each time.
     :ivar preferences: history per lower-case address; folding it gives the present.
     :ivar operations: those under way, per lower-case address.
-    :raises PortalError: the settings name a brand or a subscription that the portal does not have.
     """
 
     def __init__(self, settings: PortalSettings, *, clock: SimulatedClock, seed: int) -> None:
         self.settings = settings
         self.clock = clock
         self.seed = seed
-        self.brands = _brands(settings.brands)
-        self.definitions = {each.number: each for each in _definitions(settings, self.brands)}
+        self.definitions = definitions_of_portal(settings.brands)
         self.tokens = PortalTokens(clock, seed, settings)
         self.preferences: dict[str, tuple[PreferenceChange, ...]] = {}
         self.operations: dict[str, list[PortalOperation]] = {}
@@ -78,8 +73,7 @@ class Portal:
     @property
     def contacts(self) -> PortalContacts:
         """The CRM's contacts, made when first asked for, with all operations that have ended by now."""
-        for key in list(self.operations):
-            self._settle(key)
+        self._settle_all()
         if self._contacts is None:
             self._contacts = PortalContacts(self.clock, self.seed, self.settings)
             for key, history in list(self.preferences.items()):
@@ -112,7 +106,7 @@ class Portal:
 
         :raises ApiError: 400 VALIDATION_ERROR.
         """
-        if brand is not None and brand != 0 and brand not in self.brands:
+        if brand is not None and brand not in (0, *self.settings.brands):
             raise invalid(f"Business unit {brand} does not exist in portal {self.settings.portal_id}")
 
     def check_address(self, address: str) -> str:
@@ -256,6 +250,10 @@ class Portal:
             self.operations.setdefault(key, []).append(begun)
         return self.operation_status(key)
 
+    def _settle_all(self) -> None:
+        for key in list(self.operations):
+            self._settle(key)
+
     def _settle(self, key: str) -> None:
         """Make the changes of operations that have ended visible."""
         operations = self.operations.get(key)
@@ -277,41 +275,19 @@ class Portal:
     # What is loaded and counted ---------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """Return how many subscribers there are, how many have an opt-out, and the operations under way."""
-        for key in list(self.operations):
-            self._settle(key)
+        """Return how many subscribers there are, and how many have an opt-out."""
+        self._settle_all()
         return {
             "subscribers": len(self.preferences),
             "opted_out": sum(1 for key in list(self.preferences) if self.opt_outs(key)),
-            "changes": sum(len(history) for history in list(self.preferences.values())),
-            "operations": sum(len(operations) for operations in list(self.operations.values())),
         }
 
     def _loaded(self, wanted: SubscriberSettings) -> Iterator[PreferenceChange]:
         now = self.clock.now_ms()
-        given = wanted.opted_out
-        brands: list[int | None] = [*given] if isinstance(given, list) else [None] * given
-        for brand in brands:
-            if brand is not None and brand not in self.brands:
-                raise PortalError(f"portal.subscribers: there is no brand {brand!r}")
-            yield PreferenceChange(now, None, brand, "UNSUBSCRIBED", "Import")
+        if wanted.opted_out:
+            yield PreferenceChange(now, None, None, "UNSUBSCRIBED", "Import")
         for number, status in wanted.statuses.items():
-            if number not in self.definitions:
-                raise PortalError(f"portal.subscribers: there is no subscription {number!r}")
             yield PreferenceChange(now, number, None, status, "Import")
-
-
-def _brands(listed: Iterable[int | BrandSettings]) -> dict[int, str]:
-    """Return names by id. The account's own brand always exists, with the id 0 (HubSpot's guide)."""
-    brands = [BrandSettings(id=each) if isinstance(each, int) else each for each in listed]
-    named = {each.id: each.name or f"Brand {each.id}" for each in brands}
-    return {0: "Account brand", **named} if named else {}
-
-
-def _definitions(settings: PortalSettings, brands: Mapping[int, str]) -> list[SubscriptionType]:
-    if settings.definitions is not None:
-        return settings.definitions
-    return default_definitions() + [brand_definition(brand, name) for brand, name in brands.items() if brand]
 
 
 def _matching(patterns: Mapping[str, T], key: str) -> T | None:

@@ -1,70 +1,35 @@
-"""A portal as a document (a mapping, or a JSON file): read, checked, and filled with defaults.
-
-=============================== ====================================================================
-member                          meaning, default
-=============================== ====================================================================
-``portal_id``                   the account's number (``48120091``)
-``time_zone``                   the daily limit resets at its midnight (``US/Eastern``)
-``definitions``                 list of definitions in HubSpot's form (those of a realistic portal)
-``brands``                      list of ids, or of ``{"id", "name"}``; a non-empty list turns the Brands add-on on
-``tokens``                      ``{name: {kind, scopes, burst, daily, value, expires_in}}``, besides the default ones
-``oauth``                       ``{client_id, client_secret, refresh_token, expires_in, rotate, scopes}``
-``subscribers``                 ``{address: {"opted_out": true | [brands], "statuses": {id: STATUS}}}``
-``rejected``                    ``{address or pattern: {"category", "message"}}``: HubSpot refuses these addresses
-``missing``                     ``{"addresses": [...], "applied": false}``: the 200 of a batch leaves these out
-``batch_maximum``               inputs per batch (100; HubSpot does not document it)
-``batch_errors``                ``context`` (default), ``no_context`` or ``whole``
-``data_privacy``                ``off`` (default) or ``strict``
-``unknown_subscriber``          ``not_specified`` (default) or ``not_found``
-``resubscribe_clears_opt_out``  whether SUBSCRIBED for one subscription ends a portal-wide opt-out (false)
-``operations``                  ``{"seconds": 0, "outcomes": {address or pattern: "CANCELED" | any word}}``
-``limits``                      see :class:`LimitSettings`
-``indexing_seconds``            seconds until CRM searches see a change (0)
-=============================== ====================================================================
-
-Seconds are a number, or ``[from, to]``. Patterns are those of a shell: ``*`` and ``?``.
-"""
+"""A portal as a document (a mapping, or a JSON file): read, checked, and filled with defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from airflow_provider_hubprefs.simulator.portal.definitions import ALL_SCOPES, SubscriptionType
+from airflow_provider_hubprefs.simulator.portal.definitions import ALL_SCOPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Seconds = float | tuple[float, float]
+"""A number, or ``[from, to]``."""
 Status = Literal["SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"]
-
-
-class PortalError(ValueError):
-    """A portal document cannot be loaded; the text names the member and what was expected."""
 
 
 class _Member(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of all: an unknown member is refused."""
 
 
-class BrandSettings(_Member):
-    """One brand (``businessUnitId``)."""
-
-    id: int
-    name: str = ""
-
-
 class TokenSettings(_Member):
-    """One token; absent members mean all scopes, the account's limits, a made-up value, no expiry.
+    """One token; absent members mean all scopes, the account's burst limit, a made-up value, no expiry.
 
     :param expires_in: seconds; a negative number makes an expired token.
     """
 
-    kind: Literal["private_app", "service_key", "oauth"] = "private_app"
-    scopes: list[str] = msgspec.field(default_factory=lambda: list(ALL_SCOPES))
+    kind: Literal["private_app", "oauth"] = "private_app"
+    scopes: tuple[str, ...] = ALL_SCOPES
     burst: int | None = None
-    daily: int | None = None
     value: str | None = None
     expires_in: float | None = None
 
@@ -80,16 +45,16 @@ class OAuthSettings(_Member):
     refresh_token: str = "simulated-refresh-token"  # noqa: S105
     expires_in: int = 1800
     rotate: bool = False
-    scopes: list[str] = msgspec.field(default_factory=lambda: list(ALL_SCOPES))
+    scopes: tuple[str, ...] = ALL_SCOPES
 
 
 class SubscriberSettings(_Member):
     """What the portal knows of a subscriber from the start.
 
-    :param opted_out: of the whole portal (true), or of these brands.
+    :param opted_out: of the whole portal.
     """
 
-    opted_out: bool | list[int] = False
+    opted_out: bool = False
     statuses: dict[int, Status] = {}
 
 
@@ -111,14 +76,14 @@ class MissingSettings(_Member):
 
 
 class OperationSettings(_Member):
-    """How long a write takes to end, and how it ends (COMPLETE unless listed)."""
+    """How long a write takes to end, and how it ends: an address or pattern, and CANCELED or any other word."""
 
     seconds: Seconds = 0.0
     outcomes: dict[str, str] = {}
 
 
 class LimitSettings(_Member):
-    """The account's limits; a token may have its own.
+    """The account's limits; a token may have a burst limit of its own.
 
     :param burst: requests in ``interval_ms``, per app.
     :param search: CRM searches a second, of the whole account.
@@ -137,12 +102,21 @@ class LimitSettings(_Member):
 
 
 class PortalSettings(_Member):
-    """A portal document; the module's table says what each member means."""
+    """A portal document. Its patterns are those of a shell: ``*`` and ``?``.
+
+    :param brands: ids; with any, the portal has the Brands add-on.
+    :param tokens: by name, besides the default ones.
+    :param subscribers: by address.
+    :param rejected: by address or pattern: HubSpot refuses these.
+    :param batch_maximum: inputs per batch; HubSpot does not document it.
+    :param batch_errors: what a bad row does to its batch: it is named, is not named, or refuses the whole batch.
+    :param data_privacy: ``strict`` asks for a legal basis.
+    :param resubscribe_clears_opt_out: whether SUBSCRIBED for one subscription ends a portal-wide opt-out.
+    :param indexing_seconds: until CRM searches see a change.
+    """
 
     portal_id: int = 48120091
-    time_zone: str = "US/Eastern"
-    definitions: list[SubscriptionType] | None = None
-    brands: list[int | BrandSettings] = []
+    brands: list[int] = []
     tokens: dict[str, TokenSettings] = {}
     oauth: OAuthSettings = msgspec.field(default_factory=OAuthSettings)
     subscribers: dict[str, SubscriberSettings] = {}
@@ -159,30 +133,17 @@ class PortalSettings(_Member):
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     indexing_seconds: Seconds = 0.0
 
-    def __post_init__(self) -> None:
-        try:
-            ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"expected a time zone for time_zone, got {self.time_zone!r}") from None
-
 
 def read_settings(document: Mapping[str, Any] | Path | str | None) -> PortalSettings:
     """Read and check a portal document.
 
     :param document: a mapping, or the path of a JSON file; the defaults if None.
-    :raises PortalError: the file cannot be read, or a member is unknown or of the wrong kind.
+    :raises msgspec.MsgspecError: a member is unknown or of the wrong kind, or the file is not JSON.
+    :raises OSError: the file cannot be read.
     """
-    where = "portal" if document is None or isinstance(document, Mapping) else f"portal file {document}"
-    try:
-        if document is None or isinstance(document, Mapping):
-            encoded = msgspec.json.encode(dict(document or {}))
-        else:
-            encoded = Path(document).read_bytes()
-        return msgspec.json.decode(encoded, type=PortalSettings)
-    except OSError as error:
-        raise PortalError(f"{where}: {error.strerror or error}") from None
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        raise PortalError(f"{where}: {error} (members: {__name__})") from None
+    if isinstance(document, Path | str):
+        document = msgspec.json.decode(Path(document).read_bytes())
+    return msgspec.convert(document or {}, PortalSettings, str_keys=True)
 
 
 def drawn_ms(seconds: Seconds, share: float) -> int:

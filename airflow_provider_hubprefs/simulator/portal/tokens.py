@@ -13,11 +13,10 @@ from airflow_provider_hubprefs.simulator.portal.settings import PortalSettings, 
 _DEFAULTS = {
     "all": TokenSettings(),
     # Below Marketing Hub Enterprise, batch scopes cannot be granted.
-    "starter": TokenSettings(scopes=[scope for scope in ALL_SCOPES if scope not in BATCH_SCOPES]),
-    "read_only": TokenSettings(scopes=[READ]),
+    "starter": TokenSettings(scopes=tuple(scope for scope in ALL_SCOPES if scope not in BATCH_SCOPES)),
+    "read_only": TokenSettings(scopes=(READ,)),
     "expired": TokenSettings(kind="oauth", expires_in=-3600),
 }
-_GROUPS = {"private_app": "private-apps", "service_key": "service-keys", "oauth": "oauth"}
 
 
 @dataclass(slots=True)
@@ -37,11 +36,6 @@ class AccessToken:
     burst: int
     daily: int | None
     expires_ms: int | None = None
-
-    @property
-    def group(self) -> str:
-        """The word in ``groupName`` of a 429; it varies with the kind of authentication."""
-        return _GROUPS[self.kind]
 
     def may(self, alternatives: tuple[frozenset[str], ...]) -> bool:
         """Return whether the scopes suffice: all of any one alternative."""
@@ -67,35 +61,26 @@ class PortalTokens:
         for name, wanted in {**_DEFAULTS, **settings.tokens}.items():
             self._add(name, wanted)
 
-    def authenticate(self, authorization: str) -> AccessToken:
-        """Return the token of an ``Authorization`` header.
+    def find(self, value: str) -> AccessToken | None:
+        """Return the token with this value."""
+        return self._by_value.get(value)
+
+    def authenticate(self, token: AccessToken | None) -> AccessToken:
+        """Return a token that is valid now.
 
         :raises ApiError: 401, for a missing, unknown or expired one.
         """
-        scheme, _, value = authorization.partition(" ")
-        token = self._by_value.get(value.strip())
-        if scheme.lower() != "bearer" or token is None:
+        if token is None:
             raise no_credentials()
         now = self._clock.now_ms()
         if token.expires_ms is not None and token.expires_ms <= now:
             raise expired_token((now - token.expires_ms) // 1000, iso(token.expires_ms))
         return token
 
-    def name_of(self, authorization: str) -> str:
-        """Return the name of a header's token, which is recorded in its place."""
-        token = self._by_value.get(authorization.partition(" ")[2].strip())
-        return token.name if token else "unknown"
-
-    def find(self, value: str) -> AccessToken | None:
-        """Return the token with this value."""
-        return self._by_value.get(value)
-
     def mint(self) -> AccessToken:
         """Make an OAuth access token, which expires."""
         self.minted += 1
-        wanted = TokenSettings(
-            kind="oauth", expires_in=self._oauth.expires_in, scopes=list(self._oauth.scopes)
-        )
+        wanted = TokenSettings(kind="oauth", expires_in=self._oauth.expires_in, scopes=self._oauth.scopes)
         return self._add(f"oauth-{self.minted}", wanted)
 
     def rotate(self, old: str) -> str:
@@ -109,7 +94,6 @@ class PortalTokens:
 
     def _add(self, name: str, wanted: TokenSettings) -> AccessToken:
         oauth = wanted.kind == "oauth"
-        daily = self._limits.daily if wanted.daily is None else wanted.daily
         expires_in = wanted.expires_in
         prefix = "simulated-access-" if oauth else "pat-na1-"
         token = AccessToken(
@@ -119,7 +103,7 @@ class PortalTokens:
             scopes=frozenset(wanted.scopes),
             app="oauth" if oauth else name,
             burst=self._limits.burst if wanted.burst is None else wanted.burst,
-            daily=None if oauth else daily,
+            daily=None if oauth else self._limits.daily,
             expires_ms=None if expires_in is None else self._clock.now_ms() + int(expires_in * 1000),
         )
         self._by_value[token.value] = self.by_name[name] = token

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from airflow_provider_hubprefs.simulator.answers import (
     ApiAnswer,
@@ -19,201 +18,138 @@ from airflow_provider_hubprefs.simulator.answers import (
     not_found,
 )
 from airflow_provider_hubprefs.simulator.api.call import ApiCall
-from airflow_provider_hubprefs.simulator.api.routes import ApiRoute, RouteMatch, match
+from airflow_provider_hubprefs.simulator.api.routes import match
 from airflow_provider_hubprefs.simulator.portal.clock import iso
-from airflow_provider_hubprefs.simulator.server.control import Control
+from airflow_provider_hubprefs.simulator.server.control import control
 from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.types import Message, Receive, Scope, Send
 
-    from airflow_provider_hubprefs.simulator.portal.tokens import AccessToken
+    from airflow_provider_hubprefs.simulator.api.routes import ApiRoute
     from airflow_provider_hubprefs.simulator.server.faults import Fault
     from airflow_provider_hubprefs.simulator.server.state import SimulatorState
-
-_CHUNK = 64 * 1024
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A request that has arrived: where it leads, what is recorded of it, and its secret."""
-
-    found: RouteMatch
-    recorded: RecordedRequest
-    body: bytes
-    authorization: str
-    correlation_id: str
 
 
 class SimulatorApp:
     """HubSpot over ASGI.
 
     :param state: what is served.
-    :ivar transports: the open connections by the client's address, so that a fault can cut one.
     """
 
     def __init__(self, state: SimulatorState) -> None:
-        self.state = state
-        self.transports: dict[tuple[str, int], asyncio.Transport] = {}
-        self._control = Control(state).router()
+        self._state = state
+        self._control = control(state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"the simulator speaks http, not {scope['type']}")
         if scope["path"].startswith("/_simulator/"):
             await self._control(scope, receive, send)
             return
         with suppress(ClientDisconnect):
-            incoming = await self._receive(Request(scope, receive))
-            wait, fault = self.state.faults.strike(incoming.recorded)
+            request = Request(scope, receive)
+            exchange = _Exchange(self._state, request, await request.body())
+            wait, fault = self._state.faults.strike(exchange.recorded)
             if wait:
                 await asyncio.sleep(wait)
-            if fault is None:
-                response: Response = self._response(self._answer(incoming), incoming)
-            else:
-                response = self._struck(fault, incoming)
-            await response(scope, receive, send)
+            answer = exchange.answer(fault)
+            response = Response(answer.content(), answer.status, answer.headers, answer.media_type)
+            if fault is None or not fault.cuts:
+                await response(scope, receive, send)
+                return
+            if fault.kind == "truncate":
+                await response(scope, receive, _half(send))
+            await _cut(receive, send)
 
-    async def _receive(self, request: Request) -> Incoming:
-        body = await request.body()
-        raw_path: bytes = request.scope["raw_path"]
-        found = match(request.method, raw_path)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        authorization = headers.get("authorization", "")
-        state = self.state
-        name = state.tokens.name_of(authorization) if authorization else ""
-        if authorization:
-            headers["authorization"] = name
-        recorded = RecordedRequest(
-            number=state.recorder.total + 1,
+
+class _Exchange:
+    """One request that has arrived, and its answer."""
+
+    def __init__(self, state: SimulatorState, request: Request, body: bytes) -> None:
+        path = request.scope["raw_path"].decode("ascii", "replace")
+        self._state = state
+        self._route, found = match(request.method, path)
+        self._call = ApiCall(unquote(found.get("subscriber", "")), dict(request.query_params), body)
+        self._correlation_id = state.correlation_id()
+        headers = dict(request.headers)
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        self._token = state.tokens.find(value.strip()) if scheme.lower() == "bearer" else None
+        if scheme:
+            headers["authorization"] = self._token.name if self._token else "unknown"
+        self.recorded = RecordedRequest(
             time=iso(state.clock.now_ms()),
             method=request.method,
-            path=raw_path.decode("ascii", "replace"),
+            path=path,
             query=request.scope["query_string"].decode("ascii", "replace"),
             headers=headers,
             body=body.decode("utf-8", "replace"),
-            token=name,
-            endpoint=found.route.name if found.route else "",
-            version=found.version,
+            token=headers.get("authorization", ""),
+            endpoint=self._route.name if self._route else "",
+            version=found.get("version", ""),
         )
-        state.recorder.add(recorded)
-        return Incoming(found, recorded, body, authorization, state.correlation_id())
+        state.recorder.add(self.recorded)
 
-    # From a request to an answer --------------------------------------------------------------------
-
-    def _answer(self, incoming: Incoming) -> ApiAnswer:
-        """Carry a request out, and return HubSpot's answer with its headers."""
-        token: AccessToken | None = None
-        state = self.state
-        route = incoming.found.route
-        try:
-            if route is None:
-                raise _unserved(incoming)
-            if route.scopes:
-                token = state.tokens.authenticate(incoming.authorization)
-            answer = self._limited(token, route, incoming) or self._carry_out(route, token, incoming)
-        except ApiError as error:
-            answer = error.answer(incoming.correlation_id)
-        if token is not None and not (route and route.search):
-            answer.headers.update(state.limits.headers(token, state.clock.now()))
-        answer.headers["X-HubSpot-Correlation-Id"] = incoming.correlation_id
+    def answer(self, fault: Fault | None) -> ApiAnswer:
+        """Return what is answered, and note its status."""
+        if fault is None:
+            answer = self._true_answer()
+        else:
+            self.recorded.fault = fault.kind
+            true = self._true_answer() if fault.carried_out else ApiAnswer(200)
+            answer = fault.answer(true, self._correlation_id)
+        answer.headers.setdefault("X-HubSpot-Correlation-Id", self._correlation_id)
+        self._state.recorder.answered(self.recorded, 0 if fault and fault.cuts else answer.status)
         return answer
 
-    def _limited(self, token: AccessToken | None, route: ApiRoute, incoming: Incoming) -> ApiAnswer | None:
-        """Return the 429 for a token that has spent its budget, or an account that searches too often."""
-        if token is None:
-            return None
-        limits, now = self.state.limits, self.state.clock.now()
-        broken = limits.broken_by_search(now) if route.search else limits.broken_by(token, now)
-        if broken is None:
-            return None
-        portal_id = self.state.portal.settings.portal_id
-        return limit_reached(broken, incoming.correlation_id, portal_id, group=token.group)
+    def _true_answer(self) -> ApiAnswer:
+        """Carry the request out, and return HubSpot's answer."""
+        headers: dict[str, str] = {}
+        try:
+            if self._route is None:
+                raise not_found(f"Unable to find {self.recorded.method} {self.recorded.path}")
+            answer = self._limited(self._route, headers) if self._route.scopes else None
+            if answer is None:
+                answer = self._route.handler(self._state.portal, self._call)
+        except ApiError as error:
+            answer = error.answer(self._correlation_id)
+        answer.headers.update(headers)
+        return answer
 
-    def _carry_out(self, route: ApiRoute, token: AccessToken | None, incoming: Incoming) -> ApiAnswer:
-        if token is not None and not token.may(route.scopes):
+    def _limited(self, route: ApiRoute, headers: dict[str, str]) -> ApiAnswer | None:
+        """Return the 429 for a token that has spent its budget, or an account that searches too often.
+
+        :param headers: gets what the answer says about the budget.
+        :raises ApiError: 401, 403 for the token.
+        """
+        token = self._state.tokens.authenticate(self._token)
+        limits, now = self._state.limits, self._state.clock.now()
+        if route.search:
+            broken = limits.broken_by_search(now)
+        else:
+            broken = limits.broken_by(token, now)
+            headers |= limits.headers(token, now)
+        if broken is not None:
+            return limit_reached(broken, self._correlation_id)
+        if not token.may(route.scopes):
             raise missing_scopes(sorted(set().union(*route.scopes)))
-        call = ApiCall(
-            version=incoming.found.version,
-            address=incoming.found.address,
-            query=dict(parse_qsl(incoming.recorded.query, keep_blank_values=True)),
-            content_type=incoming.recorded.headers.get("content-type", ""),
-            body=incoming.body,
-        )
-        return route.handler(self.state.portal, call)
-
-    # From an answer to the wire ---------------------------------------------------------------------
-
-    def _response(self, answer: ApiAnswer, incoming: Incoming) -> Response:
-        self.state.recorder.answered(incoming.recorded, answer.status)
-        return _to_wire(answer)
-
-    def _struck(self, fault: Fault, incoming: Incoming) -> Response:
-        """Return what is sent for a request that a fault strikes."""
-        incoming.recorded.fault = fault.kind
-        made_up = fault.answer(incoming.correlation_id, self.state.portal.settings.portal_id)
-        if made_up is not None:
-            made_up.headers.setdefault("X-HubSpot-Correlation-Id", incoming.correlation_id)
-            return self._response(made_up, incoming)
-        if fault.kind == "huge":
-            status = fault.status or 200
-            self.state.recorder.answered(incoming.recorded, status)
-            return StreamingResponse(_padding(fault.bytes), status, media_type="application/json")
-        true = self._answer(incoming) if fault.carried_out else ApiAnswer(200)
-        if fault.kind == "fields":
-            if not isinstance(true.body, bytes):
-                true.body = fault.changed(true.body)
-            return self._response(true, incoming)
-        self.state.recorder.answered(incoming.recorded, 0)
-        return _Cut(self.transports, _to_wire(true) if fault.kind == "truncate" else None)
+        return None
 
 
-class _Cut(Response):
-    """The end of a connection: before anything is sent, or in the middle of a response's body."""
+def _half(send: Send) -> Send:
+    """Send half of a body, and not its end."""
 
-    def __init__(
-        self, transports: dict[tuple[str, int], asyncio.Transport], response: Response | None
-    ) -> None:
-        self._transports = transports
-        self._response = response
+    async def send_half(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            half = message["body"][: len(message["body"]) // 2]
+            message = {**message, "body": half, "more_body": True}
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_half(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                half = message["body"][: len(message["body"]) // 2]
-                message = {**message, "body": half, "more_body": True}
-            await send(message)
-
-        host, port = scope["client"]
-        transport = self._transports[host, port]
-        if self._response is not None:
-            await self._response(scope, receive, send_half)
-        transport.close()
-        # The server takes an application that returns too soon for one that failed, and would answer 500.
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    return send_half
 
 
-def _to_wire(answer: ApiAnswer) -> Response:
-    return Response(answer.content(), answer.status, answer.headers, answer.media_type)
-
-
-def _unserved(incoming: Incoming) -> ApiError:
-    path, method = incoming.recorded.path, incoming.recorded.method
-    if incoming.found.allowed:
-        allowed = ", ".join(sorted(incoming.found.allowed))
-        message = f"The method {method} is not allowed for {path}"
-        return ApiError(405, "METHOD_NOT_ALLOWED", message, headers={"Allow": allowed})
-    return not_found(f"Unable to find {method} {path}")
-
-
-def _padding(size: int) -> Iterator[bytes]:
-    """Yield a JSON object of about so many bytes."""
-    yield b'{"results":['
-    chunk = b" " * _CHUNK
-    for _ in range(max(1, size // _CHUNK)):
-        yield chunk
-    yield b"]}"
+async def _cut(receive: Receive, send: Any) -> None:
+    """End the connection. ASGI has no message for that: ``send`` is a method of uvicorn's, which has it."""
+    send.__self__.transport.close()
+    # The server takes an application that returns too soon for one that failed, and would answer 500.
+    while (await receive())["type"] != "http.disconnect":
+        pass

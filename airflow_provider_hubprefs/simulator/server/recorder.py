@@ -18,7 +18,6 @@ class RecordedRequest:
     :ivar fault: the kind of fault that struck it, or an empty string.
     """
 
-    number: int
     time: str
     method: str
     path: str
@@ -46,7 +45,7 @@ class Recorder:
     def __init__(self, maximum: int) -> None:
         self.kept: deque[RecordedRequest] = deque(maxlen=maximum)
         self.total = 0
-        self.answers: Counter[tuple[str, int]] = Counter()
+        self._answers: Counter[tuple[str, int]] = Counter()
 
     def add(self, request: RecordedRequest) -> None:
         """Keep a request; the oldest one goes when there are too many."""
@@ -56,11 +55,11 @@ class Recorder:
     def answered(self, request: RecordedRequest, status: int) -> None:
         """Note what a request was answered with."""
         request.status = status
-        self.answers[request.endpoint or "unknown", status] += 1
+        self._answers[request.endpoint or "unknown", status] += 1
 
     def stats(self) -> dict[str, Any]:
         """Return the number of requests, in all and per endpoint and status."""
         by_endpoint: dict[str, dict[str, int]] = {}
-        for (endpoint, status), count in sorted(self.answers.items()):
+        for (endpoint, status), count in sorted(self._answers.items()):
             by_endpoint.setdefault(endpoint, {})[str(status) if status else "dropped"] = count
         return {"requests": self.total, "answers": by_endpoint}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 try:
     import uvicorn
-    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from airflow_provider_hubprefs.simulator.server.app import SimulatorApp
 except ModuleNotFoundError as error:  # pragma: no cover - the development environment has both
@@ -23,57 +23,25 @@ from airflow_provider_hubprefs.simulator.portal.settings import read_settings
 from airflow_provider_hubprefs.simulator.server.state import SimulatorState
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
     from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
 
-_STARTS_WITHIN = 30.0
 
+class _QuickServer(uvicorn.Server):
+    """Ends in milliseconds. uvicorn's own waits 0.1 s for its turn, and again for clients to close connections."""
 
-def make_server(state: SimulatorState) -> uvicorn.Server:
-    """Return a server whose application can cut its connections."""
-    app = SimulatorApp(state)
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            await asyncio.sleep(0.01)
 
-    class Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # h11's or httptools', by what is there
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override,unused-ignore]
-            self.peer = transport.get_extra_info("peername")[:2]
-            app.transports[self.peer] = transport
-            super().connection_made(transport)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            app.transports.pop(self.peer, None)
-            super().connection_lost(exc)
-
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        lifespan="off",
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        # A client that keeps its connection open must not keep the simulator alive.
-        timeout_graceful_shutdown=1,
-    )
-    return uvicorn.Server(config)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket, on a free port when it is 0.
-
-    :raises OSError: when the port is taken.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
-
-
-def url_of(listener: socket.socket) -> str:
-    """Return the address clients use for a listening socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 class Simulator:
@@ -84,7 +52,7 @@ class Simulator:
     :param clock: where the time comes from, in seconds; ``advance()`` moves it on.
     :param latency_ms: how long every answer takes at least.
     :param record: how many of the last requests are kept.
-    :raises PortalError: when the portal cannot be loaded.
+    :raises msgspec.MsgspecError: when the portal cannot be loaded.
     """
 
     def __init__(
@@ -94,21 +62,21 @@ class Simulator:
         seed: int = 0,
         host: str = "127.0.0.1",
         port: int = 0,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.time,
         latency_ms: float = 0.0,
         record: int = 10_000,
     ) -> None:
         self.state = SimulatorState(
             read_settings(portal),
             seed=seed,
-            clock=SimulatedClock(clock) if clock else SimulatedClock(),
+            clock=SimulatedClock(clock),
             latency_ms=latency_ms,
             record=record,
         )
         self._host, self._port = host, port
+        self._listener: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
-        self._listener: socket.socket | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -117,42 +85,57 @@ class Simulator:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Serve from a thread; returns when connections are accepted.
+    def listen(self) -> None:
+        """Accept connections; they are served by :meth:`serve`.
 
         :raises OSError: when the port is taken.
         """
-        if self._thread is not None:
+        if self._server is not None:
             raise RuntimeError("the simulator is running already")
-        self._listener = listen(self._host, self._port)
-        server = self._server = make_server(self.state)
-        self._thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [self._listener]}, name="hubspot-simulator", daemon=True
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._listener = socket.create_server((self._host, self._port), family=family, backlog=2048)
+        config = uvicorn.Config(
+            SimulatorApp(self.state),
+            ws="none",
+            lifespan="off",
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            date_header=False,
         )
+        self._server = _QuickServer(config)
+
+    def serve(self) -> None:
+        """Serve until :meth:`stop`, or until a signal ends the process."""
+        if self._server is not None and self._listener is not None:
+            self._server.run(sockets=[self._listener])
+
+    def start(self) -> None:
+        """Serve from a thread; connections are accepted from now on.
+
+        :raises OSError: when the port is taken.
+        """
+        self.listen()
+        self._thread = threading.Thread(target=self.serve, name="hubspot-simulator", daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("the simulator did not start")
-            time.sleep(0.002)
 
     def stop(self) -> None:
-        """End serving; what was received can still be looked at."""
-        if self._server is None or self._thread is None or self._listener is None:
-            return
-        self._server.should_exit = True
-        self._thread.join()
-        self._listener.close()
-        self._server = self._thread = None
+        """End serving, and all connections; what was received can still be looked at."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = self._server = self._listener = None
 
     # What a test needs to know ----------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         """Where it serves, such as ``http://127.0.0.1:41234``."""
-        if self._listener is None or self._thread is None:
+        if self._listener is None:
             raise RuntimeError("the simulator is not running: use `with Simulator() as hubspot:`")
-        return url_of(self._listener)
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def token(self) -> str:
@@ -167,7 +150,7 @@ class Simulator:
     @property
     def subscription_ids(self) -> list[int]:
         """The numbers of the active definitions."""
-        return self.state.subscription_ids
+        return [each.number for each in self.portal.active]
 
     @property
     def portal(self) -> Portal:
@@ -203,7 +186,7 @@ class Simulator:
 
         :param match: which requests it strikes; all when absent.
         :param more: ``times`` (1; ``None``: for ever), and the members of the fault (see :mod:`~.server.faults`).
-        :raises FaultError: when one of them is not known.
+        :raises msgspec.ValidationError: when one of them is not known.
         """
         times = {"times": more.pop("times")} if "times" in more else {}
         self.state.faults.add({"match": match or {}, "fault": {"kind": kind, **more}, **times})
@@ -215,7 +198,7 @@ class Simulator:
     def load(self, portal: Mapping[str, Any] | Path | str) -> None:
         """Take another portal.
 
-        :raises PortalError: when it cannot be loaded.
+        :raises msgspec.MsgspecError: when it cannot be loaded.
         """
         self.state.load(read_settings(portal))
 

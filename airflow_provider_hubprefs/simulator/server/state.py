@@ -6,13 +6,13 @@ import random
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.simulator.portal.clock import SimulatedClock
 from airflow_provider_hubprefs.simulator.portal.limits import AccountLimits
 from airflow_provider_hubprefs.simulator.portal.portal import Portal
 from airflow_provider_hubprefs.simulator.server.faults import FaultScript
 from airflow_provider_hubprefs.simulator.server.recorder import Recorder
 
 if TYPE_CHECKING:
+    from airflow_provider_hubprefs.simulator.portal.clock import SimulatedClock
     from airflow_provider_hubprefs.simulator.portal.settings import PortalSettings
     from airflow_provider_hubprefs.simulator.portal.tokens import AccessToken, PortalTokens
 
@@ -20,41 +20,36 @@ if TYPE_CHECKING:
 class SimulatorState:
     """Everything that the server, the control endpoint and a test in the same process look at.
 
-    :param record: how many of the last requests are kept.
-    :param latency_ms: how long every answer takes at least, in milliseconds.
-    :raises PortalError: the settings contradict each other.
+    :param settings: the portal of the start; the other parameters are those of the simulator.
     """
 
     def __init__(
         self,
         settings: PortalSettings,
         *,
-        seed: int = 0,
-        clock: SimulatedClock | None = None,
-        latency_ms: float = 0.0,
-        record: int = 10_000,
+        seed: int,
+        clock: SimulatedClock,
+        latency_ms: float,
+        record: int,
     ) -> None:
-        self.seed = seed
-        self.clock = clock or SimulatedClock()
-        self._settings = settings
+        self.clock = clock
+        self.settings = settings
+        self._seed = seed
         self._latency_ms = latency_ms
         self._record = record
         self.reset()
 
     def reset(self) -> None:
         """Begin anew with the portal of the start: no faults, nothing received, full limits."""
-        self.load(self._settings)
-        self.faults = FaultScript(seed=self.seed, latency_ms=self._latency_ms)
+        self.load(self.settings)
+        self.faults = FaultScript(seed=self._seed, latency_ms=self._latency_ms)
         self.recorder = Recorder(self._record)
-        self._random = random.Random(self.seed)
+        self._random = random.Random(self._seed)
 
     def load(self, settings: PortalSettings) -> None:
-        """Take another portal; faults and what was received stay.
-
-        :raises PortalError: the settings contradict each other; the portal before stays.
-        """
-        self.portal = Portal(settings, clock=self.clock, seed=self.seed)
-        self.limits = AccountLimits(settings)
+        """Take another portal; faults and what was received stay."""
+        self.portal = Portal(settings, clock=self.clock, seed=self._seed)
+        self.limits = AccountLimits(settings.limits)
 
     @property
     def tokens(self) -> PortalTokens:
@@ -65,11 +60,6 @@ class SimulatorState:
     def token(self) -> AccessToken:
         """The token with all scopes."""
         return self.tokens.by_name["all"]
-
-    @property
-    def subscription_ids(self) -> list[int]:
-        """The numbers of the active definitions."""
-        return [each.number for each in self.portal.active]
 
     def correlation_id(self) -> str:
         """Return the next correlation id; the same seed gives the same ones."""
