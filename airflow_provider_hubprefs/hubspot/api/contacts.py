@@ -38,7 +38,6 @@ SEARCH_CONTACTS = Endpoint(
     name="search_contacts",
     method="POST",
     path="/crm/objects/{version}/contacts/search",
-    body="PublicObjectSearchRequest",
     scopes=_SCOPES,
     search=True,
 )
@@ -46,9 +45,7 @@ READ_CONTACTS = Endpoint(
     name="read_contacts",
     method="POST",
     path="/crm/objects/{version}/contacts/batch/read",
-    body="BatchReadInputSimplePublicObjectId",
     scopes=_SCOPES,
-    success=frozenset({200, 207}),
 )
 
 
