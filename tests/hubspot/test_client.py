@@ -34,7 +34,8 @@ from airflow_provider_hubprefs.hubspot.errors import (
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport import aio
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.transport.client import Client, connection_error
+from airflow_provider_hubprefs.hubspot.transport.client import CAUSES, Client
+from airflow_provider_hubprefs.hubspot.transport.no_answer import unanswered
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from . import server as answers
@@ -261,11 +262,11 @@ def test_a_bundle_of_certificates_that_is_not_there_is_told_as_such(
 def test_every_kind_of_failure_says_whether_hubspot_can_have_acted(
     error: Exception, kind: type[HubSpotError], retryable: bool, not_applied: bool
 ) -> None:
-    told = connection_error(error, "get_statuses (v4)", "https://api.hubapi.com")
+    found = unanswered(error, CAUSES, what="get_statuses (v4)", url="https://api.hubapi.com")
 
-    assert type(told) is kind
-    assert (told.retryable, told.not_applied) == (retryable, not_applied)
-    assert "get_statuses (v4)" in str(told)
+    assert type(found) is kind
+    assert (found.retryable, found.not_applied) == (retryable, not_applied)
+    assert "get_statuses (v4)" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -289,11 +290,11 @@ def test_every_kind_of_failure_says_whether_hubspot_can_have_acted(
 def test_every_kind_of_failure_in_an_event_loop_says_it_too(
     error: Exception, kind: type[HubSpotError], retryable: bool, not_applied: bool
 ) -> None:
-    told = aio.connection_error(error, "get_statuses (v4)", "https://api.hubapi.com")
+    found = unanswered(error, aio.CAUSES, what="get_statuses (v4)", url="https://api.hubapi.com")
 
-    assert type(told) is kind
-    assert (told.retryable, told.not_applied) == (retryable, not_applied)
-    assert "get_statuses (v4)" in str(told)
+    assert type(found) is kind
+    assert (found.retryable, found.not_applied) == (retryable, not_applied)
+    assert "get_statuses (v4)" in str(found)
 
 
 # What is too much ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import Body
 from airflow_provider_hubprefs.hubspot.transport.environment import proxy_for, trust
-from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, reasons, unanswered
+from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
 from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
 
 if TYPE_CHECKING:
@@ -26,11 +26,25 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
     from airflow_provider_hubprefs.hubspot.transport.auth import Auth
     from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 T = TypeVar("T")
+CAUSES = (
+    (Cause.PROXY, (httpx.ProxyError,)),
+    (Cause.BROKEN, (ssl.SSLEOFError, ssl.SSLZeroReturnError, zlib.error)),
+    (Cause.TLS, (ssl.SSLError,)),
+    (Cause.NAME, (socket.gaierror,)),
+    (Cause.UNREACHABLE, (httpx.ConnectTimeout, httpx.ConnectError)),
+    (Cause.SILENT, (httpx.TimeoutException, TimeoutError)),
+    (Cause.BAD_PROXY, (httpx.UnsupportedProtocol,)),
+    (Cause.BROKEN, (httpx.HTTPError,)),
+    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
+    (Cause.TLS, (OSError,)),
+    (Cause.BAD_PROXY, (Exception,)),
+)
+"""What the errors of httpx mean, see :data:`~.no_answer.Causes`."""
+
 _LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
 """Modules that httpx loads with its first request, blocking the loop for 111 ms. It may work without them."""
 
@@ -125,7 +139,7 @@ class AsyncClient(Sender):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, headers, await self._read(response, call))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
-            failed = connection_error(error, call.name, self.url)
+            failed = unanswered(error, CAUSES, what=call.name, url=self.url)
         raise failed  # out here it has no context: the original's text names the URL, and with it the address
 
     async def _read(self, response: httpx.Response, call: Call[Any]) -> bytes:
@@ -167,35 +181,3 @@ def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
 async def _forget_redirect(response: httpx.Response) -> None:
     """Httpx prepares the next request even where it follows no redirect, and fails where that leads nowhere."""
     response.headers.pop("Location", None)
-
-
-def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """The error that a failure of httpx means.
-
-    :param error: of httpx, or of what it uses.
-    :param what: the call, for the text.
-    :param url: scheme and host.
-    """
-    return unanswered(_cause(error), what, url, type(error).__name__)
-
-
-def _cause(error: Exception) -> Cause:
-    known = reasons(error)
-
-    def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(reason, kinds) for reason in known)
-
-    if isinstance(error, httpx.ProxyError):
-        return Cause.PROXY
-    if isinstance(error, httpx.ConnectTimeout):
-        return Cause.UNREACHABLE
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return Cause.SILENT
-    if among(ssl.SSLError) and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return Cause.TLS
-    if isinstance(error, httpx.ConnectError):
-        return Cause.NAME if among(socket.gaierror) else Cause.UNREACHABLE
-    if isinstance(error, httpx.HTTPError | zlib.error):
-        return Cause.BAD_PROXY if isinstance(error, httpx.UnsupportedProtocol) else Cause.BROKEN
-    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
-    return Cause.TLS if isinstance(error, OSError) else Cause.BAD_PROXY
