@@ -27,7 +27,6 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "client_id": _text("OAuth client id", "Only for OAuth apps, which need no token above"),
     "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
     "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
-    "oauth_version": _text("OAuth version", "YYYY-MM of the token endpoint; default 2026-09"),
     "budget_store": _text(
         "Budget store",
         "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",

@@ -148,7 +148,6 @@ def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str
             client_id=str(fields["client_id"]),
             client_secret=str(fields["client_secret"]),
             refresh_token=str(fields["refresh_token"]),
-            version=str(fields.get("oauth_version") or DEFAULT_VERSION),
             on_token=mask,
         )
     if token and not given:
@@ -235,7 +234,7 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     if isinstance(auth, OAuthRefresh):
         return auth.hub_id, auth.kind, auth.scopes
     try:
-        info = client.send(token_info_call(auth.token() or ""))
+        info = client.send(token_info_call(auth.access_token))
     except NotFoundError:
         if client.pacer.budget.daily is None:
             return (

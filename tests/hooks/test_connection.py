@@ -206,10 +206,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "all of client_id, client_secret, refresh_token in the extra; got client_id, refresh_token",
     ),
     "OAuth with a newline": ({"extra": {**OAUTH, "client_secret": "cs-5ecret\n"}}, "client_secret: expected"),
-    "OAuth version": (
-        {"extra": {**OAUTH, "oauth_version": "v9"}},
-        "oauth_version: 'v9' is not supported; expected YYYY-MM",
-    ),
     "host with a path": (
         {"password": TOKEN, "host": "https://api.hubapi.com/communication-preferences"},
         "host: expected no path",

@@ -15,6 +15,7 @@ from airflow_provider_hubprefs.hubspot.pacing.shares import FifoPacer, SharePace
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 from tests.triggers.loop_guard import run_guarded
 
 from . import server as answers
@@ -89,7 +90,7 @@ def test_a_pacer_whose_store_may_block_is_asked_in_another_thread(server: Server
     server.script += [answers.answer(429), OK]
 
     async def main() -> None:
-        async with client_on(server, pacer, sleep=lambda _: asyncio.sleep(0)) as client:
+        async with client_on(server, pacer, settings=Settings(retry_first_wait=0.01)) as client:
             await ask(client)
 
     asyncio.run(main())
@@ -152,7 +153,7 @@ def test_cancelled_while_waiting_for_the_budget_gives_the_place_back(server: Ser
     server.script += [OK, OK]
 
     async def main() -> None:
-        async with client_on(server, pacer, sleep=lambda _: asyncio.sleep(3600)) as patient:
+        async with client_on(server, pacer) as patient:
             await ask(patient)
             waiting = asyncio.create_task(ask(patient))
             await asyncio.sleep(0.05)

@@ -541,7 +541,7 @@ def test_one_client_serves_many_threads(server: Server, client_of: Callable[...,
     server.otherwise = lambda request: answers.json(
         200, {"status": request.target.split("/")[4].split("%")[0]}
     )
-    client = client_of(server, connections=4)
+    client = client_of(server)
     wrong: list[object] = []
 
     def work(number: int) -> None:

@@ -113,6 +113,14 @@ def check_version(version: str) -> None:
     )
 
 
+def dated(version: str) -> str:
+    """The version for HubSpot's other APIs, which have no v4.
+
+    :param version: that :func:`check_version` accepts.
+    """
+    return DEFAULT_VERSION if version == "v4" else version
+
+
 def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) -> str:
     """Absolute path of an endpoint, the address in it percent-encoded to the last character.
 

@@ -9,7 +9,7 @@ import ssl
 import zlib
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -19,14 +19,13 @@ from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import Body
 from airflow_provider_hubprefs.hubspot.transport.environment import proxy_for, trust
 from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
-    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
     from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 T = TypeVar("T")
@@ -53,26 +52,11 @@ class AsyncClient(Sender):
     """HubSpot over HTTP, for any number of tasks of one event loop.
 
     Make it in a thread: the budget's store may block. A task that is cancelled gives back its place in the queue.
-
-    :param auth: whose token to send.
-    :param connections: kept open at most.
-    :param sleep: for tests.
-    :param options: version, host, settings, budget: see :class:`~.sender.Options`.
-    :raises SettingsError: a version, host or token that cannot work.
+    For its arguments see :class:`~.sender.Sender`.
     """
 
-    def __init__(
-        self,
-        auth: Auth,
-        *,
-        connections: int = 32,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(auth, **options)
+    def _prepare(self) -> None:
         self._token_lock = asyncio.Lock()
-        self._nap = sleep
-        self._connections = connections
         self._opening = asyncio.Lock()
         self._opened: httpx.AsyncClient | None = None
         mask_paths_logged_by("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy")))
@@ -99,7 +83,7 @@ class AsyncClient(Sender):
         return await self.asend(call)
 
     async def _sleep(self, seconds: float) -> None:
-        await self._nap(seconds)
+        await asyncio.sleep(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         """Ask the pacer, in a thread if its store may block.
@@ -124,7 +108,7 @@ class AsyncClient(Sender):
         """The connections; certificates are read by the first request, in a thread."""
         async with self._opening:
             if self._opened is None:
-                self._opened = await asyncio.to_thread(_open, self.url, self.settings, self._connections)
+                self._opened = await asyncio.to_thread(_open, self.url, self.settings)
             return self._opened
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
@@ -153,13 +137,12 @@ class AsyncClient(Sender):
         return body.whole()
 
 
-def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
+def _open(url: str, settings: Settings) -> httpx.AsyncClient:
     """Make httpx' client: it keeps no cookies, and takes proxies and certificates from the environment once.
 
     This reads certificates and loads libraries, so it runs in a thread.
 
     :param url: scheme and host.
-    :param connections: kept open at most.
     """
     for module in _LOADED_LATE:
         with suppress(ImportError):
@@ -167,7 +150,7 @@ def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
     http = httpx.AsyncClient(
         headers=HEADERS,
         timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         verify=trust() if url.startswith("https:") else False,
         proxy=proxy_for(url),
         trust_env=False,

@@ -9,7 +9,7 @@ import zlib
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import urllib3
@@ -21,14 +21,13 @@ from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import PIECE, Body
 from airflow_provider_hubprefs.hubspot.transport.environment import ca_bundle, proxy_for
 from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
-    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
 
 T = TypeVar("T")
 CAUSES = (
@@ -53,30 +52,14 @@ CAUSES = (
 
 
 class Client(Sender):
-    """HubSpot over HTTP, for any number of threads.
+    """HubSpot over HTTP, for any number of threads. For its arguments see :class:`~.sender.Sender`."""
 
-    :param auth: whose token to send.
-    :param connections: kept open at most.
-    :param sleep: for tests; by default one that :meth:`stop` ends.
-    :param options: version, host, settings, budget: see :class:`~.sender.Options`.
-    :raises SettingsError: a version, host or token that cannot work.
-    """
-
-    def __init__(
-        self,
-        auth: Auth,
-        *,
-        connections: int = 32,
-        sleep: Callable[[float], None] | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(auth, **options)
+    def _prepare(self) -> None:
         self._token_lock = _ThreadLock()
         # No threading.Event: a signal handler that sets one while its own thread reads it would deadlock.
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._nap = sleep or self.rest
-        self._session = _session(self.url, connections)
+        self._session = _session(self.url)
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -108,7 +91,7 @@ class Client(Sender):
         return run(self.asend(call))
 
     async def _sleep(self, seconds: float) -> None:
-        self._nap(seconds)
+        self.rest(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         return question(*arguments)
@@ -192,11 +175,10 @@ class _Session(requests.Session):
         """Nowhere."""
 
 
-def _session(url: str, connections: int) -> requests.Session:
+def _session(url: str) -> requests.Session:
     """Make the session: it keeps no cookies, and takes proxies and certificates from the environment once.
 
     :param url: scheme and host.
-    :param connections: kept open at most.
     """
     session = _Session()
     session.trust_env = False  # nor is ~/.netrc read
@@ -206,5 +188,5 @@ def _session(url: str, connections: int) -> requests.Session:
     if (proxy := proxy_for(url)) is not None:
         session.proxies = {"http": proxy, "https": proxy}
     # Retries are this package's: see retry.py.
-    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0))
+    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=0))
     return session
