@@ -102,21 +102,15 @@ def _fernet(key: str) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(digest))
 
 
-class MaskedPaths(logging.Filter):
-    """Masks addresses in the records of an HTTP library, which logs the paths it asks for."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record's text; never drops one."""
-        record.msg, record.args = scrub(record.getMessage()), ()
-        return True
-
-
 def mask_paths_logged_by(*logger_names: str) -> None:
-    """Attach :class:`MaskedPaths` to loggers, once.
+    """Mask addresses in what an HTTP library logs: the paths it asks for.
 
     :param logger_names: for instance ``urllib3.connectionpool``.
     """
     for name in logger_names:
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, MaskedPaths) for known in logger.filters):
-            logger.addFilter(MaskedPaths())
+        logging.getLogger(name).addFilter(_scrub_record)
+
+
+def _scrub_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = scrub(record.getMessage()), ()
+    return True
