@@ -158,7 +158,7 @@ def test_the_argument_comes_before_the_connection_s_version(connect: Callable[..
     assert HubPrefsHook().client.calls.version == "v4"
 
 
-def test_an_extra_field_nobody_reads_is_told_once_without_its_value(
+def test_an_extra_field_that_is_not_read_is_logged_once_without_its_value(
     connect: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(password=TOKEN, extra={"bussiness_unit_id": "typo-value", "api_version": "v4"})

@@ -396,7 +396,7 @@ ERRORS = [
         ),
     ),
     Scenario(
-        name="403 of links/generate tells which scopes belong together",
+        name="403 of links/generate says which scopes belong together",
         call=lambda calls: calls.generate_links(SUBSCRIBER),
         answers=(server.error(403, "MISSING_SCOPES"),),
         error=errors.MissingScopesError,
@@ -585,7 +585,7 @@ ANSWERS = [
         lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/statuses/batch/read?channel=EMAIL",),
     ),
     Scenario(
-        name="a status nobody knows is carried through",
+        name="an unknown status is carried through",
         call=get_statuses,
         answers=(server.json(200, {"status": "SUCCESS", "results": None, "new": 1}),),
         result=Operation(status="SUCCESS"),

@@ -49,7 +49,7 @@ async def cancelled(work: asyncio.Task[Any]) -> bool:
 
 
 class Recording(ProcessPacer):
-    """A pacer that notes who asks it what; as slow as it is told.
+    """A pacer that notes which thread asks it what.
 
     :param gate: `wait` returns once it is open.
     """
@@ -99,10 +99,10 @@ def test_a_pacer_whose_store_may_block_is_asked_in_another_thread(server: Server
     assert (threading.get_ident() in pacer.threads) is not blocks
 
 
-def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
+def test_a_budget_in_a_file_is_asked_in_the_loop_unless_it_is_locked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds it locked waits in a thread, and goes on there with the same ticket."""
+    """A client that finds it locked waits in a thread, and goes on there with the same ticket."""
     pacer = FifoPacer(SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0))
     server.script += [OK] * 4
     in_threads: list[str] = []
@@ -153,14 +153,14 @@ def test_cancelled_while_waiting_for_the_budget_gives_the_place_back(server: Ser
     server.script += [OK, OK]
 
     async def main() -> None:
-        async with client_on(server, pacer) as patient:
-            await ask(patient)
-            waiting = asyncio.create_task(ask(patient))
+        async with client_on(server, pacer) as client:
+            await ask(client)
+            waiting = asyncio.create_task(ask(client))
             await asyncio.sleep(0.05)
             assert await cancelled(waiting)
 
     asyncio.run(main())
-    # Only the answered request's slot is in use: whoever asks now is promised the next one.
+    # Only the answered request's slot is in use: a client that asks now is promised the next one.
     assert pacer.wait(Ticket()) == 10
     assert len(server.requests) == 1
 
@@ -195,7 +195,7 @@ def test_cancelled_while_the_pacer_is_asked_gives_back_what_was_promised_meanwhi
                 await asyncio.sleep(0.01)
             asking.cancel()
             await asyncio.sleep(0.05)
-            asking.cancel()  # also whoever is impatient
+            asking.cancel()  # twice
             gate.set()
             assert await cancelled(asking)
 

@@ -204,13 +204,13 @@ def test_a_refresh_token_that_changes_is_used_from_then_on(
     assert app.identity() == "app-1 refresh-1"
 
 
-def test_new_tokens_are_told_so_that_logs_can_mask_them(clock: Clock) -> None:
-    told: list[str] = []
-    app = OAuthRefresh(**SECRETS, on_token=told.append, clock=clock)
+def test_new_tokens_are_handed_over_for_masking(clock: Clock) -> None:
+    masked: list[str] = []
+    app = OAuthRefresh(**SECRETS, on_token=masked.append, clock=clock)
 
     app.accept(TokenAnswer(access_token="access-1", refresh_token="refresh-2", hub_id=7, scopes="a b"))
 
-    assert told == ["access-1", "refresh-2"]
+    assert masked == ["access-1", "refresh-2"]
     assert (app.hub_id, app.scopes) == (7, ("a", "b"))
 
 
