@@ -27,7 +27,6 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "client_id": _text("OAuth client id", "Only for OAuth apps, which need no token above"),
     "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
     "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
-    "oauth_version": _text("OAuth version", "YYYY-MM of the token endpoint; default 2026-09"),
     "budget_store": _text(
         "Budget store",
         "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",
@@ -56,32 +55,28 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the provider."""
-    integration = _NAME
     return {
         "package-name": "airflow-provider-hubprefs",
         "name": _NAME,
         "description": "HubSpot's communication preferences: opt-outs, statuses and consents, one or millions.",
         "integrations": [
             {
-                "integration-name": integration,
+                "integration-name": _NAME,
                 "external-doc-url": "https://developers.hubspot.com/docs/api-reference/overview",
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.hooks.hubprefs"]}],
+        "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.hubprefs"]}],
         "operators": [
             {
-                "integration-name": integration,
-                "python-modules": [
-                    f"{_PACKAGE}.operators.preferences",
-                    f"{_PACKAGE}.operators.bulk",
-                ],
+                "integration-name": _NAME,
+                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("preferences", "bulk")],
             }
         ],
-        "sensors": [{"integration-name": integration, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],
+        "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],
         "triggers": [
             {
-                "integration-name": integration,
+                "integration-name": _NAME,
                 "python-modules": [
                     f"{_PACKAGE}.triggers.{name}" for name in ("operation", "batch", "opt_out")
                 ],

@@ -151,7 +151,7 @@ def connection_is_understood(command: str) -> None:
     name, _, value = shlex.split(command)[1].partition("=")
     code = (
         "from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook as H; c = H().client;"
-        "print(c.calls.version, c.url, c.auth.token())"
+        "print(c.calls.version, c.url, c.auth.identity())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -19,7 +19,6 @@ from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, token_info_call
-from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.transport.sender import Sender
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings, settings_from
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_hubprefs.hubspot.transport.auth import Auth
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 C = TypeVar("C", bound=Sender)
 CONN_TYPE = "hubprefs"
@@ -41,10 +41,11 @@ TEST_SETTINGS = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "mi
 _log = logging.getLogger(__name__)
 
 
-def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Fields of the connection's extra that are set, also under the ``extra__hubprefs__`` names of older forms.
+def extra_fields(connection: Connection) -> dict[str, Any]:
+    """Fields of the connection's extra that are set.
 
-    :param extra: the connection's, if it is read already; an event loop must not use Airflow's property.
+    Airflow's ``extra_dejson`` reads an extra that is not JSON as empty: a brand would be lost.
+
     :raises SettingsError: the connection has another type, or its extra is not a JSON object.
     """
     name = f"connection {connection.conn_id!r}"
@@ -53,13 +54,13 @@ def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None)
             f"{name}: expected the type {CONN_TYPE!r}, got {connection.conn_type!r}; "
             "change its type, or name another connection"
         )
-    given = {
-        field: value for field, value in _extra(connection, name, extra).items() if value not in (None, "")
-    }
-    prefix = f"extra__{CONN_TYPE}__"
-    long = {field.removeprefix(prefix): value for field, value in given.items() if field.startswith(prefix)}
-    short = {field: value for field, value in given.items() if not field.startswith(prefix)}
-    fields = {**long, **short}
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        raise SettingsError(f"{name}: expected a JSON object in its extra, such as {{}}; got something else")
+    fields = {field: value for field, value in extra.items() if value not in (None, "")}
     known = dict.fromkeys((*CONNECTION_FIELDS, *Settings.__struct_fields__))
     if unknown := sorted(set(fields) - set(known)):
         _log.warning(
@@ -69,39 +70,37 @@ def extra_fields(connection: Connection, extra: Mapping[str, Any] | None = None)
 
 
 def client_from(
+    make: Callable[..., C],
     connection: Connection,
     fields: Mapping[str, Any],
     *,
     api_version: str | None,
     settings: Mapping[str, float],
-    mask: Callable[[str], None],
-    max_budget_share: float = 1.0,
-    make: Callable[..., C] = Client,  # type: ignore[assignment]
+    max_budget_share: float,
 ) -> C:
-    """Make the client of a connection.
+    """Make the client of a connection, and have its secrets masked in logs.
 
-    :param fields: of its extra.
+    :param make: the kind of client.
+    :param fields: of the connection's extra.
     :param api_version: overrides the connection's.
     :param settings: override the connection's, which must be valid as well.
-    :param mask: called with every secret, to have it masked in logs.
     :param max_budget_share: so much of the account's budget for this client, at most.
-    :param make: the kind of client.
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
     try:
         return make(
-            _auth(connection, fields, mask),
+            _auth(connection, fields),
             version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
             host=_host(connection),
             settings=_settings(fields, settings),
-            budget_store=_budget_store(fields, mask),
+            budget_store=_budget_store(fields),
             max_budget_share=max_budget_share,
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
 
 
-def _budget_store(fields: Mapping[str, Any], mask: Callable[[str], None]) -> str:
+def _budget_store(fields: Mapping[str, Any]) -> str:
     """Where the budget is kept; a Redis URL may hold a password."""
     store = str(fields.get("budget_store") or "file").strip()
     with suppress(ValueError):  # opening the store raises the error
@@ -125,19 +124,7 @@ def brand(value: object) -> int | None:
         ) from None
 
 
-def _extra(connection: Connection, name: str, read: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The extra as a mapping. Airflow reads an extra that is not JSON as empty: a brand would be lost."""
-    try:
-        is_object = isinstance(json.loads(connection.extra or "{}"), dict)
-    except ValueError:
-        is_object = False
-    if not is_object:
-        raise SettingsError(f"{name}: expected a JSON object in its extra, such as {{}}; got something else")
-    extra: Mapping[str, Any] = connection.extra_dejson if read is None else read
-    return extra
-
-
-def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str], None]) -> Auth:
+def _auth(connection: Connection, fields: Mapping[str, Any]) -> Auth:
     token = connection.password
     for secret in (token, fields.get("client_secret"), fields.get("refresh_token")):
         if secret:
@@ -148,7 +135,6 @@ def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str
             client_id=str(fields["client_id"]),
             client_secret=str(fields["client_secret"]),
             refresh_token=str(fields["refresh_token"]),
-            version=str(fields.get("oauth_version") or DEFAULT_VERSION),
             on_token=mask,
         )
     if token and not given:
@@ -190,7 +176,7 @@ def _settings(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settin
     return settings_from(overrides, defaults=settings_from(fields))
 
 
-def mask_anywhere(secret: str) -> None:
+def mask(secret: str) -> None:
     """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
     try:
         loop = asyncio.get_running_loop()
@@ -235,7 +221,7 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     if isinstance(auth, OAuthRefresh):
         return auth.hub_id, auth.kind, auth.scopes
     try:
-        info = client.send(token_info_call(auth.token() or ""))
+        info = client.send(token_info_call(auth.access_token))
     except NotFoundError:
         if client.pacer.budget.daily is None:
             return (

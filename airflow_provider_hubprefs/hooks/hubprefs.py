@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Connection
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
+C = TypeVar("C", "Client", "AsyncClient")
 T = TypeVar("T")
 
 
@@ -89,7 +90,9 @@ class HubPrefsHook(BaseHook):
 
         :raises SettingsError: something in the connection cannot work; the text names it.
         """
-        return self._make_client({})
+        from airflow_provider_hubprefs.hubspot.transport.client import Client
+
+        return self._make_client(Client, self.connection, self._fields)
 
     @cached_property
     def business_unit_id(self) -> int | None:
@@ -280,40 +283,14 @@ class HubPrefsHook(BaseHook):
 
         compat: Any = await asyncio.to_thread(import_module, "airflow.providers.common.compat.connection")
         connection = await compat.get_async_connection(self.hubprefs_conn_id, hook=self)
-        extra = await compat.get_async_extra_dejson(connection)
-        return await asyncio.to_thread(self._make_async_client, connection, extra)
+        return await asyncio.to_thread(self._make_async_client, connection)
 
-    async def aget_business_unit_id(self) -> int | None:
-        """:attr:`business_unit_id`, for an event loop.
-
-        :raises SettingsError: no whole number.
-        :raises AirflowNotFoundException: there is no such connection.
-        """
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
-        from airflow_provider_hubprefs.hooks.connection import brand, extra_fields
-
-        if self._business_unit_id is not None:
-            return brand(self._business_unit_id)
-        connection = await get_async_connection(self.hubprefs_conn_id, hook=self)
-        return brand(
-            extra_fields(connection, await get_async_extra_dejson(connection)).get("business_unit_id")
-        )
-
-    def _make_async_client(self, connection: Connection, extra: Mapping[str, Any]) -> AsyncClient:
+    def _make_async_client(self, connection: Connection) -> AsyncClient:
         """Runs in a thread: it loads libraries, hands secrets to Airflow and opens the budget's store."""
-        from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields, mask_anywhere
+        from airflow_provider_hubprefs.hooks.connection import extra_fields
         from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
-        return client_from(
-            connection,
-            extra_fields(connection, extra),
-            api_version=self._api_version,
-            settings=self._settings,
-            mask=mask_anywhere,
-            max_budget_share=self._max_budget_share,
-            make=AsyncClient,
-        )
+        return self._make_client(AsyncClient, connection, extra_fields(connection))
 
     # -- the connection -------------------------------------------------------------------------------------
 
@@ -326,9 +303,10 @@ class HubPrefsHook(BaseHook):
         """
         from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_access
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+        from airflow_provider_hubprefs.hubspot.transport.client import Client
 
         try:
-            with self._make_client(TEST_SETTINGS) as client:
+            with self._make_client(Client, self.connection, self._fields, TEST_SETTINGS) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             return False, str(error)
@@ -358,15 +336,21 @@ class HubPrefsHook(BaseHook):
 
         return extra_fields(self.connection)
 
-    def _make_client(self, defaults: Mapping[str, float]) -> Client:
+    def _make_client(
+        self,
+        make: Callable[..., C],
+        connection: Connection,
+        fields: Mapping[str, Any],
+        defaults: Mapping[str, float] | None = None,
+    ) -> C:
         from airflow_provider_hubprefs.hooks.connection import client_from
 
         return client_from(
-            self.connection,
-            self._fields,
+            make,
+            connection,
+            fields,
             api_version=self._api_version,
-            settings={**defaults, **self._settings},
-            mask=mask_secret,
+            settings={**(defaults or {}), **self._settings},
             max_budget_share=self._max_budget_share,
         )
 

@@ -18,7 +18,6 @@ class HubSpotError(Exception):
     :param message: what happened, what was expected and what to do, without an address.
     :param status: HTTP status, or None when there was no answer.
     :param category: HubSpot's ``category`` (or ``errorType``), such as VALIDATION_ERROR. The set is open.
-    :param sub_category: HubSpot's ``subCategory``.
     :param correlation_id: what HubSpot's support asks for.
     :param retry_after: seconds HubSpot asked to wait, or None when it did not say.
     :param retryable: whether the same call may succeed a little later.
@@ -34,7 +33,6 @@ class HubSpotError(Exception):
         *,
         status: int | None = None,
         category: str | None = None,
-        sub_category: str | None = None,
         correlation_id: str | None = None,
         retry_after: float | None = None,
         retryable: bool = False,
@@ -43,7 +41,6 @@ class HubSpotError(Exception):
         super().__init__(message)
         self.status = status
         self.category = category
-        self.sub_category = sub_category
         self.correlation_id = correlation_id
         self.retry_after = retry_after
         self.retryable = retryable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUCCESS, CANCELED, ERROR = "success", "canceled", "error"
 TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
-_DETAILS = ("status", "category", "sub_category", "correlation_id", "retry_after", "retryable", "not_applied")
+_DETAILS = ("status", "category", "correlation_id", "retry_after", "retryable", "not_applied")
 
 
 def over(

@@ -110,13 +110,11 @@ def test_without_more_said_it_is_hubspot_by_https(
     assert HubPrefsHook().client.url.removesuffix(":443") == "https://api.hubapi.com"
 
 
-@pytest.mark.parametrize("long_names", [False, True], ids=["short names", "long names"])
 @pytest.mark.parametrize("as_text", [False, True], ids=["numbers", "text"])
 @pytest.mark.parametrize("form", ["JSON", "URI"])
-def test_the_extra_is_read_as_numbers_and_as_text_under_short_and_long_names(
-    connect: Callable[..., None], form: str, as_text: bool, long_names: bool
+def test_the_extra_is_read_as_numbers_and_as_text(
+    connect: Callable[..., None], form: str, as_text: bool
 ) -> None:
-    prefix = "extra__hubprefs__" if long_names else ""
     given = {
         "api_version": "2026-03",
         "business_unit_id": 12,
@@ -127,7 +125,7 @@ def test_the_extra_is_read_as_numbers_and_as_text_under_short_and_long_names(
         "migrating_max_wait": 0,
         "max_answer_bytes": 1_000_000,
     }
-    extra = {prefix + name: str(value) if as_text else value for name, value in given.items()}
+    extra = {name: str(value) if as_text else value for name, value in given.items()}
     if form == "JSON":
         connect(password=TOKEN, extra=extra)
     else:
@@ -143,20 +141,13 @@ def test_the_extra_is_read_as_numbers_and_as_text_under_short_and_long_names(
     assert isinstance(client.settings.max_answer_bytes, int)
 
 
-def test_a_short_name_comes_before_a_long_one_and_what_is_empty_is_not_set(
+def test_a_field_that_is_empty_is_not_set(
     connect: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    extra = {
-        "api_version": "v4",
-        "extra__hubprefs__api_version": "2026-03",
-        "business_unit_id": "",
-        "extra__hubprefs__business_unit_id": 5,
-        "read_timeout": None,
-        "client_id": "",
-    }
+    extra = {"api_version": "", "business_unit_id": "", "read_timeout": None, "client_id": ""}
     connect(password=TOKEN, extra=extra)
     hook = HubPrefsHook()
-    assert (hook.client.calls.version, hook.business_unit_id) == ("v4", 5)
+    assert (hook.client.calls.version, hook.business_unit_id) == ("2026-09", None)
     assert hook.client.settings.read_timeout == 110
     assert [record.name for record in caplog.records if "hubprefs" in record.name] == []
 
@@ -167,7 +158,7 @@ def test_the_argument_comes_before_the_connection_s_version(connect: Callable[..
     assert HubPrefsHook().client.calls.version == "v4"
 
 
-def test_an_extra_field_nobody_reads_is_told_once_without_its_value(
+def test_an_extra_field_that_is_not_read_is_logged_once_without_its_value(
     connect: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(password=TOKEN, extra={"bussiness_unit_id": "typo-value", "api_version": "v4"})
@@ -206,10 +197,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "all of client_id, client_secret, refresh_token in the extra; got client_id, refresh_token",
     ),
     "OAuth with a newline": ({"extra": {**OAUTH, "client_secret": "cs-5ecret\n"}}, "client_secret: expected"),
-    "OAuth version": (
-        {"extra": {**OAUTH, "oauth_version": "v9"}},
-        "oauth_version: 'v9' is not supported; expected YYYY-MM",
-    ),
     "host with a path": (
         {"password": TOKEN, "host": "https://api.hubapi.com/communication-preferences"},
         "host: expected no path",
@@ -331,19 +318,19 @@ def test_a_brand_that_is_none_is_found_by_the_connection_test(
     ],
 )
 def test_every_secret_is_handed_over_for_masking_before_anything_can_fail(
-    members: dict[str, Any], secrets: list[str]
+    members: dict[str, Any], secrets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow masks a password, and extra fields by their names; that this package's are known does not rest on it."""
     from airflow.sdk import Connection
 
-    from airflow_provider_hubprefs.hooks.connection import client_from, extra_fields
+    from airflow_provider_hubprefs.hooks import connection as from_connection
 
-    connection = Connection(conn_id="any", conn_type="hubprefs", **members)
     masked: list[str] = []
+    monkeypatch.setattr(from_connection, "mask_secret", masked.append)
+    hook = HubPrefsHook()
+    hook.connection = Connection(conn_id="any", conn_type="hubprefs", **members)
     with contextlib.suppress(SettingsError):
-        client_from(
-            connection, extra_fields(connection), api_version=None, settings={}, mask=masked.append
-        ).close()
+        hook.client.close()
     assert masked == secrets
 
 

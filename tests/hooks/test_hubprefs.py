@@ -206,7 +206,7 @@ def test_a_setting_that_does_not_exist_is_refused(hubprefs_default: str) -> None
 @pytest.mark.parametrize(
     ("subscription_id", "says"), [(1, "348211907"), (348211919, "348211919")], ids=["unknown", "inactive"]
 )
-def test_a_subscription_nobody_can_have_is_told_with_those_one_can_have(
+def test_a_subscription_that_is_unusable_is_refused_with_those_that_are_not(
     hubspot: Simulator, hubprefs_default: str, subscription_id: int, says: str
 ) -> None:
     HubPrefsHook().check_subscription(NEWSLETTER)
@@ -245,9 +245,9 @@ def test_an_oauth_app_gets_its_tokens_by_itself_and_none_of_them_is_ever_shown(
         hook.get_definitions()
         fresh = [token for name, token in hubspot.tokens.items() if name.startswith("oauth-")]
         secrets = [*fresh, *hubspot.state.tokens.refresh_tokens, *oauth.values()]
-        told = [request.status for request in hubspot.requests if request.endpoint == "definitions"]
+        statuses = [request.status for request in hubspot.requests if request.endpoint == "definitions"]
 
-    assert told[-2:] == [401, 200]
+    assert statuses[-2:] == [401, 200]
     assert len(fresh) == 2
     assert oauth["refresh_token"] not in hubspot.state.tokens.refresh_tokens
     assert "attempt 1" in caplog.text

@@ -1,4 +1,4 @@
-"""The button "Test": what it tells, that it only reads, that it is quick, that Airflow can press it."""
+"""The button "Test": what it says, that it only reads, that it is quick, that Airflow can press it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WRITE = "communication_preferences.write"
 BATCH_READ = "communication_preferences.statuses.batch.read"
 BATCH_WRITE = "communication_preferences.statuses.batch.write"
 SLOW = {"retry_first_wait": 60, "retry_total": 3600, "migrating_max_wait": 3600}
-"""Settings of a connection with which one failure would keep somebody waiting for half a minute or more."""
+"""Settings of a connection with which one failure would keep a person waiting for half a minute or more."""
 
 
 def endpoints(hubspot: Simulator) -> list[str]:
     return [request.endpoint for request in hubspot.requests]
 
 
-def test_it_tells_portal_kind_of_token_scopes_and_budget(hubspot: Simulator, hubprefs_default: str) -> None:
+def test_it_names_portal_kind_of_token_scopes_and_budget(hubspot: Simulator, hubprefs_default: str) -> None:
     assert HubPrefsHook().test_connection() == (
         True,
         "Reached portal 48120091 with the API 2026-09: 7 subscription types, 6 active. "
@@ -88,7 +88,7 @@ def test_missing_scopes_are_named_with_what_they_are_for(
         )
 
 
-def test_the_brand_is_told_where_there_is_one(hubspot: Simulator, connect: Callable[..., None]) -> None:
+def test_the_brand_is_named_where_there_is_one(hubspot: Simulator, connect: Callable[..., None]) -> None:
     connect(host=hubspot.url, password=hubspot.token, extra={"business_unit_id": "0"})
     assert " Brand: 0. " in HubPrefsHook().test_connection()[1]
 
@@ -101,7 +101,7 @@ def test_the_brand_is_told_where_there_is_one(hubspot: Simulator, connect: Calla
         ("write_only", f"grant the token one of these scopes: {READ}"),
     ],
 )
-def test_a_token_that_does_not_do_is_told_with_the_way_out(
+def test_a_token_that_does_not_do_is_refused_with_what_to_do(
     hubspot: Simulator, connect: Callable[..., None], token: str, says: str
 ) -> None:
     hubspot.load({"tokens": {"write_only": {"scopes": [WRITE]}}})
@@ -117,7 +117,7 @@ def test_a_token_that_does_not_do_is_told_with_the_way_out(
 # -- kinds of tokens ----------------------------------------------------------------------------------------
 
 
-def test_an_oauth_app_is_told_as_such(hubspot: Simulator, connect: Callable[..., None]) -> None:
+def test_an_oauth_app_is_named_as_one(hubspot: Simulator, connect: Callable[..., None]) -> None:
     oauth = {"client_id": "id-1", "client_secret": "cs-5ecret", "refresh_token": "rt-5ecret"}
     hubspot.load({"oauth": {**oauth, "scopes": [READ, WRITE]}})
     connect(host=hubspot.url, extra=oauth)
@@ -138,7 +138,7 @@ def test_an_oauth_app_is_told_as_such(hubspot: Simulator, connect: Callable[...,
         ("refresh_token", "refresh token is invalid"),
     ],
 )
-def test_wrong_oauth_fields_are_told_as_final(
+def test_wrong_oauth_fields_are_final(
     hubspot: Simulator, connect: Callable[..., None], wrong: str, says: str
 ) -> None:
     oauth = {"client_id": "id-1", "client_secret": "cs-5ecret", "refresh_token": "rt-5ecret"}
@@ -175,7 +175,7 @@ def test_a_token_with_daily_figures_that_is_no_private_app_s_is_a_service_key(
     assert "Token: service key. Scopes: HubSpot does not show them for this token." in said
 
 
-def test_it_succeeds_although_hubspot_tells_nothing_of_the_token(
+def test_it_succeeds_although_hubspot_says_nothing_of_the_token(
     hubspot: Simulator, hubprefs_default: str
 ) -> None:
     hubspot.fault("status", status=400, match={"endpoint": "token_info"})
@@ -218,13 +218,13 @@ def test_it_tries_once_where_nothing_listens_and_the_wait_would_be_long(
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    connect(host=url, password="pat-na1-nobody", extra=SLOW)
+    connect(host=url, password="pat-na1-none", extra=SLOW)
     tested, said = HubPrefsHook().test_connection()
     assert (tested, said) == (
         False,
         f"get_definitions (2026-09): no connection to {url} (refused, unreachable or timed out)",
     )
-    assert "attempt" not in caplog.text  # the client tells of every failure it waits for
+    assert "attempt" not in caplog.text  # the client logs every failure it waits for
 
 
 def test_the_hook_s_own_settings_still_come_first(hubspot: Simulator, hubprefs_default: str) -> None:
@@ -234,9 +234,7 @@ def test_the_hook_s_own_settings_still_come_first(hubspot: Simulator, hubprefs_d
     assert endpoints(hubspot) == ["definitions"]
 
 
-def test_who_uses_the_hook_meanwhile_notices_nothing(
-    hubspot: Simulator, connect: Callable[..., None]
-) -> None:
+def test_the_hooks_own_client_stays_as_it_is(hubspot: Simulator, connect: Callable[..., None]) -> None:
     connect(host=hubspot.url, password=hubspot.token, extra={"read_timeout": 77})
     hook = HubPrefsHook()
     client = hook.client

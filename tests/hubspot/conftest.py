@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -22,7 +23,7 @@ TOKEN = "pat-na1-11111111-2222-3333-4444-555555555555"
 
 
 class Clock:
-    """Time that only passes when somebody sleeps."""
+    """Time that only passes when a client sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -60,7 +61,7 @@ FOR_TASKS_ONLY = pytest.mark.parametrize("client_of", ["requests"], indirect=Tru
 
 @pytest.fixture(params=["requests", "httpx"])
 def client_of(
-    request: pytest.FixtureRequest, clock: Clock, event_loop_thread: Loop
+    request: pytest.FixtureRequest, clock: Clock, event_loop_thread: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Client]]:
     """Makes clients whose waits are recorded instead of waited for, with a budget they cannot spend.
 
@@ -73,15 +74,22 @@ def client_of(
             "auth": StaticToken(TOKEN),
             "host": server if isinstance(server, str) else server.url,
             "pacer": ProcessPacer(limit=1000, clock=clock),
-            "sleep": clock.sleep,
             **settings,
         }
-        auth = arguments.pop("auth")
+        auth, sleep = arguments.pop("auth"), arguments.pop("sleep", clock.sleep)
         if request.param == "requests":
-            made.append(Client(auth, **arguments))
+            client = Client(auth, **arguments)
         else:
-            made.append(cast("Client", Threaded(event_loop_thread, auth, **arguments)))
-        return made[-1]
+            client = cast("Client", Threaded(event_loop_thread, auth, **arguments))
+
+        async def asleep(seconds: float) -> None:
+            sleep(seconds)
+            if request.param == "httpx":
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(getattr(client, "client", client), "_sleep", asleep)
+        made.append(client)
+        return client
 
     yield make
     for client in made:

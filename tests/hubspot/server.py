@@ -1,4 +1,4 @@
-"""A server over loopback that answers as it is told: for what no well-behaved server does.
+"""A server over loopback that answers as a test says: for what no well-behaved server does.
 
 A :data:`Reaction` writes to the connection and says whether it stays open. The functions below make them.
 """

@@ -143,7 +143,9 @@ def test_links_are_made_for_one_subscriber(connect: Callable[..., Client]) -> No
     assert links.manage_preferences_url.startswith("https://")
 
 
-def test_a_token_without_batch_scopes_is_told_what_it_lacks(connect: Callable[..., Client]) -> None:
+def test_a_token_without_batch_scopes_gets_an_error_that_names_the_scopes(
+    connect: Callable[..., Client],
+) -> None:
     client = connect("starter")
 
     with pytest.raises(MissingScopesError, match="Marketing Hub Enterprise") as caught:
@@ -152,7 +154,9 @@ def test_a_token_without_batch_scopes_is_told_what_it_lacks(connect: Callable[..
     assert caught.value.scopes == ("communication_preferences.statuses.batch.write",)
 
 
-def test_a_token_that_may_only_read_is_told_what_it_lacks(connect: Callable[..., Client]) -> None:
+def test_a_token_that_may_only_read_gets_an_error_that_names_the_scopes(
+    connect: Callable[..., Client],
+) -> None:
     client = connect("read_only")
 
     client.send(client.calls.get_statuses(JANE))
@@ -162,7 +166,7 @@ def test_a_token_that_may_only_read_is_told_what_it_lacks(connect: Callable[...,
     assert "communication_preferences.write" in caught.value.scopes
 
 
-def test_expired_and_unknown_tokens_are_told_apart(
+def test_expired_and_unknown_tokens_are_distinguished(
     hubspot: Simulator, connect: Callable[..., Client], client_of: Callable[..., Client]
 ) -> None:
     expired, unknown = connect("expired"), client_of(hubspot.url, auth=StaticToken("pat-na1-none"))

@@ -14,6 +14,7 @@ from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPa
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
 from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 from tests.triggers.loop_guard import run_guarded
 
 from . import server as answers
@@ -47,7 +48,7 @@ async def cancelled(work: asyncio.Task[Any]) -> bool:
 
 
 class Recording(ProcessPacer):
-    """A pacer that notes who asks it what; as slow as it is told.
+    """A pacer that notes which thread asks it what.
 
     :param gate: `wait` returns once it is open.
     """
@@ -88,7 +89,7 @@ def test_a_pacer_whose_store_may_block_is_asked_in_another_thread(server: Server
     server.script += [answers.answer(429), OK]
 
     async def main() -> None:
-        async with client_on(server, pacer, sleep=lambda _: asyncio.sleep(0)) as client:
+        async with client_on(server, pacer, settings=Settings(retry_first_wait=0.01)) as client:
             await ask(client)
 
     asyncio.run(main())
@@ -97,10 +98,10 @@ def test_a_pacer_whose_store_may_block_is_asked_in_another_thread(server: Server
     assert (threading.get_ident() in pacer.threads) is not blocks
 
 
-def test_a_budget_in_a_file_is_asked_in_the_loop_unless_somebody_has_it(
+def test_a_budget_in_a_file_is_asked_in_the_loop_unless_it_is_locked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds it locked waits in a thread, and goes on there with the same ticket."""
+    """A client that finds it locked waits in a thread, and goes on there with the same ticket."""
     pacer = SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0)
     server.script += [OK] * 4
     in_threads: list[str] = []
@@ -151,14 +152,14 @@ def test_cancelled_while_waiting_for_the_budget_gives_the_place_back(server: Ser
     server.script += [OK, OK]
 
     async def main() -> None:
-        async with client_on(server, pacer, sleep=lambda _: asyncio.sleep(3600)) as patient:
-            await ask(patient)
-            waiting = asyncio.create_task(ask(patient))
+        async with client_on(server, pacer) as client:
+            await ask(client)
+            waiting = asyncio.create_task(ask(client))
             await asyncio.sleep(0.05)
             assert await cancelled(waiting)
 
     asyncio.run(main())
-    # Only the answered request's slot is in use: whoever asks now is promised the next one.
+    # Only the answered request's slot is in use: a client that asks now is promised the next one.
     assert pacer.wait(Ticket()) == 10
     assert len(server.requests) == 1
 
@@ -193,7 +194,7 @@ def test_cancelled_while_the_pacer_is_asked_gives_back_what_was_promised_meanwhi
                 await asyncio.sleep(0.01)
             asking.cancel()
             await asyncio.sleep(0.05)
-            asking.cancel()  # also whoever is impatient
+            asking.cancel()  # twice
             gate.set()
             assert await cancelled(asking)
 

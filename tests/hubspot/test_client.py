@@ -34,7 +34,8 @@ from airflow_provider_hubprefs.hubspot.errors import (
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport import aio
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
-from airflow_provider_hubprefs.hubspot.transport.client import Client, connection_error
+from airflow_provider_hubprefs.hubspot.transport.client import CAUSES, Client
+from airflow_provider_hubprefs.hubspot.transport.no_answer import unanswered
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from . import server as answers
@@ -76,7 +77,7 @@ def closed_port() -> int:
 
 @pytest.fixture
 def self_signed(tmp_path: Path) -> Iterator[Server]:
-    """A server whose certificate nobody has vouched for."""
+    """A server whose certificate is self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -174,7 +175,7 @@ def test_an_answer_that_drips_is_given_up_although_every_byte_is_in_time(
     assert error.retryable
 
 
-def test_a_name_that_cannot_be_looked_up_is_told_as_such(
+def test_a_name_that_cannot_be_looked_up_is_named_in_the_error(
     monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client]
 ) -> None:
     def unknown(*_: object, **__: object) -> NoReturn:
@@ -189,7 +190,7 @@ def test_a_name_that_cannot_be_looked_up_is_told_as_such(
     assert error.not_applied
 
 
-def test_a_certificate_nobody_vouched_for_is_an_error_at_once(
+def test_a_certificate_that_is_not_trusted_is_an_error_at_once(
     self_signed: Server, clock: Clock, client_of: Callable[..., Client]
 ) -> None:
     error = failure(client_of(self_signed))
@@ -230,7 +231,7 @@ def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
     assert server.connections > 1
 
 
-def test_a_bundle_of_certificates_that_is_not_there_is_told_as_such(
+def test_a_bundle_of_certificates_that_is_not_there_is_named_in_the_error(
     monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client], clock: Clock
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/bundle.pem")
@@ -261,11 +262,11 @@ def test_a_bundle_of_certificates_that_is_not_there_is_told_as_such(
 def test_every_kind_of_failure_says_whether_hubspot_can_have_acted(
     error: Exception, kind: type[HubSpotError], retryable: bool, not_applied: bool
 ) -> None:
-    told = connection_error(error, "get_statuses (v4)", "https://api.hubapi.com")
+    found = unanswered(error, CAUSES, what="get_statuses (v4)", url="https://api.hubapi.com")
 
-    assert type(told) is kind
-    assert (told.retryable, told.not_applied) == (retryable, not_applied)
-    assert "get_statuses (v4)" in str(told)
+    assert type(found) is kind
+    assert (found.retryable, found.not_applied) == (retryable, not_applied)
+    assert "get_statuses (v4)" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -289,11 +290,11 @@ def test_every_kind_of_failure_says_whether_hubspot_can_have_acted(
 def test_every_kind_of_failure_in_an_event_loop_says_it_too(
     error: Exception, kind: type[HubSpotError], retryable: bool, not_applied: bool
 ) -> None:
-    told = aio.connection_error(error, "get_statuses (v4)", "https://api.hubapi.com")
+    found = unanswered(error, aio.CAUSES, what="get_statuses (v4)", url="https://api.hubapi.com")
 
-    assert type(told) is kind
-    assert (told.retryable, told.not_applied) == (retryable, not_applied)
-    assert "get_statuses (v4)" in str(told)
+    assert type(found) is kind
+    assert (found.retryable, found.not_applied) == (retryable, not_applied)
+    assert "get_statuses (v4)" in str(found)
 
 
 # What is too much ------------------------------------------------------------------------------------
@@ -471,7 +472,7 @@ def test_a_netrc_file_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, client_of: Callable[..., Client]
 ) -> None:
     netrc = tmp_path / ".netrc"
-    netrc.write_text("default login somebody password else\n")
+    netrc.write_text("default login other password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
@@ -521,7 +522,7 @@ def test_hubspot_is_asked_for_through_a_proxy_that_never_sees_the_token(
 
 
 @pytest.mark.parametrize("proxy", ["foo://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])
-def test_a_proxy_that_cannot_be_used_is_told_as_such(
+def test_a_proxy_that_cannot_be_used_is_named_in_the_error(
     proxy: str, monkeypatch: pytest.MonkeyPatch, client_of: Callable[..., Client]
 ) -> None:
     proxied(monkeypatch, proxy)
@@ -540,7 +541,7 @@ def test_one_client_serves_many_threads(server: Server, client_of: Callable[...,
     server.otherwise = lambda request: answers.json(
         200, {"status": request.target.split("/")[4].split("%")[0]}
     )
-    client = client_of(server, connections=4)
+    client = client_of(server)
     wrong: list[object] = []
 
     def work(number: int) -> None:
@@ -590,7 +591,7 @@ def test_a_429_makes_all_clients_of_the_budget_pause(
     assert clock.waits == [10.0]
 
 
-def test_no_429_stops_everybody_for_longer_than_a_call_may_take(
+def test_no_429_stops_other_clients_for_longer_than_a_call_may_take(
     server: Server, clock: Clock, client_of: Callable[..., Client]
 ) -> None:
     server.script += [answers.answer(429, retry_after="86400"), OK]
@@ -619,8 +620,8 @@ def test_ctrl_c_while_waiting_for_the_budget_loses_no_slot(
         with pytest.raises(KeyboardInterrupt):
             interrupted.send(ask(interrupted))
 
-    patient = client_of(server, pacer=pacer)
-    patient.send(ask(patient))
+    later = client_of(server, pacer=pacer)
+    later.send(ask(later))
     assert clock.waits == [10.0]
     assert len(server.requests) == 2
 
@@ -645,7 +646,7 @@ def test_ctrl_c_while_waiting_for_the_answer_loses_no_slot(
     assert clock.waits == [10.0]
 
 
-def test_every_retry_is_told_to_the_log(
+def test_every_retry_is_logged(
     server: Server, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
 ) -> None:
     server.script += [answers.cloudflare(502), OK]
@@ -654,10 +655,10 @@ def test_every_retry_is_told_to_the_log(
     with caplog.at_level(logging.INFO):
         client.send(ask(client))
 
-    told = [record.getMessage() for record in caplog.records if "hubprefs" in record.name]
-    assert len(told) == 1
-    assert "HubSpot answered 502 to get_statuses (2026-09)" in told[0]
-    assert "not JSON [correlation id 8f-FRA]; attempt 1, next in" in told[0]
+    logged = [record.getMessage() for record in caplog.records if "hubprefs" in record.name]
+    assert len(logged) == 1
+    assert "HubSpot answered 502 to get_statuses (2026-09)" in logged[0]
+    assert "not JSON [correlation id 8f-FRA]; attempt 1, next in" in logged[0]
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05])

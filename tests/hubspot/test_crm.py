@@ -1,4 +1,4 @@
-"""Who has opted out and when, as HubSpot's CRM tells it."""
+"""Who has opted out and when, as HubSpot's CRM answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_without_a_history_the_last_change_is_all_there_is() -> None:
     assert (bare.opted_out_at, bare.modified) == (None, MS)
 
 
-def test_what_is_printed_names_nobody() -> None:
+def test_what_is_printed_names_no_subscriber() -> None:
     opted_out = contact(("true", T1), properties={"email": "jane@example.com"})
     shown = f"{opted_out!r} {Contacts(given=[opted_out])!r} {OptOut(7, 'jane@example.com', MS)!r}"
     assert "jane" not in shown

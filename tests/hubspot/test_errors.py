@@ -77,7 +77,7 @@ def test_the_error_of_every_endpoint_names_the_scopes_it_needs(name: str) -> Non
     assert ("Enterprise" in str(error)) == ("batch" in name)
 
 
-def test_scopes_nobody_knows_are_no_reason_to_say_nothing() -> None:
+def test_an_error_about_unknown_scopes_still_says_something() -> None:
     other = Endpoint(name="token_info", method="POST", path="/oauth/x")
     error = error_from(Reply(403, {}, b'{"category":"MISSING_SCOPES"}'), other, call="token_info")
 

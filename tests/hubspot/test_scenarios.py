@@ -100,7 +100,7 @@ def everything_logged(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "log"
     handler = logging.FileHandler(path)
     root = logging.getLogger()
-    chatty = (root, logging.getLogger("httpx"))  # which Airflow tells to be quiet
+    chatty = (root, logging.getLogger("httpx"))  # which Airflow silences
     levels = [logger.level for logger in chatty]
     root.addHandler(handler)
     for logger in chatty:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
     from airflow_provider_hubprefs.hubspot.transport.auth import Auth
@@ -34,21 +34,9 @@ class Loop:
 
 
 class Threaded:
-    """An :class:`AsyncClient` that any thread may use.
+    """An :class:`AsyncClient` that any thread may use."""
 
-    :param sleep: returns when the time is over.
-    """
-
-    def __init__(
-        self, loop: Loop, auth: Auth, *, sleep: Callable[[float], None] | None = None, **options: Any
-    ) -> None:
-        if sleep is not None:
-
-            async def asleep(seconds: float) -> None:
-                sleep(seconds)
-                await asyncio.sleep(0)
-
-            options["sleep"] = asleep
+    def __init__(self, loop: Loop, auth: Auth, **options: Any) -> None:
         self._loop = loop
         self.client = AsyncClient(auth, **options)
 

@@ -6,7 +6,6 @@ subscriber, and says what HubSpot's answers mean. It sends nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
@@ -26,12 +25,9 @@ from airflow_provider_hubprefs.bulk.source.row import (
 from airflow_provider_hubprefs.hubspot.api.models import (
     NO_STATUS_CHANGE,
     Operation,
-    OptedOut,
     StatusChange,
-    SubscriberOptedOut,
     SubscriptionStatus,
     WideStatus,
-    decode,
 )
 from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
@@ -39,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
-    from airflow_provider_hubprefs.hubspot.api.models import Definition, Reply
+    from airflow_provider_hubprefs.hubspot.api.models import Definition
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 _NOTHING = Wanted()
@@ -144,9 +140,7 @@ class UnsubscribeAll(Write):
         super().__init__(
             write=CallPair(
                 "batch_unsubscribe_all",
-                lambda rows: replace(
-                    calls.batch_unsubscribe_all(_subscribers(rows), **brand), read=_opted_out
-                ),
+                lambda rows: calls.batch_unsubscribe_all(_subscribers(rows), **brand),
                 lambda row: calls.unsubscribe_all(row.subscriber, **brand),
             ),
             read=CallPair(
@@ -165,9 +159,7 @@ class UnsubscribeAll(Write):
         return opted_out_of(self._brand, actual)
 
     def outcome_of(
-        self,
-        answered: Sequence[SubscriptionStatus | OptedOut],
-        row: Row,
+        self, answered: Sequence[SubscriptionStatus], row: Row
     ) -> Literal["changed", "unchanged"] | None:
         """Unchanged where every subscription was unsubscribed before."""
         if {status.status for status in answered} != {"UNSUBSCRIBED"}:
@@ -292,11 +284,6 @@ def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
     )
 
 
-def _opted_out(reply: Reply) -> Operation[Any]:
-    """Read only what a run needs of an opt-out's answer: half the time."""
-    return decode(reply.body, Operation[SubscriberOptedOut])
-
-
-def _changed(answered: Sequence[SubscriptionStatus | OptedOut]) -> Literal["changed", "unchanged"]:
+def _changed(answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"]:
     reasons = {status.set_status_success_reason for status in answered}
     return "unchanged" if reasons == {NO_STATUS_CHANGE} else "changed"

@@ -222,7 +222,9 @@ class Calls:
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberStatuses]]:
         """Statuses of many subscribers."""
-        return self._batch("batch_get_statuses", subscribers, business_unit_id, Operation[SubscriberStatuses])
+        return self._batch(
+            "batch_get_statuses", subscribers, Operation[SubscriberStatuses], businessUnitId=business_unit_id
+        )
 
     def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Call[Operation[SubscriptionStatus]]:
         """Set many statuses. A 200 can carry errors: look at them.
@@ -244,7 +246,11 @@ class Calls:
     ) -> Call[Operation[SubscriberStatuses]]:
         """Opt many subscribers out of everything. A 200 can carry errors: look at them."""
         return self._batch(
-            "batch_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberStatuses]
+            "batch_unsubscribe_all",
+            subscribers,
+            Operation[SubscriberStatuses],
+            businessUnitId=business_unit_id,
+            verbose=True,
         )
 
     def batch_get_unsubscribe_all(
@@ -252,15 +258,14 @@ class Calls:
     ) -> Call[Operation[SubscriberWideStatuses]]:
         """Opt-outs of many subscribers; of all brands where ``business_unit_id`` is None."""
         return self._batch(
-            "batch_get_unsubscribe_all", subscribers, business_unit_id, Operation[SubscriberWideStatuses]
+            "batch_get_unsubscribe_all",
+            subscribers,
+            Operation[SubscriberWideStatuses],
+            businessUnitId=business_unit_id,
         )
 
     def _batch(
-        self,
-        name: str,
-        subscribers: Sequence[str],
-        business_unit_id: int | None,
-        kind: type[Operation[T]],
+        self, name: str, subscribers: Sequence[str], kind: type[Operation[T]], **query: object
     ) -> Call[Operation[T]]:
         if isinstance(subscribers, str):
             raise ValidationError(f"{name}: expected a list of subscribers, got one text")
@@ -270,7 +275,7 @@ class Calls:
             check_subscriber(subscriber)
         return self._call(
             name,
-            query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
+            query={"channel": CHANNEL, **query},
             body={"inputs": list(subscribers)},
             kind=kind,
         )
@@ -285,12 +290,10 @@ class Calls:
         kind: type[T],
     ) -> Call[T]:
         found = ENDPOINTS[name]
-        path = path_of(found, version=self.version, subscriber=subscriber)
-        asked = query_of(found, query or {})
         return Call(
             endpoint=found,
             version=self.version,
-            path=f"{path}?{asked}" if asked else path,
+            path=path_of(found, version=self.version, subscriber=subscriber) + query_of(query or {}),
             body=None if body is None else msgspec.json.encode(body),
             read=lambda reply: decode(reply.body, kind),
         )

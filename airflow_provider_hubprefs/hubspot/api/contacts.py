@@ -19,7 +19,7 @@ import msgspec
 from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
 
 from airflow_provider_hubprefs.hubspot.api.calls import Call
-from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, Endpoint
+from airflow_provider_hubprefs.hubspot.api.endpoints import Endpoint, dated
 from airflow_provider_hubprefs.hubspot.api.models import Wire, decode
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ SEARCH_CONTACTS = Endpoint(
     name="search_contacts",
     method="POST",
     path="/crm/objects/{version}/contacts/search",
-    body="PublicObjectSearchRequest",
     scopes=_SCOPES,
     search=True,
 )
@@ -46,9 +45,7 @@ READ_CONTACTS = Endpoint(
     name="read_contacts",
     method="POST",
     path="/crm/objects/{version}/contacts/batch/read",
-    body="BatchReadInputSimplePublicObjectId",
     scopes=_SCOPES,
-    success=frozenset({200, 207}),
 )
 
 
@@ -227,11 +224,10 @@ def read_call(version: str, ids: Sequence[int]) -> Call[Contacts]:
 
 
 def _call(endpoint: Endpoint, version: str, body: dict[str, Any]) -> Call[Contacts]:
-    dated = DEFAULT_VERSION if version == "v4" else version  # the CRM has no v4
     return Call(
         endpoint=endpoint,
-        version=dated,
-        path=endpoint.path.replace("{version}", dated),
+        version=dated(version),
+        path=endpoint.path.replace("{version}", dated(version)),
         body=msgspec.json.encode(body),
         read=lambda reply: decode(reply.body, Contacts),
     )

@@ -46,10 +46,7 @@ class Endpoint:
 
     :param name: what it is called here; also the hook's method.
     :param path: below ``/communication-preferences/{version}/``, or absolute for HubSpot's other APIs.
-    :param query: parameters it takes; ``required_query`` those it does not work without.
-    :param body: the kind of body it takes, as the schema is called in HubSpot's documents, or None.
     :param scopes: alternatives, see :data:`Scopes`.
-    :param success: HTTP statuses HubSpot declares for success.
     :param paced: whether it counts against the account's burst limit.
     :param search: whether it has the CRM search's limit instead, see :func:`~.store.search_pacer`.
     """
@@ -57,100 +54,32 @@ class Endpoint:
     name: str
     method: str
     path: str
-    query: tuple[str, ...] = ()
-    required_query: tuple[str, ...] = ()
-    body: str | None = None
     scopes: Scopes = ()
-    success: frozenset[int] = frozenset({200})
     paced: bool = True
     search: bool = False
 
 
-_MULTI = frozenset({200, 207})
-_CHANNEL = ("channel", "businessUnitId")
+_STATUSES = "statuses/{subscriberIdString}"
 _ALL = (
-    Endpoint(
-        name="get_definitions",
-        method="GET",
-        path="definitions",
-        query=("businessUnitId", "includeTranslations"),
-        scopes=_READS,
-    ),
-    Endpoint(
-        name="generate_links",
-        method="POST",
-        path="links/generate",
-        query=_CHANNEL,
-        required_query=("channel",),
-        body="LinkGenerationRequest",
-        scopes=_LINKS,
-    ),
-    Endpoint(
-        name="get_statuses",
-        method="GET",
-        path="statuses/{subscriberIdString}",
-        query=_CHANNEL,
-        required_query=("channel",),
-        scopes=_READS,
-    ),
-    Endpoint(
-        name="set_status",
-        method="POST",
-        path="statuses/{subscriberIdString}",
-        body="PartialPublicStatusRequest",
-        scopes=_WRITES,
-    ),
-    Endpoint(
-        name="get_unsubscribe_all",
-        method="GET",
-        path="statuses/{subscriberIdString}/unsubscribe-all",
-        query=(*_CHANNEL, "verbose"),
-        required_query=("channel",),
-        scopes=_READS,
-    ),
-    Endpoint(
-        name="unsubscribe_all",
-        method="POST",
-        path="statuses/{subscriberIdString}/unsubscribe-all",
-        query=(*_CHANNEL, "verbose"),
-        required_query=("channel",),
-        scopes=_WRITES,
-    ),
-    Endpoint(
-        name="batch_get_statuses",
-        method="POST",
-        path="statuses/batch/read",
-        query=_CHANNEL,
-        required_query=("channel",),
-        body="BatchInputString",
-        scopes=_BATCH_READS,
-        success=_MULTI,
-    ),
-    Endpoint(
-        name="batch_set_statuses",
-        method="POST",
-        path="statuses/batch/write",
-        body="BatchInputPublicStatusRequest",
-        scopes=_BATCH_WRITES,
-    ),
+    Endpoint(name="get_definitions", method="GET", path="definitions", scopes=_READS),
+    Endpoint(name="generate_links", method="POST", path="links/generate", scopes=_LINKS),
+    Endpoint(name="get_statuses", method="GET", path=_STATUSES, scopes=_READS),
+    Endpoint(name="set_status", method="POST", path=_STATUSES, scopes=_WRITES),
+    Endpoint(name="get_unsubscribe_all", method="GET", path=f"{_STATUSES}/unsubscribe-all", scopes=_READS),
+    Endpoint(name="unsubscribe_all", method="POST", path=f"{_STATUSES}/unsubscribe-all", scopes=_WRITES),
+    Endpoint(name="batch_get_statuses", method="POST", path="statuses/batch/read", scopes=_BATCH_READS),
+    Endpoint(name="batch_set_statuses", method="POST", path="statuses/batch/write", scopes=_BATCH_WRITES),
     Endpoint(
         name="batch_unsubscribe_all",
         method="POST",
         path="statuses/batch/unsubscribe-all",
-        query=(*_CHANNEL, "verbose"),
-        required_query=("channel",),
-        body="BatchInputString",
         scopes=_BATCH_WRITES,
     ),
     Endpoint(
         name="batch_get_unsubscribe_all",
         method="POST",
         path="statuses/batch/unsubscribe-all/read",
-        query=_CHANNEL,
-        required_query=("channel",),
-        body="BatchInputString",
         scopes=_BATCH_READS,
-        success=_MULTI,
     ),
 )
 
@@ -182,6 +111,14 @@ def check_version(version: str) -> None:
         UnknownVersionWarning,
         stacklevel=3,
     )
+
+
+def dated(version: str) -> str:
+    """The version for HubSpot's other APIs, which have no v4.
+
+    :param version: that :func:`check_version` accepts.
+    """
+    return DEFAULT_VERSION if version == "v4" else version
 
 
 def path_of(endpoint: Endpoint, *, version: str, subscriber: str | None = None) -> str:
@@ -225,14 +162,14 @@ def check_subscriber(subscriber: object) -> str:
     return subscriber
 
 
-def query_of(endpoint: Endpoint, values: Mapping[str, object]) -> str:
-    """Query string of the values that are set; ``business_unit_id=None`` means: do not send it.
+def query_of(values: Mapping[str, object]) -> str:
+    """Query string, with a question mark before it, of the values that are not None; empty without any.
 
     :param values: by HubSpot's parameter names.
     """
-    pairs = []
-    for name, value in values.items():
-        if value is None or name not in endpoint.query:
-            continue
-        pairs.append((name, str(value).lower() if isinstance(value, bool) else str(value)))
-    return urlencode(pairs)
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    return f"?{urlencode(given)}" if given else ""

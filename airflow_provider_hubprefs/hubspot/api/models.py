@@ -14,7 +14,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 import pendulum
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 StatusName = Literal["SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"]
-STATUSES: tuple[StatusName, ...] = ("SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED")
+STATUSES: tuple[StatusName, ...] = get_args(StatusName)
 
 LegalBasis = Literal[
     "CONSENT_WITH_NOTICE",
@@ -39,15 +39,7 @@ LegalBasis = Literal[
     "PERFORMANCE_OF_CONTRACT",
     "PROCESS_AND_STORE",
 ]
-LEGAL_BASES: tuple[LegalBasis, ...] = (
-    "CONSENT_WITH_NOTICE",
-    "LEGITIMATE_INTEREST_CLIENT",
-    "LEGITIMATE_INTEREST_OTHER",
-    "LEGITIMATE_INTEREST_PQL",
-    "NON_GDPR",
-    "PERFORMANCE_OF_CONTRACT",
-    "PROCESS_AND_STORE",
-)
+LEGAL_BASES: tuple[LegalBasis, ...] = get_args(LegalBasis)
 
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
 
@@ -169,20 +161,6 @@ class SubscriberStatuses(Wire, frozen=True, kw_only=True):
 
     subscriber: str = msgspec.field(name="subscriberIdString")
     statuses: list[SubscriptionStatus] | None = None
-
-
-class OptedOut(Wire, frozen=True, kw_only=True, gc=False):
-    """What a run needs of each :class:`SubscriptionStatus` that an opt-out answers."""
-
-    status: str
-    set_status_success_reason: str | None = None
-
-
-class SubscriberOptedOut(Wire, frozen=True, kw_only=True, gc=False):
-    """One subscriber's row of a batch opt-out, read in half the time that :class:`SubscriberStatuses` takes."""
-
-    subscriber: str = msgspec.field(name="subscriberIdString")
-    statuses: list[OptedOut] | None = None
 
 
 class SubscriberWideStatuses(Wire, frozen=True, kw_only=True):
@@ -316,10 +294,8 @@ def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
     return found
 
 
-def _decode_time(kind: type, value: object) -> DateTime:
+def _decode_time(_kind: type, value: object) -> DateTime:
     """Times come as ISO text, and inside translations as epoch milliseconds."""
-    if kind is not DateTime:  # pragma: no cover - a model with a type msgspec cannot read
-        raise TypeError(f"no way to read {kind}")
     if isinstance(value, str):
         return _iso_time(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -332,10 +308,15 @@ def _decode_time(kind: type, value: object) -> DateTime:
 
 @functools.lru_cache(maxsize=4096)
 def _iso_time(text: str) -> DateTime:
-    """Read ISO text. Kept: an opt-out writes one time on every subscription, and a batch has hundreds of them."""
+    """Read ISO text; without a zone it is UTC.
+
+    An opt-out writes one time on every subscription, so times are kept. They are made by hand: ``pendulum.instance``
+    takes five times as long, which is 9 s for a million opt-outs.
+    """
     try:
         moment = datetime.datetime.fromisoformat(text)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-        return pendulum.instance(aware.astimezone(datetime.UTC))
+        utc = moment.astimezone(datetime.UTC) if moment.tzinfo else moment
     except (ValueError, OverflowError):
         raise ValueError("expected an ISO 8601 time") from None
+    date = (utc.year, utc.month, utc.day)
+    return DateTime(*date, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=pendulum.UTC)

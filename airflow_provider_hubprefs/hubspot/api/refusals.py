@@ -38,7 +38,10 @@ _LONGEST_MESSAGE = 500
 _LONGEST_READ = 10_000
 """Characters of a text that are looked at; more than one error message ever needs."""
 
-_BATCH_HINT = "; the batch scopes can only be granted with Marketing Hub Enterprise"
+
+_Meaning = tuple[type[HubSpotError], str, dict[str, Any]]
+"""The kind of error, a hint for its text, and its attributes."""
+_TEMPORARY = {"retryable": True, "not_applied": True}
 
 
 def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
@@ -53,95 +56,77 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
     """
     body = _json_object(reply.body)
     category = _category(body)
-    details: dict[str, Any] = {
-        "status": reply.status,
-        "category": category,
-        "sub_category": _sub_category(body.get("subCategory")),
-        "correlation_id": _text(body.get("correlationId"))
+    correlation_id = (
+        _text(body.get("correlationId"))
         or _text(reply.headers.get("x-hubspot-correlation-id"))
-        or _text(reply.headers.get("cf-ray")),
-        "retry_after": reply.retry_after,
-    }
-    said = _said(body, reply)
-    head = f"HubSpot answered {reply.status}{f' {category}' if category else ''} to {call}"
-    tail = f" [correlation id {details['correlation_id']}]" if details["correlation_id"] else ""
-    make = _Text(head, said, tail, details)
+        or _text(reply.headers.get("cf-ray"))
+    )
+    kind, hint, more = _meaning(reply, body, category, endpoint)
+    said = "; ".join(part for part in (_said(body, reply), hint) if part)
+    return kind(
+        f"HubSpot answered {reply.status}{f' {category}' if category else ''} to {call}"
+        f"{f': {said}' if said else ''}{f' [correlation id {correlation_id}]' if correlation_id else ''}",
+        status=reply.status,
+        category=category,
+        correlation_id=correlation_id,
+        retry_after=reply.retry_after,
+        **more,
+    )
+
+
+def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
     match reply.status:
         case 401:
-            return _authentication(make, expired=category == "EXPIRED_AUTHENTICATION")
-        case 403:
-            return _forbidden(make, body, endpoint)
-        case 404:
-            return NotFoundError(make.text(), **details)
-        case 409:
-            return ConflictError(make.text(), **details)
-        case 423:
-            return LockedError(make.text(), retryable=True, not_applied=True, **details)
-        case 429:
-            return _limited(make, body, reply)
-        case 477:
-            return MigratingError(
-                make.text("the account is moving between data centres"),
-                retryable=True,
-                not_applied=True,
-                **details,
+            expired = category == "EXPIRED_AUTHENTICATION"
+            hint = (
+                "the token has expired or was revoked: put a new one into the connection"
+                if expired
+                else "check the token in the connection's password field"
             )
+            return AuthenticationError, hint, {"expired": expired, "not_applied": True}
+        case 403:
+            return _forbidden(body, category, endpoint)
+        case 404:
+            return NotFoundError, "", {}
+        case 409:
+            return ConflictError, "", {}
+        case 423:
+            return LockedError, "", _TEMPORARY
+        case 429:
+            return _limited(body, reply)
+        case 477:
+            return MigratingError, "the account is moving between data centres", _TEMPORARY
         case status if status >= 500:
-            return ServerError(make.text(), retryable=status in RETRYABLE_SERVER_STATUSES, **details)
+            return ServerError, "", {"retryable": status in RETRYABLE_SERVER_STATUSES}
         case status if 300 <= status < 400:
-            return MalformedAnswerError(make.text("redirects are never followed with a token"), **details)
+            return MalformedAnswerError, "redirects are never followed with a token", {}
         case status if 400 <= status < 500:
-            return ValidationError(make.text(), **details)
-    return MalformedAnswerError(make.text("this status means nothing here"), **details)
+            return ValidationError, "", {}
+    return MalformedAnswerError, "this status means nothing here", {}
 
 
-class _Text:
-    """Puts an error's sentence together: head, what HubSpot said, a hint, the correlation id."""
-
-    def __init__(self, head: str, said: str, tail: str, details: dict[str, Any]) -> None:
-        self.head, self.said, self.tail, self.details = head, said, tail, details
-
-    def text(self, hint: str = "") -> str:
-        parts = [part for part in (self.said, hint) if part]
-        return f"{self.head}{': ' if parts else ''}{'; '.join(parts)}{self.tail}"
-
-
-def _authentication(make: _Text, *, expired: bool) -> AuthenticationError:
-    hint = (
-        "the token has expired or was revoked: put a new one into the connection"
-        if expired
-        else "check the token in the connection's password field"
-    )
-    return AuthenticationError(make.text(hint), expired=expired, not_applied=True, **make.details)
-
-
-def _forbidden(make: _Text, body: Mapping[str, Any], endpoint: Endpoint) -> HubSpotError:
-    named = _required_scopes(body)
-    if make.details["category"] != "MISSING_SCOPES" and not named:
-        return AuthenticationError(make.text("the token may not do this"), not_applied=True, **make.details)
-    scopes = named or sorted({scope for alternative in endpoint.scopes for scope in alternative})
-    if named:
-        hint = f"grant the token one of these scopes: {', '.join(named)}"
+def _forbidden(body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
+    scopes = _required_scopes(body)
+    if category != "MISSING_SCOPES" and not scopes:
+        return AuthenticationError, "the token may not do this", {"not_applied": True}
+    if scopes:
+        hint = f"grant the token one of these scopes: {', '.join(scopes)}"
     else:
+        scopes = sorted(frozenset().union(*endpoint.scopes))
         alternatives = [" and ".join(sorted(alternative)) for alternative in endpoint.scopes]
         hint = f"grant the token {', or '.join(alternatives) or 'the scopes this call needs'}"
     if any(".batch." in scope for scope in scopes):
-        hint += _BATCH_HINT
-    return MissingScopesError(make.text(hint), scopes=scopes, not_applied=True, **make.details)
+        hint += "; the batch scopes can only be granted with Marketing Hub Enterprise"
+    return MissingScopesError, hint, {"scopes": scopes, "not_applied": True}
 
 
-def _limited(make: _Text, body: Mapping[str, Any], reply: Reply) -> HubSpotError:
+def _limited(body: Mapping[str, Any], reply: Reply) -> _Meaning:
     policy = _text(body.get("policyName"))
     nothing_left = reply.headers.get("x-hubspot-ratelimit-daily-remaining", "").strip() == "0"
     if policy == "DAILY" or (policy is None and nothing_left):
-        return DailyLimitError(
-            make.text(
-                "the day's requests are used up; the limit resets at midnight in the account's time zone"
-            ),
-            not_applied=True,
-            **make.details,
-        )
-    return BurstLimitError(make.text(), retryable=True, not_applied=True, **make.details)
+        hint = "the day's requests are used up; the limit resets at midnight in the account's time zone"
+        return DailyLimitError, hint, {"not_applied": True}
+    return BurstLimitError, "", _TEMPORARY
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -180,11 +165,6 @@ def _required_scopes(body: Mapping[str, Any]) -> list[str]:
         scopes = context.get("requiredGranularScopes") if isinstance(context, dict) else None
         found += [text for scope in scopes if (text := _text(scope))] if isinstance(scopes, list) else []
     return found
-
-
-def _sub_category(value: object) -> str | None:
-    """Text in some answers, an object in others (StandardError in HubSpot's OpenAPI documents)."""
-    return _text(value.get("name") if isinstance(value, dict) else value)
 
 
 def _text(value: object) -> str | None:

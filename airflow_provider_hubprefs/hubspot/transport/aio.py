@@ -9,7 +9,7 @@ import ssl
 import zlib
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -18,19 +18,32 @@ from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import Body
 from airflow_provider_hubprefs.hubspot.transport.environment import proxy_for, trust
-from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, reasons, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
+from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
-    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
     from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 T = TypeVar("T")
+CAUSES = (
+    (Cause.PROXY, (httpx.ProxyError,)),
+    (Cause.BROKEN, (ssl.SSLEOFError, ssl.SSLZeroReturnError, zlib.error)),
+    (Cause.TLS, (ssl.SSLError,)),
+    (Cause.NAME, (socket.gaierror,)),
+    (Cause.UNREACHABLE, (httpx.ConnectTimeout, httpx.ConnectError)),
+    (Cause.SILENT, (httpx.TimeoutException, TimeoutError)),
+    (Cause.BAD_PROXY, (httpx.UnsupportedProtocol,)),
+    (Cause.BROKEN, (httpx.HTTPError,)),
+    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
+    (Cause.TLS, (OSError,)),
+    (Cause.BAD_PROXY, (Exception,)),
+)
+"""What the errors of httpx mean, see :data:`~.no_answer.Causes`."""
+
 _LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
 """Modules that httpx loads with its first request, blocking the loop for 111 ms. It may work without them."""
 
@@ -39,26 +52,11 @@ class AsyncClient(Sender):
     """HubSpot over HTTP, for any number of tasks of one event loop.
 
     Make it in a thread: the budget's store may block. A task that is cancelled gives back its place in the queue.
-
-    :param auth: whose token to send.
-    :param connections: kept open at most.
-    :param sleep: for tests.
-    :param options: version, host, settings, budget: see :class:`~.sender.Options`.
-    :raises SettingsError: a version, host or token that cannot work.
+    For its arguments see :class:`~.sender.Sender`.
     """
 
-    def __init__(
-        self,
-        auth: Auth,
-        *,
-        connections: int = 32,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(auth, **options)
+    def _prepare(self) -> None:
         self._token_lock = asyncio.Lock()
-        self._nap = sleep
-        self._connections = connections
         self._opening = asyncio.Lock()
         self._opened: httpx.AsyncClient | None = None
         mask_paths_logged_by("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "proxy")))
@@ -85,7 +83,7 @@ class AsyncClient(Sender):
         return await self.asend(call)
 
     async def _sleep(self, seconds: float) -> None:
-        await self._nap(seconds)
+        await asyncio.sleep(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         """Ask the pacer, in a thread if its store may block.
@@ -110,7 +108,7 @@ class AsyncClient(Sender):
         """The connections; certificates are read by the first request, in a thread."""
         async with self._opening:
             if self._opened is None:
-                self._opened = await asyncio.to_thread(_open, self.url, self.settings, self._connections)
+                self._opened = await asyncio.to_thread(_open, self.url, self.settings)
             return self._opened
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
@@ -125,7 +123,7 @@ class AsyncClient(Sender):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, headers, await self._read(response, call))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:
-            failed = connection_error(error, call.name, self.url)
+            failed = unanswered(error, CAUSES, what=call.name, url=self.url)
         raise failed  # out here it has no context: the original's text names the URL, and with it the address
 
     async def _read(self, response: httpx.Response, call: Call[Any]) -> bytes:
@@ -139,13 +137,12 @@ class AsyncClient(Sender):
         return body.whole()
 
 
-def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
+def _open(url: str, settings: Settings) -> httpx.AsyncClient:
     """Make httpx' client: it keeps no cookies, and takes proxies and certificates from the environment once.
 
     This reads certificates and loads libraries, so it runs in a thread.
 
     :param url: scheme and host.
-    :param connections: kept open at most.
     """
     for module in _LOADED_LATE:
         with suppress(ImportError):
@@ -153,7 +150,7 @@ def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
     http = httpx.AsyncClient(
         headers=HEADERS,
         timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS),
         verify=trust() if url.startswith("https:") else False,
         proxy=proxy_for(url),
         trust_env=False,
@@ -167,35 +164,3 @@ def _open(url: str, settings: Settings, connections: int) -> httpx.AsyncClient:
 async def _forget_redirect(response: httpx.Response) -> None:
     """Httpx prepares the next request even where it follows no redirect, and fails where that leads nowhere."""
     response.headers.pop("Location", None)
-
-
-def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """The error that a failure of httpx means.
-
-    :param error: of httpx, or of what it uses.
-    :param what: the call, for the text.
-    :param url: scheme and host.
-    """
-    return unanswered(_cause(error), what, url, type(error).__name__)
-
-
-def _cause(error: Exception) -> Cause:
-    known = reasons(error)
-
-    def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(reason, kinds) for reason in known)
-
-    if isinstance(error, httpx.ProxyError):
-        return Cause.PROXY
-    if isinstance(error, httpx.ConnectTimeout):
-        return Cause.UNREACHABLE
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return Cause.SILENT
-    if among(ssl.SSLError) and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return Cause.TLS
-    if isinstance(error, httpx.ConnectError):
-        return Cause.NAME if among(socket.gaierror) else Cause.UNREACHABLE
-    if isinstance(error, httpx.HTTPError | zlib.error):
-        return Cause.BAD_PROXY if isinstance(error, httpx.UnsupportedProtocol) else Cause.BROKEN
-    # The rest comes from making the client: unreadable certificates, or a proxy that is not a URL.
-    return Cause.TLS if isinstance(error, OSError) else Cause.BAD_PROXY

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
 
 from airflow_provider_hubprefs.hubspot.api.calls import Call
-from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, Endpoint
+from airflow_provider_hubprefs.hubspot.api.endpoints import Endpoint, dated
 from airflow_provider_hubprefs.hubspot.api.models import Wire, decode
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.hubspot.api.models import Reply
 
-_VERSION = re.compile(r"\d{4}-(03|09)", re.ASCII)
 _MARGIN = 60.0
 """A token counts as expired this many seconds early, so that it does not expire while a request is in flight."""
 
@@ -52,27 +50,6 @@ class TokenInfo(Wire, frozen=True, kw_only=True):
     scopes: list[str] | None = None
 
 
-class Auth(Protocol):
-    """Gives the client its access token."""
-
-    kind: str
-
-    def token(self) -> str | None:
-        """Access token to send now; None when :meth:`refresh_call` has to be sent first."""
-
-    def refresh_call(self) -> Call[TokenAnswer]:
-        """Request of a new access token."""
-
-    def accept(self, answer: TokenAnswer) -> None:
-        """Use the new access token from now on."""
-
-    def expired(self, token: str) -> bool:
-        """HubSpot called this token expired. Returns whether a new one can be had."""
-
-    def identity(self) -> str:
-        """Secret that stays the same as long as the budget is the same; only ever fingerprinted."""
-
-
 @dataclass(slots=True, repr=False)
 class StaticToken:
     """A private app's token or a service key; neither expires.
@@ -87,23 +64,8 @@ class StaticToken:
     def __post_init__(self) -> None:
         check_secret("token (the connection's password)", self.access_token)
 
-    def token(self) -> str | None:
-        """See :class:`Auth`."""
-        return self.access_token
-
-    def refresh_call(self) -> Call[TokenAnswer]:
-        """Never needed: the token does not expire."""
-        raise SettingsError("a static token cannot be refreshed")
-
-    def accept(self, answer: TokenAnswer) -> None:
-        """Never needed."""
-
-    def expired(self, token: str) -> bool:
-        """HubSpot calls some invalid tokens expired, too; there is no other one."""
-        return False
-
     def identity(self) -> str:
-        """The token."""
+        """Secret that stays the same as long as the budget is the same; never shown."""
         return self.access_token
 
 
@@ -116,9 +78,8 @@ class OAuthRefresh:
     :param client_id: of the app.
     :param client_secret: of the app.
     :param refresh_token: of the installation in the portal.
-    :param version: of the token endpoint, ``YYYY-MM``.
     :param on_token: called with every new access and refresh token, to have them masked in logs.
-    :raises SettingsError: something is missing, or the version cannot exist.
+    :raises SettingsError: something is missing.
     """
 
     kind = "OAuth app"
@@ -129,23 +90,16 @@ class OAuthRefresh:
         client_id: str,
         client_secret: str,
         refresh_token: str,
-        version: str = DEFAULT_VERSION,
         on_token: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_secret("client_id", client_id)
         check_secret("client_secret", client_secret)
         check_secret("refresh_token", refresh_token)
-        if not _VERSION.fullmatch(version):
-            raise SettingsError(
-                f"oauth_version: {version!r} is not supported; expected YYYY-MM of a March or September, such as "
-                f"{DEFAULT_VERSION}"
-            )
         self._client_id = client_id
         self._client_secret = client_secret
         self._refresh_token = refresh_token
         self._first_refresh_token = refresh_token
-        self._version = version
         self._on_token = on_token
         self._clock = clock
         self._access_token: str | None = None
@@ -154,11 +108,17 @@ class OAuthRefresh:
         self.scopes: tuple[str, ...] | None = None
 
     def token(self) -> str | None:
-        """See :class:`Auth`."""
+        """Access token to send now; None when :meth:`refresh_call` has to be sent first."""
         return self._access_token if self._clock() < self._ends_at else None
 
-    def refresh_call(self) -> Call[TokenAnswer]:
-        """A form body: HubSpot answers 415 to JSON, and refuses these parameters in the query."""
+    def refresh_call(self, version: str) -> Call[TokenAnswer]:
+        """Ask for a new access token.
+
+        It sends a form: HubSpot answers 415 to JSON, and refuses these parameters in the query.
+
+        :param version: API version of the connection.
+        """
+        path = f"/oauth/{dated(version)}/token"
         form = {
             "grant_type": "refresh_token",
             "client_id": self._client_id,
@@ -166,18 +126,16 @@ class OAuthRefresh:
             "refresh_token": self._refresh_token,
         }
         return Call(
-            endpoint=Endpoint(
-                name="refresh_token", method="POST", path=f"/oauth/{self._version}/token", paced=False
-            ),
-            version=self._version,
-            path=f"/oauth/{self._version}/token",
+            endpoint=Endpoint(name="refresh_token", method="POST", path=path, paced=False),
+            version=dated(version),
+            path=path,
             body=urlencode(form).encode(),
             content_type="application/x-www-form-urlencoded",
             read=_token_answer,
         )
 
     def accept(self, answer: TokenAnswer) -> None:
-        """See :class:`Auth`."""
+        """Use the new access token from now on."""
         margin = min(_MARGIN, answer.expires_in * _SHORTEST_MARGIN_SHARE)
         self._access_token = answer.access_token
         self._ends_at = self._clock() + answer.expires_in - margin
@@ -189,15 +147,18 @@ class OAuthRefresh:
             self._on_token(answer.access_token)
             self._on_token(self._refresh_token)
 
-    def expired(self, token: str) -> bool:
-        """Forget the token, unless another thread already did: a clock jumped, or the token was revoked."""
+    def forget(self, token: str) -> None:
+        """HubSpot calls this token expired (a clock jumped, or it was revoked). A newer one stays."""
         if token == self._access_token:
             self._access_token, self._ends_at = None, 0.0
-        return True
 
     def identity(self) -> str:
         """App and installation: stays the same when tokens change."""
         return f"{self._client_id} {self._first_refresh_token}"
+
+
+Auth = StaticToken | OAuthRefresh
+"""What gives a client its access token."""
 
 
 def token_info_call(token: str) -> Call[TokenInfo]:

@@ -9,55 +9,57 @@ import zlib
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_hubprefs.hubspot.api.models import Reply
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, StoppedError
+from airflow_provider_hubprefs.hubspot.errors import StoppedError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import PIECE, Body
 from airflow_provider_hubprefs.hubspot.transport.environment import ca_bundle, proxy_for
-from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, reasons, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Options, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
+from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
-    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
 
 T = TypeVar("T")
+CAUSES = (
+    (Cause.PROXY, (urllib3.exceptions.ProxyError,)),
+    (Cause.BROKEN, (ssl.SSLEOFError, ssl.SSLZeroReturnError, zlib.error)),
+    (Cause.TLS, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)),
+    (
+        Cause.BAD_PROXY,
+        (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+            urllib3.exceptions.LocationValueError,
+        ),
+    ),
+    (Cause.NAME, (urllib3.exceptions.NameResolutionError,)),
+    (Cause.UNREACHABLE, (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)),
+    (Cause.SILENT, (requests.Timeout, urllib3.exceptions.TimeoutError)),
+    (Cause.BROKEN, (requests.RequestException, urllib3.exceptions.HTTPError)),
+    (Cause.TLS, (OSError,)),  # certificates that cannot be read
+)
+"""What the errors of requests and urllib3 mean, see :data:`~.no_answer.Causes`."""
 
 
 class Client(Sender):
-    """HubSpot over HTTP, for any number of threads.
+    """HubSpot over HTTP, for any number of threads. For its arguments see :class:`~.sender.Sender`."""
 
-    :param auth: whose token to send.
-    :param connections: kept open at most.
-    :param sleep: for tests; by default one that :meth:`stop` ends.
-    :param options: version, host, settings, budget: see :class:`~.sender.Options`.
-    :raises SettingsError: a version, host or token that cannot work.
-    """
-
-    def __init__(
-        self,
-        auth: Auth,
-        *,
-        connections: int = 32,
-        sleep: Callable[[float], None] | None = None,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(auth, **options)
+    def _prepare(self) -> None:
         self._token_lock = _ThreadLock()
         # No threading.Event: a signal handler that sets one while its own thread reads it would deadlock.
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._nap = sleep or self.rest
-        self._session = _session(self.url, connections)
+        self._session = _session(self.url)
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -89,7 +91,7 @@ class Client(Sender):
         return run(self.asend(call))
 
     async def _sleep(self, seconds: float) -> None:
-        self._nap(seconds)
+        self.rest(seconds)
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
         return question(*arguments)
@@ -112,7 +114,7 @@ class Client(Sender):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, headers, self._read(response, call))
         except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
-            failed = connection_error(error, call.name, self.url)
+            failed = unanswered(error, CAUSES, what=call.name, url=self.url)
         raise failed  # out here it has no context: the original's text names the URL, and with it the address
 
     def _read(self, response: requests.Response, call: Call[Any]) -> bytes:
@@ -173,11 +175,10 @@ class _Session(requests.Session):
         """Nowhere."""
 
 
-def _session(url: str, connections: int) -> requests.Session:
+def _session(url: str) -> requests.Session:
     """Make the session: it keeps no cookies, and takes proxies and certificates from the environment once.
 
     :param url: scheme and host.
-    :param connections: kept open at most.
     """
     session = _Session()
     session.trust_env = False  # nor is ~/.netrc read
@@ -187,40 +188,5 @@ def _session(url: str, connections: int) -> requests.Session:
     if (proxy := proxy_for(url)) is not None:
         session.proxies = {"http": proxy, "https": proxy}
     # Retries are this package's: see retry.py.
-    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0))
+    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=0))
     return session
-
-
-def connection_error(error: Exception, what: str, url: str) -> HubSpotError:
-    """The error that a failure of requests or urllib3 means.
-
-    :param error: of requests or urllib3.
-    :param what: the call, for the text.
-    :param url: scheme and host.
-    """
-    return unanswered(_cause(error), what, url, type(error).__name__)
-
-
-def _cause(error: Exception) -> Cause:
-    known = reasons(error)
-
-    def among(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(reason, kinds) for reason in known)
-
-    if isinstance(error, ValueError):
-        return Cause.BAD_PROXY
-    if among(urllib3.exceptions.ProxyError):
-        return Cause.PROXY
-    if isinstance(error, zlib.error):
-        return Cause.BROKEN
-    unreadable_bundle = not isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError)
-    tls = among(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
-    if unreadable_bundle or (tls and not among(ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return Cause.TLS
-    if among(urllib3.exceptions.NameResolutionError):
-        return Cause.NAME
-    if among(requests.exceptions.ConnectTimeout, urllib3.exceptions.NewConnectionError):
-        return Cause.UNREACHABLE
-    if among(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-        return Cause.SILENT
-    return Cause.BROKEN

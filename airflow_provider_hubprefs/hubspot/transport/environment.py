@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -39,12 +38,6 @@ def trust() -> ssl.SSLContext:
     :raises OSError: the bundle cannot be read.
     """
     bundle = ca_bundle()
-    return _trusting(bundle, bundle.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _trusting(bundle: Path, changed_at: int) -> ssl.SSLContext:
-    """Reading a bundle takes tens of milliseconds: all clients share it."""
     if bundle.is_dir():
-        return ssl.create_default_context(capath=str(bundle))
-    return ssl.create_default_context(cafile=str(bundle))
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)

@@ -12,50 +12,41 @@ from airflow_provider_hubprefs.hubspot.errors import (
 
 
 class Cause(Enum):
-    """Why there is no answer."""
+    """Why there is no answer: the text, whether that may pass, and whether it is certain that nothing was sent."""
 
-    BAD_PROXY = "the environment's proxy is not a usable URL"
-    PROXY = "the proxy refused"
-    TLS = "certificate not trusted, or no TLS"
-    NAME = "unknown host name"
-    UNREACHABLE = "no connection, so nothing was sent"
-    SILENT = "connected, but no answer in time"
-    BROKEN = "connected, but the answer is incomplete"
+    BAD_PROXY = ("the environment's proxy cannot be used for {url} ({kind}); check HTTPS_PROXY", False, False)
+    PROXY = ("no connection to {url} through the proxy; check HTTPS_PROXY and NO_PROXY", True, True)
+    TLS = (
+        "no trusted TLS connection to {url}; check the certificates of this machine and any proxy between "
+        "(REQUESTS_CA_BUNDLE)",
+        False,
+        False,
+    )
+    NAME = ("the name in {url} cannot be looked up; check DNS and the connection's host", True, True)
+    UNREACHABLE = ("no connection to {url} (refused, unreachable or timed out)", True, True)
+    SILENT = ("{url} did not answer in time", True, False)
+    BROKEN = ("the connection to {url} broke before the answer was complete ({kind})", True, False)
 
 
-def unanswered(cause: Cause, what: str, url: str, kind: str) -> HubSpotError:
-    """Make the error of a cause; its ``not_applied`` says whether HubSpot can have acted on the call.
+Causes = tuple[tuple[Cause, tuple[type[BaseException], ...]], ...]
+"""The errors of a library by what they mean. The first row counts that has the error or one of its causes."""
 
+
+def unanswered(error: Exception, causes: Causes, *, what: str, url: str) -> HubSpotError:
+    """Make the error of a failure; its ``not_applied`` says whether HubSpot can have acted on the call.
+
+    :param error: the library's.
+    :param causes: of the library.
     :param what: the call, for the text.
     :param url: scheme and host.
-    :param kind: of the library's error, its name only.
     """
-    match cause:
-        case Cause.BAD_PROXY:
-            return SettingsError(
-                f"{what}: the environment's proxy cannot be used for {url} ({kind}); check HTTPS_PROXY"
-            )
-        case Cause.PROXY:
-            text = f"{what}: no connection to {url} through the proxy; check HTTPS_PROXY and NO_PROXY"
-            return ConnectionFailedError(text, retryable=True, not_applied=True)
-        case Cause.TLS:
-            return ConnectionFailedError(
-                f"{what}: no trusted TLS connection to {url}; check the certificates of this machine and any "
-                "proxy between (REQUESTS_CA_BUNDLE)"
-            )
-        case Cause.NAME:
-            text = f"{what}: the name in {url} cannot be looked up; check DNS and the connection's host"
-            return ConnectionFailedError(text, retryable=True, not_applied=True)
-        case Cause.UNREACHABLE:
-            text = f"{what}: no connection to {url} (refused, unreachable or timed out)"
-            return ConnectionFailedError(text, retryable=True, not_applied=True)
-        case Cause.SILENT:
-            return ConnectionFailedError(f"{what}: {url} did not answer in time", retryable=True)
-        case Cause.BROKEN:
-            return ConnectionFailedError(
-                f"{what}: the connection to {url} broke before the answer was complete ({kind})",
-                retryable=True,
-            )
+    known = reasons(error)
+    cause = next(cause for cause, kinds in causes if any(isinstance(one, kinds) for one in known))
+    text, retryable, not_applied = cause.value
+    text = f"{what}: {text.format(url=url, kind=type(error).__name__)}"
+    if cause is Cause.BAD_PROXY:
+        return SettingsError(text)
+    return ConnectionFailedError(text, retryable=retryable, not_applied=not_applied)
 
 
 def reasons(error: BaseException | None) -> list[BaseException]:

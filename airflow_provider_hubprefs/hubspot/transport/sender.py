@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
@@ -27,7 +27,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
 from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
-from airflow_provider_hubprefs.hubspot.transport.auth import refresh_failure
+from airflow_provider_hubprefs.hubspot.transport.auth import Auth, OAuthRefresh, StaticToken, refresh_failure
 from airflow_provider_hubprefs.hubspot.transport.body import ACCEPT_ENCODING
 from airflow_provider_hubprefs.hubspot.transport.host import base_url
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from airflow_provider_hubprefs.hubspot.api.models import Reply
-    from airflow_provider_hubprefs.hubspot.transport.auth import Auth
 
 T = TypeVar("T")
 HEADERS = {
@@ -50,6 +49,9 @@ HEADERS = {
     "Accept-Encoding": ACCEPT_ENCODING,
 }
 """Headers of every request."""
+
+CONNECTIONS = 32
+"""Kept open at most; more are closed after their answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,29 +74,16 @@ class Usage:
     answered: Counter[int] = field(default_factory=Counter)
 
 
-class Options(TypedDict, total=False):
-    """Options of both clients.
+class Sender(ABC):
+    """What both clients have in common.
 
+    :param auth: whose token to send.
     :param version: API version, ``v4`` or ``YYYY-MM``.
     :param host: HubSpot's, or loopback; see :func:`~.host.base_url`.
     :param settings: time-outs and limits.
     :param pacer: the budget; by default the one of these credentials that the next two name.
     :param budget_store: where it is kept, and so which clients share it; see :func:`~.store.pacer_for`.
     :param max_budget_share: of the budget, at most, for all clients of this process that name the same share.
-    """
-
-    version: str
-    host: str | None
-    settings: Settings | None
-    pacer: Pacer | None
-    budget_store: str
-    max_budget_share: float
-
-
-class Sender(ABC):
-    """What both clients have in common; for its arguments see :class:`Options`.
-
-    :param auth: whose token to send.
     :raises SettingsError: a version, host or token that cannot work.
     """
 
@@ -124,6 +113,11 @@ class Sender(ABC):
         self.usage = Usage()
         self._usage_lock = threading.Lock()
         self._refresh_error: HubSpotError | None = None
+        self._prepare()
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what only this kind of client has."""
 
     @abstractmethod
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
@@ -162,13 +156,12 @@ class Sender(ABC):
         try:
             return await self._paced(call, token)
         except AuthenticationError as error:
-            if not (error.expired and await self._renewable(token)):
+            # HubSpot calls some invalid static tokens expired, too; there is no other one.
+            if not error.expired or isinstance(self.auth, StaticToken):
                 raise
+            async with self._token_lock:
+                self.auth.forget(token)
         return await self._paced(call, await self._access_token())
-
-    async def _renewable(self, token: str) -> bool:
-        async with self._token_lock:
-            return self.auth.expired(token)
 
     async def _access_token(self) -> str:
         """The token to send. The first caller refreshes it; the others wait, and share its failure.
@@ -176,21 +169,23 @@ class Sender(ABC):
         If they tried one after the other, the last of many would wait for hours. Each retries the refresh together
         with its call, which was not sent.
         """
-        known = self._refresh_error
+        auth, known = self.auth, self._refresh_error
+        if isinstance(auth, StaticToken):
+            return auth.access_token
         async with self._token_lock:
-            if (token := self.auth.token()) is not None:
+            if (token := auth.token()) is not None:
                 return token
             if (failed := self._refresh_error) is not None and failed is not known:
                 raise copy.copy(failed)
-            await self._refresh()
-            fresh = self.auth.token()
+            await self._refresh(auth)
+            fresh = auth.token()
         if fresh is None:
             raise AuthenticationError("HubSpot's token endpoint returned a token that has already expired")
         return fresh
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, auth: OAuthRefresh) -> None:
         try:
-            self.auth.accept(await self._paced(self.auth.refresh_call(), None))
+            auth.accept(await self._paced(auth.refresh_call(self.calls.version), None))
         except HubSpotError as error:
             failed = refresh_failure(error)
         else:
