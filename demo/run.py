@@ -1,8 +1,8 @@
 """The main job, end to end: a file of addresses goes through real Airflow into HubSpot.
 
 Without a token it talks to a local HubSpot, the simulator, and uses the file beside this one, or ``CONTACTS``.
-With ``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after it has said what
-it will do and asked you (``YES=1`` answers). ``HUBPREFS_HOST`` names another host than HubSpot's usual one.
+With ``CONTACTS=path HUBPREFS_TOKEN=...`` it opts the people in your file out of your portal, after it has shown what
+it will do and asked you (``YES=1`` agrees). ``HUBPREFS_HOST`` names another host than HubSpot's usual one.
 
 Airflow and all it writes are in ``.demo``; the demo does not touch an Airflow of your own or its settings.
 """
@@ -56,7 +56,7 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Run the demo; 0 when every step of the DAG succeeded, 2 when it was started in a wrong way."""
+    """Run the demo; return 0 when every task of the DAG succeeded, 2 when an argument is missing."""
     token = os.environ.get("HUBPREFS_TOKEN", "").strip()
     contacts = os.environ.get("CONTACTS", "").strip()
     if token and not contacts:
@@ -279,14 +279,14 @@ def child(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]
 @contextmanager
 def signals_held_back() -> Iterator[None]:
     """Hold signals back while a process is being started: until then there is nothing to end."""
-    heard: list[int] = []
-    before = {ending: signal.signal(ending, lambda number, _: heard.append(number)) for ending in ENDINGS}
+    received: list[int] = []
+    before = {ending: signal.signal(ending, lambda number, _: received.append(number)) for ending in ENDINGS}
     try:
         yield
     finally:
         for ending, handler in before.items():
             signal.signal(ending, handler)
-    for number in heard:
+    for number in received:
         end(number, None)
 
 

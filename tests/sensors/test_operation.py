@@ -142,7 +142,7 @@ class TestThePreference:
             ({"api_version": "v3"}, "api_version: 'v3' is not supported"),
         ],
     )
-    def test_what_cannot_work_is_said_before_any_request(
+    def test_what_cannot_work_is_refused_before_any_request(
         self, hubspot: Simulator, context: Any, arguments: dict[str, Any], text: str
     ) -> None:
         with pytest.raises(HubPrefsFailException, match=text):
@@ -150,7 +150,7 @@ class TestThePreference:
         assert hubspot.requests == []
 
 
-class TestFailuresThatPass:
+class TestTransientFailures:
     def test_are_tolerated_up_to_a_number_in_a_row(
         self, hubspot: Simulator, context: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -182,7 +182,7 @@ class TestFailuresThatPass:
         assert polls(hubspot) == 1
 
 
-class TestAsEverywhereInAirflow:
+class TestInAirflow:
     def test_soft_fail_skips_after_the_time_is_over(self, context: Any) -> None:
         with pytest.raises(AirflowSkipException):
             wait(context, expect="opted_out", timeout=0.1, soft_fail=True)

@@ -1,4 +1,4 @@
-"""The trigger of runs of many: it says when it is worth looking, and nothing else."""
+"""The trigger of a bulk run: it ends when the task should ask about its pending rows again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
-
-from .loop_guard import run_guarded
+from tests.helpers import people
+from tests.triggers.loop_guard import run_guarded
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
 
-PEOPLE = [f"p{number}@example.com" for number in range(3)]
+PEOPLE = people(3)
 
 
 def wait(*subscribers: str, **arguments: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def wait(*subscribers: str, **arguments: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("hubprefs_default")
 class TestHowItEnds:
     def test_when_all_are_over_however_and_they_are_asked_together(self, hubspot: Simulator) -> None:
-        hubspot.load({"operations": {"seconds": [0.1, 1.5], "outcomes": {"p1@*": "CANCELED"}}})
+        hubspot.load({"operations": {"seconds": [0.1, 0.8], "outcomes": {"person-1@*": "CANCELED"}}})
         with HubPrefsHook().client as client:
             client.send(client.calls.batch_unsubscribe_all(PEOPLE))
         assert wait(*PEOPLE)["status"] == "success"

@@ -71,7 +71,7 @@ def test_opt_outs_from_now_on_are_emitted(hubspot: Simulator, watcher: Any) -> N
     assert datetime.fromisoformat(second["watermark"]) >= datetime.fromisoformat(first["watermark"])
 
 
-def test_or_since_a_time(hubspot: Simulator, watcher: Any) -> None:
+def test_opt_outs_since_a_time_are_emitted(hubspot: Simulator, watcher: Any) -> None:
     async def story() -> list[dict[str, Any]]:
         hubspot.opt_out(JANE)
         since = datetime.fromtimestamp(hubspot.state.clock.now() + 30, UTC).isoformat()
@@ -110,7 +110,7 @@ def test_a_restart_goes_on_where_it_was(hubspot: Simulator, watcher: Any) -> Non
     assert (only["number"], subscribers(only)) == (2, [BOB, EVE])
 
 
-def test_an_event_that_perhaps_did_not_arrive_is_emitted_again(
+def test_an_event_that_airflow_may_not_have_stored_is_emitted_again(
     hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> tuple[list[Any], list[Any]]:
@@ -188,11 +188,13 @@ def test_watchers_of_a_portal_share_one_search(
         ({"api_version": "v4"}, False),
     ],
 )
-def test_who_shares_a_poll(watcher: Any, other: dict[str, Any], same: bool) -> None:
+def test_watchers_that_differ_in_output_and_since_alone_share_a_search(
+    watcher: Any, other: dict[str, Any], same: bool
+) -> None:
     assert (watcher().shared_stream_key() == watcher(**other).shared_stream_key()) is same
 
 
-def test_failures_that_pass_are_waited_for(
+def test_it_searches_again_after_failures(
     hubspot: Simulator, watcher: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> list[Any]:
@@ -209,7 +211,7 @@ def test_failures_that_pass_are_waited_for(
     assert JANE not in caplog.text
 
 
-def test_after_too_many_it_fails(hubspot: Simulator, watcher: Any) -> None:
+def test_it_fails_after_too_many_failures(hubspot: Simulator, watcher: Any) -> None:
     from airflow_provider_hubprefs.hubspot.errors import MissingScopesError
 
     hubspot.fault("status", status=403, category="MISSING_SCOPES", times=None)

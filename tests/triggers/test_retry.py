@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_hubprefs.triggers import opt_out
 from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
 from airflow_provider_hubprefs.watch.opt_outs import ListError
 
@@ -18,7 +20,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         rested.append(seconds)
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(opt_out, "asyncio", SimpleNamespace(sleep=sleep))  # other threads go on sleeping
     return rested
 
 

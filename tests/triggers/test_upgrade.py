@@ -19,8 +19,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.get_provider_info import get_provider_info
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-
-from .loop_guard import run_guarded
+from tests.triggers.loop_guard import run_guarded
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator

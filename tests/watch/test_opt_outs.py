@@ -1,4 +1,4 @@
-"""Opt-outs as lists: whatever is restarted when, every opt-out is in one list, and in one only."""
+"""Lists of opt-outs: whenever the triggerer is killed, every opt-out is in exactly one list."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _no_limit_of_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Watcher:
-    """Looks at the portal as the trigger does, and may be killed before or after anything it writes."""
+    """Searches the portal as the trigger does, and may be killed before or after anything it writes."""
 
     def __init__(self, hubspot: Simulator, folder: Path) -> None:
         self.client = Client(StaticToken(hubspot.token), host=hubspot.url, pacer=ProcessPacer(limit=10_000))
@@ -137,7 +137,7 @@ def simulate(clock: Clock) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("seed", range(6 if LONG else 2))
-def test_every_opt_out_is_in_one_list_whatever_happens_when(
+def test_every_opt_out_is_in_one_list_whenever_the_watcher_is_killed(
     simulate: Any, clock: Clock, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -216,7 +216,7 @@ def test_a_contact_that_opts_in_and_out_again_is_listed_again(
     ]
 
 
-def test_a_portal_where_nothing_happens_costs_one_request_a_look(
+def test_a_portal_where_nothing_happens_costs_one_request_a_search(
     simulate: Any, clock: Clock, tmp_path: Path
 ) -> None:
     hubspot = simulate()
