@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_hubprefs.bulk.source.columns import could_be_address, position, positions, quoted
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.text import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw
 
@@ -19,8 +19,6 @@ DELIMITERS = ",;\t|"
 
 _MOST_LINES = 1000
 """Lines of one record. A longer record is a quote that was never closed."""
-
-_AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
 
 class Header(NamedTuple):
@@ -47,44 +45,29 @@ def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
     spans_lines = header.count('"') % 2 == 1
     while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
         header += next(lines, '"')
-    found = find_header(header, columns.email, delimiters)
-    if found is None or (spans_lines and "@" in header):  # an open quote would swallow rows
-        raise _no_column("email", columns.email, header, delimiters, name=lines.name)
-    delimiter, address = found
-    cells = _cells(header, delimiter)
-    more = [(what, called, _places(cells, called)) for what, called in columns.more()]
-    for what, called, places in [("email", columns.email, address), *more]:
-        if not places:
-            raise _no_column(what, called, header, delimiter, name=lines.name)
-        if len(places) > 1:
-            holds = "address" if what == "email" else what.replace("_", " ")
-            raise SourceError(
-                f"{lines.name}: {len(places)} columns are called {quoted(called)}. Which one holds the {holds}? "
-                "Rename the others."
-            )
+    delimiter, cells = split_header(header, columns.email, delimiters)
+    has_address = bool(positions(cells, columns.email))
+    if could_be_address(header) and (spans_lines or not has_address):  # an open quote would swallow rows
+        raise SourceError(
+            f"{lines.name}: no column is called {quoted(columns.email)}. The first line looks like data. Expected a "
+            "header: add one, or close the quote that is open in it."
+        )
+    if not cells or not (has_address or header.strip().replace("\t", " ").isprintable()):
+        raise SourceError(
+            f"{lines.name}: no column is called {quoted(columns.email)}. The first line is not a CSV header. Expected "
+            "one, in UTF-8 or the declared encoding."
+        )
+    address = position(cells, "email", columns.email, label=lines.name)
+    more = [(what, position(cells, what, called, label=lines.name)) for what, called in columns.more()]
     # Only an explanation may contain a line break; elsewhere one means that a quote was never closed.
-    one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
-    others = [places[0] for _, _, places in more]
-    return Header(delimiter, address[0], others, [address[0], *one_line])
+    one_line = [at for what, at in more if what != "legal_basis_explanation"]
+    return Header(delimiter, address, [at for _, at in more], [address, *one_line])
 
 
-def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
-    """Find the delimiter, and the index of the address column: of exactly this spelling or else in another case.
-
-    Pick the delimiter that yields the address column; of several, the one that yields the most columns.
-    """
-    best: tuple[int, str, Sequence[int]] | None = None
-    for delimiter in delimiters:
-        cells = _cells(header, delimiter)
-        columns = _places(cells, email_column)
-        if columns and (best is None or len(cells) > best[0]):
-            best = len(cells), delimiter, columns
-    return best and best[1:]
-
-
-def _places(cells: Sequence[str], called: str) -> list[int]:
-    exactly = [at for at, cell in enumerate(cells) if cell.strip() == called.strip()]
-    return exactly or [at for at, cell in enumerate(cells) if folded(cell) == folded(called)]
+def split_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[str]]:
+    """Return the delimiter that yields most columns, preferably the address among them; and the columns' names."""
+    splits = [(delimiter, _cells(header, delimiter)) for delimiter in delimiters]
+    return max(splits, key=lambda split: (bool(positions(split[1], email_column)), len(split[1])))
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -92,32 +75,6 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter, strict=True))
     except csv.Error:
         return []
-
-
-def folded(name: str) -> str:
-    """Return a column's name as it is compared: without case, and what surrounds it."""
-    return name.strip("\ufeff\xa0 \t\r\n").casefold()
-
-
-def _no_column(what: str, called: str, header: str, delimiters: str, *, name: str) -> SourceError:
-    """Name the columns there are, unless the header looks like data: then no part of it may be logged."""
-    text = f"{name}: no column is called {quoted(called)}. "
-    if any(sign in header for sign in _AT_SIGNS):
-        return SourceError(
-            f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
-        )
-    names = max((_cells(header, delimiter) for delimiter in delimiters), key=len)
-    if not names or not header.strip().replace("\t", " ").isprintable():
-        return SourceError(
-            f"{text}The first line is not a CSV header. Expected one, in UTF-8 or the declared encoding."
-        )
-    listed = ", ".join(quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
-    return SourceError(f"{text}There are: {listed}. Name the right one ({what}_column=...).")
-
-
-def quoted(name: str) -> str:
-    """Return a column's name for an error text: short, and not if it could be an address."""
-    return '"***"' if any(sign in name for sign in _AT_SIGNS) else json.dumps(name.strip()[:40])
 
 
 def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
