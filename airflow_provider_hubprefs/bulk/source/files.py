@@ -116,10 +116,11 @@ def fingerprint_of(source: Any, *, key: str | bytes) -> str | None:
 
 
 def _looked_up(given: Sequence[Path]) -> list[StoredFile]:
-    _forget_listings(given)
     found: dict[str, tuple[Path, Any]] = {}
     several = len(given) > 1
     for path in given:
+        if store := getattr(path, "fs", None):
+            store.invalidate_cache()  # clients remember what folders held, for as long as the process lives
         status = _stat(path)
         matches = [(path, status)]  # missing? Opening it says so
         if status is not None and stat.S_ISDIR(status.st_mode):
@@ -135,12 +136,6 @@ def _looked_up(given: Sequence[Path]) -> list[StoredFile]:
         StoredFile(path, name=name, status=status)
         for name, (path, status) in zip(names, found.values(), strict=True)
     ]
-
-
-def _forget_listings(given: Iterable[Any]) -> None:
-    """Make stores look again: their clients remember what folders held, for as long as the process lives."""
-    for store in {id(store): store for path in given if (store := getattr(path, "fs", None))}.values():
-        store.invalidate_cache()
 
 
 def _pattern_in(path: Any) -> tuple[Any, str] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,7 +10,7 @@ import msgspec
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.source.columns import folded, positions
-from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, header_of, records_of, split_header
+from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, records_of, split_header
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
 from airflow_provider_hubprefs.bulk.source.parquet import cells_of, is_parquet
 from airflow_provider_hubprefs.bulk.source.text import (
@@ -41,25 +40,6 @@ _SUFFIXES: dict[str, _TextFormat] = {
 _MISSING = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a source is read.
-
-    :param columns: names of the columns, fields or keys that are read.
-    :param delimiter: of a CSV file; found out from its header (``,`` ``;`` tab ``|``) when None.
-    :param encoding: of a file; when None UTF-8, or what its byte order mark says.
-    :raises SourceError: a delimiter that cannot be.
-    """
-
-    columns: Columns
-    delimiter: str | None = None
-    encoding: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
-
-
 def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
     """Yield what each item of an iterable says: an address, or a mapping."""
     more = [called for _, called in columns.more()]
@@ -67,27 +47,29 @@ def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
         yield _of_item(number, item, columns.email, more)
 
 
-def rows_of_file(file: StoredFile, reading: Reading) -> Iterator[Raw]:
+def rows_of_file(
+    file: StoredFile, columns: Columns, *, delimiter: str | None, encoding: str | None
+) -> Iterator[Raw]:
     """Yield every row of a file. The ending of its name, its first bytes and its first line say its format.
 
+    :param columns: see :func:`~.reader.read_rows`, as for the others.
     :raises SourceError: it cannot be read, or not to its end.
     """
     if is_parquet(file):
-        yield from _of_parquet(file, reading.columns)
+        yield from _of_parquet(file, columns)
         return
     try:
-        with lines_of(file, encoding=reading.encoding) as lines:
-            yield from _of_lines(lines, reading, named=_named_format(file.path.name))
+        with lines_of(file, encoding=encoding) as lines:
+            yield from _of_lines(lines, columns, delimiter or DELIMITERS, named=_named_format(file.path.name))
     except ParquetError:
-        yield from _of_parquet(file, reading.columns)
+        yield from _of_parquet(file, columns)
 
 
-def _of_lines(lines: Lines, reading: Reading, *, named: _TextFormat | None) -> Iterator[Raw]:
-    columns, delimiters = reading.columns, reading.delimiter or DELIMITERS
+def _of_lines(lines: Lines, columns: Columns, delimiters: str, *, named: _TextFormat | None) -> Iterator[Raw]:
     first = _first_line(lines)
     format_ = _format_of(first, named, columns.email, delimiters)
     if format_ == "csv":
-        yield from records_of(lines, header_of(lines, columns, delimiters))
+        yield from records_of(lines, columns, delimiters)
         return
     if format_ == "jsonl" and first.lstrip().startswith("["):
         raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
@@ -19,7 +20,7 @@ from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.duplicates import Duplicates, OnConflict
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
-from airflow_provider_hubprefs.bulk.source.formats import Reading, rows_of_file, rows_of_items
+from airflow_provider_hubprefs.bulk.source.formats import rows_of_file, rows_of_items
 from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Row, Wanted
 from airflow_provider_hubprefs.storage import Path
 
@@ -52,14 +53,17 @@ def read_rows(
     differ in their legal basis. Repetitions and contradictions are found across all files of a source.
 
     :param source: :class:`~.files.Files`, a path, or an iterable of addresses or of mappings.
-    :param columns: see :class:`~.formats.Reading`, as for ``delimiter`` and ``encoding``.
+    :param columns: names of the columns, fields or keys that are read.
+    :param delimiter: of a CSV file; when None, its header decides between ``,`` ``;`` tab and ``|``.
+    :param encoding: of a text file; when None UTF-8, or what its byte order mark says.
     :param check: looks at what each row wants; a row for which it raises :class:`~.row.CellError` is invalid.
     :param on_conflict: what to do about rows that contradict each other, see :data:`~.duplicates.OnConflict`.
     :raises SourceError: the source is no source (at once), cannot be read, or changes meanwhile (while reading).
     """
     if on_conflict not in get_args(OnConflict):
         raise SourceError(f"on_conflict: expected one of {', '.join(get_args(OnConflict))}.")
-    reading = Reading(columns, delimiter, encoding)
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
     given = _checked(source)
     twice = columns.status is not None
     if twice and isinstance(given, Iterator):
@@ -68,7 +72,8 @@ def read_rows(
             "be read only once. Give a list or a file."
         )
     duplicates = Duplicates(on_conflict, given.place_of if isinstance(given, Files) else "row {}".format)
-    return _flagged(lambda: _all_rows(given, reading, check), duplicates, twice=twice)
+    read = partial(_all_rows, given, columns, check, delimiter=delimiter, encoding=encoding)
+    return _flagged(read, duplicates, twice=twice)
 
 
 def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
@@ -101,18 +106,23 @@ def _checked(source: Any) -> Files | Iterable[Any]:
 
 
 def _all_rows(
-    source: Files | Iterable[Any], reading: Reading, check: Callable[[Wanted], None] | None
+    source: Files | Iterable[Any],
+    columns: Columns,
+    check: Callable[[Wanted], None] | None,
+    *,
+    delimiter: str | None,
+    encoding: str | None,
 ) -> Iterator[Row]:
     """Yield the rows of all files one after the other, numbered throughout."""
     if not isinstance(source, Files):
-        yield from _validated(rows_of_items(source, reading.columns), reading.columns, check)
+        yield from _validated(rows_of_items(source, columns), columns, check)
         return
     number, only_empty = 0, True
     for file in source:
         file.before = number
         try:
-            raw_rows = rows_of_file(file, reading)
-            for row in _validated(raw_rows, reading.columns, check, file=file.name, before=number):
+            raw_rows = rows_of_file(file, columns, delimiter=delimiter, encoding=encoding)
+            for row in _validated(raw_rows, columns, check, file=file.name, before=number):
                 number = row.number
                 yield row
             only_empty = False

@@ -7,7 +7,8 @@ import gzip
 import io
 from collections import deque
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
@@ -144,14 +145,10 @@ def _decoded(stream: Any, head: bytes, encoding: str | None, *, name: str) -> io
 
 
 def _zstd(name: str) -> Any:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # Python 3.14
-    except ImportError:
-        try:
-            from backports import zstd  # type: ignore[import-not-found,unused-ignore,no-redef]  # noqa: PLC0415
-        except ImportError as error:
-            raise SourceError(
-                f"{name}: is compressed with zstd, which needs Python 3.14 or the extra 'zstd': "
-                "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
-            ) from error
-    return zstd
+    for module in ("compression.zstd", "backports.zstd"):  # the former from Python 3.14 on
+        with suppress(ImportError):
+            return import_module(module)
+    raise SourceError(
+        f"{name}: is compressed with zstd, which needs Python 3.14 or the extra 'zstd': "
+        "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
+    )
