@@ -42,8 +42,7 @@ def airflow_errors() -> Iterator[None]:
         cannot be written.
     """
     from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
-    from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
-    from airflow_provider_hubprefs.bulk.source.errors import SourceError
+    from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
     try:

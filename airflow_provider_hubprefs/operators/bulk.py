@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.send.writes import Write
-    from airflow_provider_hubprefs.bulk.source.conflicts import OnConflict
+    from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
     from airflow_provider_hubprefs.storage import Place
 
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_hubprefs.bulk.source.columns import Columns
-from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 
 COLUMNS = Columns(status="status", subscription="id")
@@ -99,13 +98,23 @@ def test_a_word_that_is_none_is_refused() -> None:
         read_rows([], on_conflict="first")  # type: ignore[arg-type]
 
 
-def test_a_file_that_changes_between_the_two_readings_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_changes_after_the_first_reading_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
-    path.write_text("email,status,id\na@x.test,SUBSCRIBED,7\nb@x.test,SUBSCRIBED,7\n")
+    lines = [f"p{number}@x.test,SUBSCRIBED,7\n" for number in range(300)]
+    path.write_text("".join(["email,status,id\n", *lines]))
     rows = read_rows(path, columns=COLUMNS)
     next(rows)
-    path.write_text("email,status,id\na@x.test,SUBSCRIBED,7\nc@x.test,SUBSCRIBED,7\n\n")
+    path.write_text("".join(["email,status,id\n", *lines[:250], "new@x.test,SUBSCRIBED,7\n"]))
     with pytest.raises(SourceError, match=r"'people.csv': changed while it was read"):
+        list(rows)
+
+
+def test_so_is_a_list_that_changes_after_the_first_reading() -> None:
+    source = [{"email": f"p{number}@x.test", "status": IN, "id": 7} for number in range(300)]
+    rows = read_rows(source, columns=COLUMNS)
+    next(rows)
+    source[250]["email"] = "new@x.test"
+    with pytest.raises(SourceError, match="source changed while it was read"):
         list(rows)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus
 from airflow_provider_hubprefs.bulk.source.columns import Columns
-from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
+from airflow_provider_hubprefs.bulk.source.errors import ContradictionError
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.calls import Calls

@@ -16,8 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
 from airflow_provider_hubprefs.bulk.source.columns import Columns
-from airflow_provider_hubprefs.bulk.source.conflicts import ContradictionError
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, fingerprint_of
 from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row

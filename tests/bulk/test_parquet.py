@@ -128,11 +128,12 @@ import resource, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.parquet import cells_of
+from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-for _ in cells_of(Path(sys.argv[1]), Columns()): pass
+for _ in cells_of(StoredFile(Path(sys.argv[1])), Columns()): pass
 before = peak()
-print(sum(1 for _ in cells_of(Path(sys.argv[2]), Columns())), peak() - before)
+print(sum(1 for _ in cells_of(StoredFile(Path(sys.argv[2])), Columns())), peak() - before)
 """
 
 

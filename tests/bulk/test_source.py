@@ -324,11 +324,6 @@ class TestPlainLines:
         ]
         assert places(written(tmp_path, f"id\temail\n1\t{JANE}\n", "a.txt")) == [(2, JANE, None)]
 
-    def test_the_format_can_be_said(self, tmp_path: Path) -> None:
-        assert places(written(tmp_path, f"broken\n{JANE}\n"), format="lines")[1] == (2, JANE, None)
-        with pytest.raises(SourceError, match="format must be"):
-            read_rows([], format="excel")  # type: ignore[arg-type]
-
 
 class TestJsonLines:
     def test_objects_and_strings_are_rows_and_what_is_neither_is_invalid(self, tmp_path: Path) -> None:
@@ -342,11 +337,9 @@ class TestJsonLines:
             *((number, "invalid") for number in range(4, 9)),
         ]
 
-    def test_it_is_known_by_ending_format_or_its_first_character(self, tmp_path: Path) -> None:
-        for name, options in (("a.ndjson", {}), ("a.json", {}), ("a", {}), ("a.txt", {"format": "jsonl"})):
-            assert places(written(tmp_path, '{"Email": "x@y.test"}\n', name), **options) == [
-                (1, "x@y.test", None)
-            ]
+    def test_it_is_known_by_ending_or_its_first_character(self, tmp_path: Path) -> None:
+        for name in ("a.ndjson", "a.json", "a"):
+            assert places(written(tmp_path, '{"Email": "x@y.test"}\n', name)) == [(1, "x@y.test", None)]
 
     def test_an_array_is_refused_with_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="one object a line"):
@@ -423,7 +416,7 @@ class TestBytes:
         packed = gzip.compress("".join(f"a{n}@x.test\n" for n in range(20_000)).encode())
         rows = read_rows(written(tmp_path, packed[: len(packed) // 2], "a.txt.gz"))
         assert next(rows).subscriber == "a0@x.test"
-        with pytest.raises(SourceError, match=r"cannot be read on after line .* cut short"):
+        with pytest.raises(SourceError, match=r"cannot be read .EOFError.*cut short"):
             list(rows)
 
     def test_a_gzip_with_damage_or_none_at_all_is_an_error(self, tmp_path: Path) -> None:
@@ -502,7 +495,8 @@ class TestFiles:
                 opened.append(io.BytesIO(f"email\n{JANE}\n{BOB}\n".encode()))
                 return opened[-1]
 
-        rows: Any = read_rows(Watched())
+        file: Any = Watched()
+        rows: Any = read_rows(file)
         next(rows)
         rows.close()
         assert opened[0].closed
@@ -541,7 +535,8 @@ class TestFiles:
             def stat(self) -> Stat:
                 return Stat(next(self.tags))
 
-        rows = read_rows(Object())
+        file: Any = Object()
+        rows = read_rows(file)
         assert next(rows).subscriber == JANE
         with pytest.raises(SourceError, match="changed while it was read"):
             next(rows)
@@ -576,8 +571,9 @@ class TestFiles:
                 self.left -= len(piece)
                 return piece
 
+        long: Any = Long()
         tracemalloc.start()
-        rows = [(row.number, row.problem) for row in read_rows(Long(), columns=columns)]
+        rows = [(row.number, row.problem) for row in read_rows(long, columns=columns)]
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert rows == [(2, None), (3, "invalid"), (4, None)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.row import (
     INVALID_LEGAL_BASIS,
     INVALID_STATUS,
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**63 - 1
 """HubSpot's subscription ids are int64 (its OpenAPI documents)."""
+
+_AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,49 @@ class Columns:
             return Wanted(**{field: understood(cell) for (field, understood), cell in pairs})
 
         return read
+
+
+def folded(name: str) -> str:
+    """Return a column's name as it is compared: without case, and what surrounds it."""
+    return name.strip("\ufeff\xa0 \t\r\n").casefold()
+
+
+def positions(names: Sequence[str], called: str) -> list[int]:
+    """Find the columns of a name: of exactly this spelling, or else in another case."""
+    exactly = [at for at, name in enumerate(names) if name.strip() == called.strip()]
+    return exactly or [at for at, name in enumerate(names) if folded(name) == folded(called)]
+
+
+def position(names: Sequence[str], what: str, called: str, *, label: str) -> int:
+    """Find the column of a name.
+
+    :param what: the column is for, see :class:`Columns`.
+    :param label: of the file, for error texts.
+    :raises SourceError: there is no such column, or more than one.
+    """
+    found = positions(names, called)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        holds = "address" if what == "email" else what.replace("_", " ")
+        raise SourceError(
+            f"{label}: {len(found)} columns are called {quoted(called)}. Which one holds the {holds}? "
+            "Rename the others."
+        )
+    listed = ", ".join(map(quoted, names[:20])) + (", ..." if len(names) > 20 else "")
+    raise SourceError(
+        f"{label}: no column is called {quoted(called)}. There are: {listed}. Name the right one ({what}_column=...)."
+    )
+
+
+def could_be_address(text: str) -> bool:
+    """Whether an address could be in a text: then an error text does not show it."""
+    return any(sign in text for sign in _AT_SIGNS)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name for an error text: short, and not if it could be an address."""
+    return '"***"' if could_be_address(name) else json.dumps(name.strip()[:40])
 
 
 def _status(cell: object) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING
 
+from airflow_provider_hubprefs.bulk.source.columns import could_be_address, position, positions, quoted
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.text import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw
 
@@ -20,114 +21,16 @@ DELIMITERS = ",;\t|"
 _MOST_LINES = 1000
 """Lines of one record. A longer record is a quote that was never closed."""
 
-_AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
+def records_of(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]:
+    """Yield the address of every record and the other cells that are read; missing cells are empty.
 
-class Header(NamedTuple):
-    """What the header of a CSV file says.
-
-    :param column: index of the address.
-    :param more: indexes of the other columns that are read.
-    :param one_line: indexes of the columns whose cells hold no line break.
-    """
-
-    delimiter: str
-    column: int
-    more: Sequence[int]
-    one_line: Sequence[int]
-
-
-def header_of(lines: Lines, columns: Columns, delimiters: str) -> Header:
-    """Read the header.
+    A line without a quote is a record: splitting it takes a third of the time that ``csv`` takes.
 
     :param delimiters: those to choose from.
     :raises SourceError: a column is missing, or there is more than one of its name.
     """
-    header = next(line for line in lines if not line.isspace())
-    spans_lines = header.count('"') % 2 == 1
-    while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
-        header += next(lines, '"')
-    found = find_header(header, columns.email, delimiters)
-    if found is None or (spans_lines and "@" in header):  # an open quote would swallow rows
-        raise _no_column("email", columns.email, header, delimiters, name=lines.name)
-    delimiter, address = found
-    cells = _cells(header, delimiter)
-    more = [(what, called, _places(cells, called)) for what, called in columns.more()]
-    for what, called, places in [("email", columns.email, address), *more]:
-        if not places:
-            raise _no_column(what, called, header, delimiter, name=lines.name)
-        if len(places) > 1:
-            holds = "address" if what == "email" else what.replace("_", " ")
-            raise SourceError(
-                f"{lines.name}: {len(places)} columns are called {quoted(called)}. Which one holds the {holds}? "
-                "Rename the others."
-            )
-    # Only an explanation may contain a line break; elsewhere one means that a quote was never closed.
-    one_line = [places[0] for what, _, places in more if what != "legal_basis_explanation"]
-    others = [places[0] for _, _, places in more]
-    return Header(delimiter, address[0], others, [address[0], *one_line])
-
-
-def find_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[int]] | None:
-    """Find the delimiter, and the index of the address column: of exactly this spelling or else in another case.
-
-    Pick the delimiter that yields the address column; of several, the one that yields the most columns.
-    """
-    best: tuple[int, str, Sequence[int]] | None = None
-    for delimiter in delimiters:
-        cells = _cells(header, delimiter)
-        columns = _places(cells, email_column)
-        if columns and (best is None or len(cells) > best[0]):
-            best = len(cells), delimiter, columns
-    return best and best[1:]
-
-
-def _places(cells: Sequence[str], called: str) -> list[int]:
-    exactly = [at for at, cell in enumerate(cells) if cell.strip() == called.strip()]
-    return exactly or [at for at, cell in enumerate(cells) if folded(cell) == folded(called)]
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return []
-
-
-def folded(name: str) -> str:
-    """Return a column's name as it is compared: without case, and what surrounds it."""
-    return name.strip("\ufeff\xa0 \t\r\n").casefold()
-
-
-def _no_column(what: str, called: str, header: str, delimiters: str, *, name: str) -> SourceError:
-    """Name the columns there are, unless the header looks like data: then no part of it may be logged."""
-    text = f"{name}: no column is called {quoted(called)}. "
-    if any(sign in header for sign in _AT_SIGNS):
-        return SourceError(
-            f"{text}The first line looks like data. Expected a header: add one, or close the quote that is open in it."
-        )
-    names = max((_cells(header, delimiter) for delimiter in delimiters), key=len)
-    if not names or not header.strip().replace("\t", " ").isprintable():
-        return SourceError(
-            f"{text}The first line is not a CSV header. Expected one, in UTF-8 or the declared encoding."
-        )
-    listed = ", ".join(quoted(cell) for cell in names[:20]) + (", ..." if len(names) > 20 else "")
-    return SourceError(f"{text}There are: {listed}. Name the right one ({what}_column=...).")
-
-
-def quoted(name: str) -> str:
-    """Return a column's name for an error text: short, and not if it could be an address."""
-    return '"***"' if any(sign in name for sign in _AT_SIGNS) else json.dumps(name.strip()[:40])
-
-
-def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
-    """Yield the address of every record and the other cells that are read; missing cells are empty.
-
-    A line without a quote is a record: splitting it takes a third of the time that ``csv`` takes.
-    """
-    delimiter, column, more, one_line = header
-    taken = _Taken(lines)
-    reader = csv.reader(taken, delimiter=delimiter, strict=True)
+    delimiter, column, more, one_line = _header(lines, columns, delimiters)
     splits = max(column, *more) + 1 if more else column + 1
     rest: Sequence[str] = ()
     for line in lines:
@@ -140,15 +43,10 @@ def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
                 continue
             cells = line.rstrip("\r\n").split(delimiter, splits)
         else:
-            lines.put_back([line])
-            try:
-                cells = taken.record(reader, one_line)
-            except csv.Error:
-                # The lines that a stray quote swallowed are read again: only this row is invalid.
-                lines.put_back(taken.lines[1:])
-                yield number, "", "a quote is not closed, or text follows a closing quote", ()
-                continue
-        if column < len(cells):
+            cells = _quoted_record(line, lines, delimiter, one_line)
+        if not cells:
+            yield number, "", "a quote is not closed, or text follows a closing quote", ()
+        elif column < len(cells):
             if more:
                 rest = [cells[at] if at < len(cells) else "" for at in more]
             yield number, cells[column], "", rest
@@ -156,36 +54,72 @@ def records_of(lines: Lines, header: Header) -> Iterator[Raw]:
             yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", ()
 
 
-class _Taken:
-    """Feeds ``csv`` with the lines of one record and keeps them, in case they are not one."""
+def _header(lines: Lines, columns: Columns, delimiters: str) -> tuple[str, int, Sequence[int], Sequence[int]]:
+    """Read the header.
 
-    def __init__(self, lines: Lines) -> None:
-        self.lines: list[str] = []
-        self._source = lines
-        self._size = 0
+    :return: the delimiter; the positions of the address, of the other columns that are read, and of those whose cells
+        hold no line break.
+    """
+    header = next(line for line in lines if not line.isspace())
+    spans_lines = header.count('"') % 2 == 1
+    while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
+        header += next(lines, '"')
+    delimiter, cells = split_header(header, columns.email, delimiters)
+    has_address = bool(positions(cells, columns.email))
+    if could_be_address(header) and (spans_lines or not has_address):  # an open quote would swallow rows
+        raise SourceError(
+            f"{lines.name}: no column is called {quoted(columns.email)}. The first line looks like data. Expected a "
+            "header: add one, or close the quote that is open in it."
+        )
+    if not cells or not (has_address or header.strip().replace("\t", " ").isprintable()):
+        raise SourceError(
+            f"{lines.name}: no column is called {quoted(columns.email)}. The first line is not a CSV header. Expected "
+            "one, in UTF-8 or the declared encoding."
+        )
+    address = position(cells, "email", columns.email, label=lines.name)
+    more = [(what, position(cells, what, called, label=lines.name)) for what, called in columns.more()]
+    # Only an explanation may contain a line break; elsewhere one means that a quote was never closed.
+    one_line = [at for what, at in more if what != "legal_basis_explanation"]
+    return delimiter, address, [at for _, at in more], [address, *one_line]
 
-    def __iter__(self) -> Iterator[str]:
-        return self
 
-    def __next__(self) -> str:
-        line = next(self._source)
-        self.lines.append(line)
-        self._size += len(line)
-        if line is TOO_LONG or self._size > LONGEST_LINE or len(self.lines) > _MOST_LINES:
-            raise csv.Error
-        return line
+def split_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[str]]:
+    """Return the delimiter that yields most columns, preferably the address among them; and the columns' names."""
+    splits = [(delimiter, _cells(header, delimiter)) for delimiter in delimiters]
+    return max(splits, key=lambda split: (bool(positions(split[1], email_column)), len(split[1])))
 
-    def record(self, reader: Iterator[list[str]], one_line: Sequence[int]) -> list[str]:
-        """Read the next record.
 
-        :param one_line: see :class:`Header`.
-        :raises csv.Error: the lines are no record, or one of those cells spans lines: a quote is missing.
-        """
-        self.lines.clear()
-        self._size = 0
-        cells = next(reader)
-        if len(self.lines) > 1 and any(
-            at < len(cells) and len(cells[at].strip().splitlines()) > 1 for at in one_line
-        ):
-            raise csv.Error
-        return cells
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return []
+
+
+def _quoted_record(first: str, lines: Lines, delimiter: str, one_line: Sequence[int]) -> list[str]:
+    """Read a record with quotes in it, which may span lines.
+
+    :param first: its first line, which was taken already.
+    :param one_line: positions of the cells that hold no line break: one in them is of a quote that was never closed.
+    :return: nothing where a quote is missing. The lines that the stray quote swallowed are then read again.
+    """
+    taken: list[str] = []
+
+    def take() -> Iterator[str]:
+        size = 0
+        for line in chain([first], lines):
+            taken.append(line)
+            size += len(line)
+            if line is TOO_LONG or size > LONGEST_LINE or len(taken) > _MOST_LINES:
+                raise csv.Error
+            yield line
+
+    try:
+        cells = next(csv.reader(take(), delimiter=delimiter, strict=True))
+    except csv.Error:
+        cells = []
+    if len(taken) > 1 and any(len(cells[at].strip().splitlines()) > 1 for at in one_line if at < len(cells)):
+        cells = []
+    if not cells:
+        lines.put_back(taken[1:])
+    return cells

@@ -16,3 +16,7 @@ class EmptyFileError(SourceError):
 
 class ParquetError(SourceError):
     """A file is a Parquet file where lines were expected."""
+
+
+class ContradictionError(SourceError):
+    """Rows contradict each other, and ``on_conflict`` does not say which of them count. Names their places only."""

@@ -11,13 +11,18 @@ import hashlib
 import logging
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
 from itertools import takewhile
-from typing import Any, NamedTuple, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
-from airflow_provider_hubprefs.bulk.source.stored import File, ends_of, name_of, shown, unreadable
+from airflow_provider_hubprefs.bulk.source.stored import StoredFile, shown, unreadable
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from airflow_provider_hubprefs.storage import Path
 
 _WILDCARD = re.compile(r"[*?[]")
 _LEFT_OUT = ("_", ".")
@@ -25,24 +30,14 @@ _ENDS = 1 << 16
 _log = logging.getLogger(__name__)
 
 
-def is_file(source: Any) -> TypeGuard[File]:
+def is_file(source: Any) -> TypeGuard[Path]:
     """Whether this is a path, and no iterable of rows."""
     return hasattr(source, "open") and hasattr(source, "name")
 
 
-class SourceFile(NamedTuple):
-    """One file of a source.
-
-    :param name: which of the files it is: its path below the folder that all of them share. None where the source is
-        this file.
-    :param size: in bytes, as it is stored; 0 where that is unknown (a pipe).
-    :param version: its ETag or else the time it was written; empty where that is unknown.
-    """
-
-    name: str | None
-    file: File
-    size: int
-    version: str
+def files_of(source: Any) -> Any:
+    """Return the files that a path stands for; what is no path stays as it is."""
+    return Files(source) if is_file(source) else source
 
 
 class Files:
@@ -54,13 +49,11 @@ class Files:
     :param given: a path of a file, of a folder, or with wildcards (``*``, ``**``, ``?``, ``[...]``); or several.
     """
 
-    def __init__(self, given: File | Iterable[File]) -> None:
-        self._given: Sequence[File] = [given] if is_file(given) else list(given)  # type: ignore[arg-type]
-        self._files: list[SourceFile] = []
-        self.bytes_read = 0
-        """Of the latest reading, as the files are stored."""
+    def __init__(self, given: Path | Iterable[Path]) -> None:
+        self._given: Sequence[Path] = [given] if is_file(given) else list(given)  # type: ignore[arg-type]
+        self._files: list[StoredFile] = []
 
-    def found(self) -> Sequence[SourceFile]:
+    def found(self) -> Sequence[StoredFile]:
         """Return the files as they were when they were looked up first.
 
         :raises SourceError: no file is there.
@@ -68,33 +61,39 @@ class Files:
         if not self._files:
             self._files = _looked_up(self._given)
             if self._files[0].name is not None:
-                names = [shown(str(one.name)) for one in self._files]
-                _log.info("Reading %d files, from %s to %s", len(names), names[0], names[-1])
+                first, last = self._files[0].label, self._files[-1].label
+                _log.info("Reading %d files, from %s to %s", len(self._files), first, last)
         return self._files
 
-    def __iter__(self) -> Iterator[SourceFile]:
+    def __iter__(self) -> Iterator[StoredFile]:
         """Yield each file to be read.
 
         :raises SourceError: no file is there, or the files are not what they were at first.
         """
         self._check()
-        self.bytes_read = 0
-        for each in self._files:
-            yield each._replace(file=_Counted(each.file, self))
+        for file in self._files:
+            file.bytes_read = 0
+        yield from self._files
         self._check()
+
+    def place_of(self, number: int) -> str:
+        """Return where the row of a number is, for error texts: row 7, or row 7 of 'part-2.csv'."""
+        file = self._files[bisect_left(self._files, number, key=lambda file: file.before) - 1]
+        row = f"row {number - file.before}"
+        return row if file.name is None else f"{row} of {file.label}"
 
     def _check(self) -> None:
         if not self._files:
             self.found()
             return
-        before = {one.name: one[2:] for one in self._files}
-        now = {one.name: one[2:] for one in _looked_up(self._given)}
-        if changed := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
-            name = name_of(self._given[0]) if changed[0] is None else shown(changed[0])
-            raise SourceError(
-                f"{name}: changed while it was read. What was sent until then was in the source. Run it again when "
-                "nothing writes to it any more."
-            )
+        now = _looked_up(self._given)
+        versions = [{file.name: file.version for file in files} for files in (self._files, now)]
+        for file in (*self._files, *now):
+            if len({each.get(file.name) for each in versions}) == 2:
+                raise SourceError(
+                    f"{file.label}: changed while it was read. What was sent until then was in the source. Run it "
+                    "again when nothing writes to it any more."
+                )
 
 
 def fingerprint_of(source: Any, *, key: str | bytes) -> str | None:
@@ -106,39 +105,37 @@ def fingerprint_of(source: Any, *, key: str | bytes) -> str | None:
     :return: None for what is no file.
     :raises SourceError: a file is missing or cannot be read.
     """
-    if not isinstance(source, Files):
-        return fingerprint_of(Files(source), key=key) if is_file(source) else None
+    files = files_of(source)
+    if not isinstance(files, Files):
+        return None
     digest = hashlib.blake2b()
-    for name, file, _, version in source.found():
-        head, tail, size = ends_of(file, length=_ENDS)
-        digest.update(f"{name}\n{size} {version}\n".encode("utf-8", "surrogatepass") + head + tail)
+    for file in files.found():
+        head, tail, size = file.ends(length=_ENDS)
+        digest.update(f"{file.name}\n{size} {file.version}\n".encode("utf-8", "surrogatepass") + head + tail)
     return fingerprint(digest.hexdigest(), key=key)
 
 
-def _looked_up(given: Sequence[File]) -> list[SourceFile]:
-    _forget_listings(given)
-    found: dict[str, tuple[File, int, str]] = {}
+def _looked_up(given: Sequence[Path]) -> list[StoredFile]:
+    found: dict[str, tuple[Path, Any]] = {}
     several = len(given) > 1
     for path in given:
+        if store := getattr(path, "fs", None):
+            store.invalidate_cache()  # clients remember what folders held, for as long as the process lives
         status = _stat(path)
+        matches = [(path, status)]  # missing? Opening it says so
         if status is not None and stat.S_ISDIR(status.st_mode):
             matches, several = _below(path, "**/*", name=f"{path.name}/"), True
         elif status is None and (pattern := _pattern_in(path)):
             matches, several = _below(*pattern, name="/".join((pattern[0].name, pattern[1]))), True
-        else:
-            matches = [(path, status)]  # missing? Opening it says so
-        for file, its in matches:
-            found.setdefault(str(file), (file, *_size_and_version(its)))
+        for match in matches:
+            found.setdefault(str(match[0]), match)
     if not found:
         raise SourceError("The source has no files: the list is empty. Expected at least one path.")
     names: Sequence[str | None] = _names(list(found)) if several else [None]
-    return [SourceFile(name, *one) for name, one in zip(names, found.values(), strict=True)]
-
-
-def _forget_listings(given: Iterable[Any]) -> None:
-    """Make stores look again: their clients remember what folders held, for as long as the process lives."""
-    for store in {id(store): store for path in given if (store := getattr(path, "fs", None))}.values():
-        store.invalidate_cache()
+    return [
+        StoredFile(path, name=name, status=status)
+        for name, (path, status) in zip(names, found.values(), strict=True)
+    ]
 
 
 def _pattern_in(path: Any) -> tuple[Any, str] | None:
@@ -153,7 +150,7 @@ def _pattern_in(path: Any) -> tuple[Any, str] | None:
     return folder, "/".join(parts[first:])
 
 
-def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[File, Any]]:
+def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[Path, Any]]:
     """Find the files of a folder, sorted by name, each with its status.
 
     :param name: of what is looked for, for error texts.
@@ -163,7 +160,7 @@ def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[File, Any]]:
         paths = sorted((path for path in folder.glob(pattern) if not _is_left_out(path, folder)), key=str)
         found = [(path, path.stat()) for path in paths]
     except Exception as error:
-        raise unreadable(error, name=shown(name)) from error
+        raise unreadable(error, label=shown(name)) from error
     if files := [(path, status) for path, status in found if not stat.S_ISDIR(status.st_mode)]:
         return files
     raise SourceError(
@@ -190,44 +187,4 @@ def _stat(file: Any) -> Any:
     except (OSError, NotImplementedError):
         return None  # opening it says what is wrong
     except Exception as error:
-        raise unreadable(error, name=name_of(file)) from error
-
-
-def _size_and_version(status: Any) -> tuple[int, str]:
-    if status is None or not stat.S_ISREG(status.st_mode):
-        return 0, ""
-    info = status if isinstance(status, Mapping) else status.as_info() if hasattr(status, "as_info") else {}
-    return status.st_size or 0, str(info.get("ETag") or info.get("etag") or getattr(status, "st_mtime", ""))
-
-
-class _Counted:
-    """A file whose bytes are counted as they are read."""
-
-    def __init__(self, file: File, files: Files) -> None:
-        self._file = file
-        self._files = files
-        self.name = file.name
-
-    def open(self, mode: str, /) -> Any:
-        return _CountedStream(self._file.open(mode), self._files)
-
-
-class _CountedStream:
-    def __init__(self, stream: Any, files: Files) -> None:
-        self._stream = stream
-        self._files = files
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __enter__(self) -> Self:
-        self._stream.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> Any:
-        return self._stream.__exit__(*error)
-
-    def read(self, *args: Any) -> Any:
-        data = self._stream.read(*args)
-        self._files.bytes_read += len(data)
-        return data
+        raise unreadable(error, label=shown(file.name)) from error

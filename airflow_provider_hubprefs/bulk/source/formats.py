@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
-from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, find_header, folded, header_of, records_of
+from airflow_provider_hubprefs.bulk.source.columns import folded, positions
+from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, records_of, split_header
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
 from airflow_provider_hubprefs.bulk.source.parquet import cells_of, is_parquet
 from airflow_provider_hubprefs.bulk.source.text import (
@@ -24,12 +24,12 @@ from airflow_provider_hubprefs.bulk.source.text import (
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.columns import Columns
-    from airflow_provider_hubprefs.bulk.source.stored import File
+    from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 
-Format: TypeAlias = Literal["csv", "lines", "jsonl", "parquet"]
+_TextFormat: TypeAlias = Literal["csv", "lines", "jsonl"]
 """``lines``: one address a line, without a header."""
 
-_SUFFIXES: dict[str, Format] = {
+_SUFFIXES: dict[str, _TextFormat] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "lines",
@@ -40,29 +40,6 @@ _SUFFIXES: dict[str, Format] = {
 _MISSING = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a source is read.
-
-    :param columns: names of the columns, fields or keys that are read.
-    :param delimiter: of a CSV file; found out from its header (``,`` ``;`` tab ``|``) when None.
-    :param encoding: of a file; when None UTF-8, or what its byte order mark says.
-    :param format: of a file; when None found out from the ending of its name and its first line.
-    :raises SourceError: a delimiter or a format that cannot be.
-    """
-
-    columns: Columns
-    delimiter: str | None = None
-    encoding: str | None = None
-    format: Format | None = None
-
-    def __post_init__(self) -> None:
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
-            raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
-        if self.format not in (None, *get_args(Format)):
-            raise SourceError(f"The format must be {', '.join(get_args(Format))} or None (found out).")
-
-
 def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
     """Yield what each item of an iterable says: an address, or a mapping."""
     more = [called for _, called in columns.more()]
@@ -70,30 +47,29 @@ def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
         yield _of_item(number, item, columns.email, more)
 
 
-def rows_of_file(file: File, reading: Reading) -> Iterator[Raw]:
-    """Yield every row of a file.
+def rows_of_file(
+    file: StoredFile, columns: Columns, *, delimiter: str | None, encoding: str | None
+) -> Iterator[Raw]:
+    """Yield every row of a file. The ending of its name, its first bytes and its first line say its format.
 
+    :param columns: see :func:`~.reader.read_rows`, as for the others.
     :raises SourceError: it cannot be read, or not to its end.
     """
-    if reading.format == "parquet" or (reading.format is None and is_parquet(file)):
-        yield from _of_parquet(file, reading.columns)
+    if is_parquet(file):
+        yield from _of_parquet(file, columns)
         return
     try:
-        with lines_of(file, encoding=reading.encoding) as lines:
-            yield from _of_lines(file, lines, reading)
+        with lines_of(file, encoding=encoding) as lines:
+            yield from _of_lines(lines, columns, delimiter or DELIMITERS, named=_named_format(file.path.name))
     except ParquetError:
-        if reading.format is not None:
-            raise
-        yield from _of_parquet(file, reading.columns)
+        yield from _of_parquet(file, columns)
 
 
-def _of_lines(file: File, lines: Lines, reading: Reading) -> Iterator[Raw]:
-    columns, delimiters, format_ = reading.columns, reading.delimiter or DELIMITERS, reading.format
+def _of_lines(lines: Lines, columns: Columns, delimiters: str, *, named: _TextFormat | None) -> Iterator[Raw]:
     first = _first_line(lines)
-    if format_ is None:
-        format_ = _format_of(first, _named_format(file), columns.email, delimiters)
+    format_ = _format_of(first, named, columns.email, delimiters)
     if format_ == "csv":
-        yield from records_of(lines, header_of(lines, columns, delimiters))
+        yield from records_of(lines, columns, delimiters)
         return
     if format_ == "jsonl" and first.lstrip().startswith("["):
         raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")
@@ -102,27 +78,27 @@ def _of_lines(file: File, lines: Lines, reading: Reading) -> Iterator[Raw]:
             f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
             "CSV with a header, or JSON Lines."
         )
-    yield from _of_json_lines(lines, columns) if format_ == "jsonl" else _of_plain_lines(lines)
+    yield from _of_each(lines, _of_json(columns) if format_ == "jsonl" else _of_address)
 
 
-def _of_parquet(file: File, columns: Columns) -> Iterator[Raw]:
+def _of_parquet(file: StoredFile, columns: Columns) -> Iterator[Raw]:
     for number, (given, *more) in enumerate(cells_of(file, columns), start=1):
         yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
 
 
-def _named_format(file: File) -> Format | None:
-    name = PurePosixPath(file.name.lower())
-    if name.suffix in (".gz", ".zst"):
-        name = name.with_suffix("")
-    return _SUFFIXES.get(name.suffix)
+def _named_format(name: str) -> _TextFormat | None:
+    path = PurePosixPath(name.lower())
+    if path.suffix in (".gz", ".zst"):
+        path = path.with_suffix("")
+    return _SUFFIXES.get(path.suffix)
 
 
-def _format_of(first: str, named: Format | None, email_column: str, delimiters: str) -> Format:
+def _format_of(first: str, named: _TextFormat | None, email_column: str, delimiters: str) -> _TextFormat:
     if named == "jsonl" or (named is None and first.lstrip().startswith("{")):
         return "jsonl"
-    if find_header(first, email_column, delimiters) is not None:
+    if positions(split_header(first, email_column, delimiters)[1], email_column):
         return "csv"
-    if named == "lines" or (not any(mark in first for mark in delimiters) and _is_address(first)):
+    if named == "lines" or (not any(delimiter in first for delimiter in delimiters) and _is_address(first)):
         return "lines"
     return "csv"
 
@@ -155,27 +131,30 @@ def _first_line(lines: Lines) -> str:
     raise EmptyFileError(f"{lines.name}: has only blank lines. Was it written to its end?")
 
 
-def _of_plain_lines(lines: Lines) -> Iterator[Raw]:
+def _of_each(lines: Lines, read: Callable[[int, str], Raw]) -> Iterator[Raw]:
     for line in lines:
         if line is TOO_LONG:
             yield (lines.number, "", WHY_TOO_LONG, ())
         elif not line.isspace():
-            yield (lines.number, line, "", ())
+            yield read(lines.number, line)
 
 
-def _of_json_lines(lines: Lines, columns: Columns) -> Iterator[Raw]:
+def _of_address(number: int, line: str) -> Raw:
+    return (number, line, "", ())
+
+
+def _of_json(columns: Columns) -> Callable[[int, str], Raw]:
     decode = msgspec.json.Decoder().decode
     more = [called for _, called in columns.more()]
-    for line in lines:
-        if line is TOO_LONG:
-            yield (lines.number, "", WHY_TOO_LONG, ())
-        elif not line.isspace():
-            try:
-                item = decode(line)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                yield (lines.number, "", "the line is no JSON", ())
-            else:
-                yield _of_item(lines.number, item, columns.email, more)
+
+    def read(number: int, line: str) -> Raw:
+        try:
+            item = decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return (number, "", "the line is no JSON", ())
+        return _of_item(number, item, columns.email, more)
+
+    return read
 
 
 def _of_item(number: int, item: Any, email: str, more: Sequence[str]) -> Raw:

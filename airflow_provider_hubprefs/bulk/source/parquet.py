@@ -9,32 +9,27 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.csv import folded, quoted
+from airflow_provider_hubprefs.bulk.source.columns import position, quoted
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
-from airflow_provider_hubprefs.bulk.source.stored import name_of, open_bytes
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_hubprefs.bulk.source.columns import Columns
-    from airflow_provider_hubprefs.bulk.source.stored import File
+    from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 
-MAGIC = b"PAR1"
-"""First and last bytes of a Parquet file."""
-
-SUFFIXES = (".parquet", ".pq")
-
+_SUFFIXES = (".parquet", ".pq")
 _ROWS = 1024
 _BUFFER = 1 << 16
 
 
-def is_parquet(file: File, head: bytes = b"") -> bool:
-    """Whether a file is Parquet, by its name or its first bytes."""
-    return file.name.lower().endswith(SUFFIXES) or head.startswith(MAGIC)
+def is_parquet(file: StoredFile) -> bool:
+    """Whether a file is named as Parquet."""
+    return file.path.name.lower().endswith(_SUFFIXES)
 
 
-def rows_of(file: File) -> int:
+def rows_of(file: StoredFile) -> int:
     """Return how many rows a file has; only its end is read.
 
     :raises SourceError: it cannot be read, or pyarrow is not installed.
@@ -43,73 +38,47 @@ def rows_of(file: File) -> int:
         return int(parquet.metadata.num_rows)
 
 
-def cells_of(file: File, columns: Columns) -> Iterator[tuple[Any, ...]]:
+def cells_of(file: StoredFile, columns: Columns) -> Iterator[tuple[Any, ...]]:
     """Yield the address of every row, or None, and the cells of the other columns that are read.
 
     :raises SourceError: it cannot be read, or not to its end; there is no such column, or one of another type;
         pyarrow is not installed.
     """
-    name = name_of(file)
     with _opened(file) as parquet:
         schema = parquet.schema_arrow
-        found = [
-            _column(schema, what, called, name)
-            for what, called in [("email", columns.email), *columns.more()]
-        ]
-        for at, column in enumerate(found):
-            _check_type(schema, column, name, text_only=at == 0)
-        batches = parquet.iter_batches(
-            batch_size=_ROWS,
-            columns=list(dict.fromkeys(found)),
-            use_threads=False,
-        )
+        wanted = [("email", columns.email), *columns.more()]
+        names = [schema.names[position(schema.names, *one, label=file.label)] for one in wanted]
+        for name in names:
+            _check_type(schema.field(name), file.label, text_only=name == names[0])
+        batches = parquet.iter_batches(_ROWS, columns=list(dict.fromkeys(names)), use_threads=False)
         for batch in batches:
-            yield from zip(*(_cells(batch.column(column)) for column in found), strict=True)
+            yield from zip(*(_cells(batch.column(name)) for name in names), strict=True)
 
 
 @contextmanager
-def _opened(file: File) -> Iterator[Any]:
-    name = name_of(file)
+def _opened(file: StoredFile) -> Iterator[Any]:
     try:
         import pyarrow  # noqa: PLC0415 - an extra, and 20 MB
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise SourceError(
-            f"{name}: is a Parquet file, which needs the extra 'parquet': "
+            f"{file.label}: is a Parquet file, which needs the extra 'parquet': "
             "pip install 'airflow-provider-hubprefs[parquet]'. Or save it as CSV."
         ) from error
-    with open_bytes(file) as stream:
+    with file.open() as stream:
         try:
             yield parquet.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER)
         except (pyarrow.ArrowException, OSError) as error:
             raise SourceError(
-                f"{name}: cannot be read as Parquet ({type(error).__name__}): it is another format, damaged or cut "
-                "short, or its store stopped answering. Upload it again, or try again."
+                f"{file.label}: cannot be read as Parquet ({type(error).__name__}): it is another format, damaged "
+                "or cut short. Upload it again."
             ) from error
 
 
-def _column(schema: Any, what: str, called: str, name: str) -> str:
-    """Find a column: of exactly this spelling, or else in another case."""
-    found = [column for column in schema.names if column == called]
-    found = found or [column for column in schema.names if folded(column) == folded(called)]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        raise SourceError(
-            f"{name}: {len(found)} columns are called {quoted(called)}. Which one is meant? Rename the others."
-        )
-    listed = ", ".join(quoted(column) for column in schema.names[:20])
-    more = ", ..." if len(schema.names) > 20 else ""
-    raise SourceError(
-        f"{name}: no column is called {quoted(called)}. There are: {listed}{more}. Name the right one "
-        f"({what}_column=...)."
-    )
-
-
-def _check_type(schema: Any, column: str, name: str, *, text_only: bool) -> None:
+def _check_type(column: Any, label: str, *, text_only: bool) -> None:
     from pyarrow import types  # noqa: PLC0415
 
-    declared = kind = schema.field(column).type
+    kind = column.type
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind):
@@ -118,8 +87,8 @@ def _check_type(schema: Any, column: str, name: str, *, text_only: bool) -> None
         return
     expected = "text" if text_only else "text or whole numbers"
     raise SourceError(
-        f"{name}: column {quoted(column)} is of type {scrub(str(declared))[:40]}. Expected {expected}: convert it, or "
-        "name another column."
+        f"{label}: column {quoted(column.name)} is of type {scrub(str(column.type))[:40]}. Expected {expected}: "
+        "convert it, or name another column."
     )
 
 

@@ -11,26 +11,23 @@ further.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import msgspec
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
 from airflow_provider_hubprefs.bulk.source.columns import Columns
-from airflow_provider_hubprefs.bulk.source.conflicts import ON_CONFLICT, OnConflict, Verdicts
-from airflow_provider_hubprefs.bulk.source.duplicates import SeenKeys
+from airflow_provider_hubprefs.bulk.source.duplicates import Duplicates, OnConflict
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
-from airflow_provider_hubprefs.bulk.source.files import Files, is_file
-from airflow_provider_hubprefs.bulk.source.formats import Format, Reading, rows_of_file, rows_of_items
+from airflow_provider_hubprefs.bulk.source.files import Files, files_of
+from airflow_provider_hubprefs.bulk.source.formats import rows_of_file, rows_of_items
 from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Row, Wanted
-from airflow_provider_hubprefs.bulk.source.stored import File, shown
+from airflow_provider_hubprefs.storage import Path
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.text import Raw
 
-Source: TypeAlias = Files | File | Iterable[str] | Iterable[Mapping[str, Any]]
+Source: TypeAlias = Files | Path | Iterable[str] | Iterable[Mapping[str, Any]]
 
 _SHOWN = 254
 _AT_ONCE = 100
@@ -45,7 +42,6 @@ def read_rows(
     columns: Columns = _ONLY_ADDRESS,
     delimiter: str | None = None,
     encoding: str | None = None,
-    format: Format | None = None,  # noqa: A002 - the word users know
     check: Callable[[Wanted], None] | None = None,
     on_conflict: OnConflict = "error",
 ) -> Iterator[Row]:
@@ -57,25 +53,27 @@ def read_rows(
     differ in their legal basis. Repetitions and contradictions are found across all files of a source.
 
     :param source: :class:`~.files.Files`, a path, or an iterable of addresses or of mappings.
-    :param columns: see :class:`~.formats.Reading`, as for ``delimiter``, ``encoding`` and ``format``.
+    :param columns: names of the columns, fields or keys that are read.
+    :param delimiter: of a CSV file; when None, its header decides between ``,`` ``;`` tab and ``|``.
+    :param encoding: of a text file; when None UTF-8, or what its byte order mark says.
     :param check: looks at what each row wants; a row for which it raises :class:`~.row.CellError` is invalid.
-    :param on_conflict: what to do about rows that contradict each other, see :class:`~.conflicts.Verdicts`.
+    :param on_conflict: what to do about rows that contradict each other, see :data:`~.duplicates.OnConflict`.
     :raises SourceError: the source is no source (at once), cannot be read, or changes meanwhile (while reading).
     """
-    if on_conflict not in ON_CONFLICT:
-        raise SourceError(f"on_conflict: expected one of {', '.join(ON_CONFLICT)}.")
-    reading = Reading(columns, delimiter, encoding, format)
+    if on_conflict not in get_args(OnConflict):
+        raise SourceError(f"on_conflict: expected one of {', '.join(get_args(OnConflict))}.")
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
     given = _checked(source)
-    places = _Places()
-    if columns.status is None:
-        rows = _all_rows(given, reading, check, places)
-        return _without_repetitions(rows, places, by_subscription=columns.subscription is not None)
-    if isinstance(given, Iterator):
+    twice = columns.status is not None
+    if twice and isinstance(given, Iterator):
         raise SourceError(
             "A source with a status_column is read twice, to find rows that contradict each other, and this one can "
             "be read only once. Give a list or a file."
         )
-    return _without_contradictions(lambda: _all_rows(given, reading, check, places), places, on_conflict)
+    duplicates = Duplicates(on_conflict, given.place_of if isinstance(given, Files) else "row {}".format)
+    read = partial(_all_rows, given, columns, check, delimiter=delimiter, encoding=encoding)
+    return _flagged(read, duplicates, twice=twice)
 
 
 def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
@@ -84,7 +82,7 @@ def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
     :param reading: see :func:`read_rows`.
     :return: its rows raise SourceError where the source is another one than the first time.
     """
-    given = Files(source) if is_file(source) else source
+    given = files_of(source)
     return lambda: read_rows(given, **reading)
 
 
@@ -93,16 +91,13 @@ def _checked(source: Any) -> Files | Iterable[Any]:
 
     :raises SourceError: its type cannot hold rows.
     """
+    source = files_of(source)
     if isinstance(source, Files):
         return source
-    if is_file(source):
-        return Files(source)
-    if isinstance(source, str | bytes | bytearray | memoryview):
-        raise SourceError(
-            "A source cannot be a bare text: it would be read character by character. "
-            "Give a list with the address in it, or a path object (ObjectStoragePath, pathlib.Path) for a file."
-        )
-    if isinstance(source, Mapping) or hasattr(source, "read") or not isinstance(source, Iterable):
+    without_rows = isinstance(source, str | bytes | bytearray | memoryview | Mapping) or hasattr(
+        source, "read"
+    )
+    if without_rows or not isinstance(source, Iterable):
         raise SourceError(
             f"A source cannot be of type {type(source).__name__}. Give an iterable of addresses or of mappings, or "
             "a path object (ObjectStoragePath, pathlib.Path)."
@@ -110,54 +105,31 @@ def _checked(source: Any) -> Files | Iterable[Any]:
     return source
 
 
-class _Places:
-    """Where the rows of a source are, for error texts: row 7, or row 7 of 'part-2.csv'."""
-
-    def __init__(self) -> None:
-        self._before: list[int] = []
-        self._names: dict[int, str] = {}
-
-    def begin(self, name: str, before: int) -> None:
-        """Note that the rows after a number are those of a file."""
-        if before not in self._names:
-            self._before.append(before)
-        self._names[before] = name
-
-    def __call__(self, number: int) -> str:
-        """Return the place of a row by its number."""
-        if not self._before:
-            return f"row {number}"
-        before = self._before[bisect_left(self._before, number) - 1]
-        return f"row {number - before} of {shown(self._names[before])}"
-
-
 def _all_rows(
     source: Files | Iterable[Any],
-    reading: Reading,
+    columns: Columns,
     check: Callable[[Wanted], None] | None,
-    places: _Places,
+    *,
+    delimiter: str | None,
+    encoding: str | None,
 ) -> Iterator[Row]:
     """Yield the rows of all files one after the other, numbered throughout."""
     if not isinstance(source, Files):
-        yield from _validated(rows_of_items(source, reading.columns), reading.columns, check)
+        yield from _validated(rows_of_items(source, columns), columns, check)
         return
-    before, only_empty = 0, True
-    for name, file, *_ in source:
-        if name is not None:
-            places.begin(name, before)
-        number = before
+    number, only_empty = 0, True
+    for file in source:
+        file.before = number
         try:
-            for row in _validated(
-                rows_of_file(file, reading), reading.columns, check, file=name, before=before
-            ):
+            raw_rows = rows_of_file(file, columns, delimiter=delimiter, encoding=encoding)
+            for row in _validated(raw_rows, columns, check, file=file.name, before=number):
                 number = row.number
                 yield row
             only_empty = False
         except EmptyFileError as error:
-            if name is None:
+            if file.name is None:
                 raise
             _log.warning("%s", error)  # some warehouses write an empty file where a worker had no rows
-        before = number
     if only_empty:
         raise EmptyFileError(
             "All files of the source are empty. Expected at least one line; were they written?"
@@ -175,27 +147,27 @@ def _validated(
     """Make rows of what was found: addresses normalised, other cells read, or invalid and why."""
     wanted_of = columns.reader()
     for position, given, why_not, cells in raw_rows:
-        number = before + position
-        if why_not:
-            yield Row(number, _shown(given), "invalid", why_not, INVALID_ADDRESS, None, file, before)
-            continue
+        number, subscriber, wanted = before + position, "", None
         try:
-            subscriber = normalise(given)
-        except AddressError as error:
-            detail = _undecodable(given) or str(error)
-            yield Row(number, _shown(given), "invalid", detail, INVALID_ADDRESS, None, file, before)
-            continue
-        if not cells and check is None:
-            yield Row(number, subscriber, None, "", None, None, file, before)
-            continue
-        try:
-            wanted = wanted_of(cells)
-            if check is not None:
+            subscriber = _subscriber(given, why_not)
+            if cells or check is not None:
+                wanted = wanted_of(cells)
+            if check is not None and wanted is not None:
                 check(wanted)
         except CellError as error:
-            yield Row(number, subscriber, "invalid", str(error), error.category, None, file, before)
+            shown = subscriber or _shown(given)
+            yield Row(number, shown, "invalid", str(error), error.category, None, file, before)
         else:
             yield Row(number, subscriber, None, "", None, wanted if cells else None, file, before)
+
+
+def _subscriber(given: str, why_not: str) -> str:
+    if why_not:
+        raise CellError(INVALID_ADDRESS, why_not)
+    try:
+        return normalise(given)
+    except AddressError as error:
+        raise CellError(INVALID_ADDRESS, _undecodable(given) or str(error)) from None
 
 
 def _shown(given: str) -> str:
@@ -211,22 +183,18 @@ def _undecodable(given: str) -> str:
     return f"byte {byte} of the address is not in the file's encoding: declare the right one (encoding=...)"
 
 
-def _without_repetitions(rows: Iterator[Row], places: _Places, *, by_subscription: bool) -> Iterator[Row]:
-    with SeenKeys() as seen:
-        for some in _at_once(rows):
-            firsts = seen.repeated(
-                [
-                    (_key(row) if by_subscription else row.subscriber, row.number)
-                    for row in some
-                    if row.problem is None
-                ]
-            )
-            if not firsts:
-                yield from some
-                continue
-            for row in some:
-                first = firsts.get(row.number)
-                yield row if first is None else _duplicate(row, f"first in {places(first)}")
+def _flagged(read: Callable[[], Iterator[Row]], duplicates: Duplicates, *, twice: bool) -> Iterator[Row]:
+    """Yield all rows; those that do not count as duplicates.
+
+    :param twice: find out which rows count before the first is yielded, because a later one may.
+    """
+    with duplicates:
+        if twice:
+            for rows in _at_once(read()):
+                duplicates.add(rows)
+            duplicates.check()
+        for rows in _at_once(read()):
+            yield from duplicates.flagged(rows) if twice or duplicates.add(rows) else rows
 
 
 def _at_once(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -244,37 +212,3 @@ def _at_once(rows: Iterator[Row]) -> Iterator[list[Row]]:
         raise
     if some:
         yield some
-
-
-def _without_contradictions(
-    read: Callable[[], Iterator[Row]], places: _Places, on_conflict: OnConflict
-) -> Iterator[Row]:
-    with Verdicts(on_conflict) as verdicts:
-        for row in read():
-            if row.problem is None and row.wanted is not None:
-                verdicts.add(_key(row), row.number, row.wanted.status or "")
-        verdicts.check(places)
-        for row in read():
-            if row.problem is not None:
-                yield row
-                continue
-            found = verdicts.of(_key(row))
-            if found is None:
-                raise SourceError(
-                    "The source changed while it was read. Run it again when nothing writes to it."
-                )
-            counting, contradicted = found
-            if counting == row.number:
-                yield row
-            else:
-                place = places(counting)
-                yield _duplicate(row, f"{place} counts" if contradicted else f"first in {place}")
-
-
-def _duplicate(row: Row, why: str) -> Row:
-    return msgspec.structs.replace(row, problem="duplicate", detail=why)
-
-
-def _key(row: Row) -> str:
-    """What a row is about: no two rows of one key are sent. No address has a line break in it."""
-    return f"{row.subscriber}\n{row.wanted.subscription_id}" if row.wanted else row.subscriber

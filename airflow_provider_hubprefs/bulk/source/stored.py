@@ -1,11 +1,13 @@
-"""One file as it is stored: opened for its bytes, its ends, and what can go wrong with it."""
+"""One file of a source as it is stored: opened for its bytes, its ends, and what can go wrong with it."""
 
 from __future__ import annotations
 
 import io
-import zlib
+import stat
+import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -13,21 +15,100 @@ from airflow_provider_hubprefs.hubspot.privacy import scrub
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-class File(Protocol):
-    """A file anywhere: ``pathlib.Path``, Airflow's ``ObjectStoragePath``, any path of ``universal_pathlib``."""
-
-    @property
-    def name(self) -> str:
-        """Last part of its path."""
-
-    def open(self, mode: str, /) -> Any:
-        """Open it; only ``"rb"`` is asked for."""
+    from airflow_provider_hubprefs.storage import Path
 
 
-def name_of(file: File) -> str:
-    """Return the name of a file for error texts."""
-    return shown(file.name)
+class StoredFile:
+    """One file of a source.
+
+    :param path: of the file; only its ``name`` and ``open("rb")`` are used.
+    :param name: which of the files it is: its path below the folder that all of them share. None where the source is
+        this file.
+    :param status: what ``stat`` says of it; None where that is unknown.
+    """
+
+    def __init__(self, path: Path, *, name: str | None = None, status: Any = None) -> None:
+        self.path = path
+        self.name = name
+        self.label = shown(path.name if name is None else name)
+        """Its name for error texts."""
+        self.size, self.version = _size_and_version(status)
+        """Bytes, 0 where that is unknown (a pipe); and what differs once it is written: size and ETag, or time."""
+        self.before = sys.maxsize
+        """Rows of the source before it, once it is read."""
+        self.bytes_read = 0
+
+    @contextmanager
+    def open(self) -> Iterator[io.RawIOBase]:
+        """Open it, and close it in the end.
+
+        :raises SourceError: it is missing, a directory, or not accessible; reading it may raise that, too.
+        """
+        try:
+            opened = self.path.open("rb")
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{self.label}: there is no such file. Check the path and the connection."
+            ) from error
+        except Exception as error:  # stores raise what their libraries raise
+            raise unreadable(error, label=self.label) from error
+        with opened as stream:
+            yield _Stored(stream, self)
+
+    def ends(self, *, length: int) -> tuple[bytes, bytes, int]:
+        """Read its first and its last bytes, and its size.
+
+        :raises SourceError: it cannot be opened or read.
+        """
+        with self.open() as stream:
+            head = stream.read(length) or b""
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(max(0, size - length))
+            return head, stream.read(length) or b"", size
+
+
+class Readable(io.RawIOBase):
+    """Adapts a stream to ``io``; whatever goes wrong with it is an error of the file."""
+
+    def __init__(self, stream: Any, file: StoredFile) -> None:
+        self._stream = stream
+        self._file = file
+
+    def readable(self) -> bool:
+        """See :class:`io.RawIOBase`."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """See :class:`io.RawIOBase`."""
+        data = self._call("read", len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _call(self, method: str, *arguments: int) -> Any:
+        try:
+            return getattr(self._stream, method)(*arguments)
+        except SourceError:
+            raise
+        except Exception as error:
+            raise unreadable(error, label=self._file.label) from error
+
+
+class _Stored(Readable):
+    """The bytes of a file; those that are read are counted."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        read = super().readinto(buffer)
+        self._file.bytes_read += read
+        return read
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return int(self._call("seek", offset, whence))
+
+    def tell(self) -> int:
+        return int(self._call("tell"))
 
 
 def shown(name: str) -> str:
@@ -35,52 +116,23 @@ def shown(name: str) -> str:
     return ascii(scrub(name)[:100])
 
 
-@contextmanager
-def open_bytes(file: File) -> Iterator[Any]:
-    """Open a file as it is stored, and close it in the end.
+def unreadable(error: Exception, *, label: str) -> SourceError:
+    """Return the error for a file that cannot be read.
 
-    :raises SourceError: it is missing, a directory, or not accessible.
+    It names the class of the cause and the system's words for it; never its text, which may name an address.
     """
-    try:
-        opened = file.open("rb")
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{name_of(file)}: there is no such file. Check the path and the connection."
-        ) from error
-    except Exception as error:  # stores raise what their libraries raise
-        raise unreadable(error, name=name_of(file)) from error
-    with opened as stream:
-        yield stream
-
-
-def ends_of(file: File, *, length: int) -> tuple[bytes, bytes, int]:
-    """Read the first and the last bytes of a file as it is stored, and its size, without reading all of it.
-
-    :raises SourceError: it cannot be opened or read.
-    """
-    with open_bytes(file) as stream:
-        try:
-            head = stream.read(length)
-            size = stream.seek(0, io.SEEK_END)
-            stream.seek(max(0, size - length))
-            return head, stream.read(length), size
-        except OSError as error:
-            raise unreadable(error, name=name_of(file)) from error
-
-
-def unreadable(error: Exception, *, name: str) -> SourceError:
-    """Return the error for a file that cannot be opened or read."""
+    cause = type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        cause = f"{cause}: {error.strerror}"
     return SourceError(
-        f"{name}: cannot be read ({kind_of(error)}). Is it damaged, or are the connection or its permissions wrong?"
+        f"{label}: cannot be read ({cause}). Is it damaged or cut short, or are the connection or its permissions "
+        "wrong? Upload it again, or try again."
     )
 
 
-def is_of_reading(error: Exception) -> bool:
-    """Whether an error is of the bytes or of their store; zstd's class is known only when that is installed."""
-    return isinstance(error, OSError | EOFError | zlib.error) or type(error).__name__ == "ZstdError"
-
-
-def kind_of(error: Exception) -> str:
-    """Class of an error, and the system's words for it; never its text, which may name an address."""
-    words = error.strerror if isinstance(error, OSError) and error.errno else None
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+def _size_and_version(status: Any) -> tuple[int, str]:
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return 0, ""
+    info = status if isinstance(status, Mapping) else status.as_info() if hasattr(status, "as_info") else {}
+    tag = info.get("ETag") or info.get("etag") or getattr(status, "st_mtime", "")
+    return status.st_size or 0, f"{status.st_size} {tag}"

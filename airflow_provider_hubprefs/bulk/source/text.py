@@ -7,23 +7,18 @@ import gzip
 import io
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
-from airflow_provider_hubprefs.bulk.source.stored import (
-    is_of_reading,
-    kind_of,
-    name_of,
-    open_bytes,
-    unreadable,
-)
+from airflow_provider_hubprefs.bulk.source.stored import Readable
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_provider_hubprefs.bulk.source.stored import File
+    from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 
 LONGEST_LINE = 1 << 20
 """Characters of a line, and of a CSV record that spans lines: more is not held in memory."""
@@ -52,9 +47,11 @@ _NO_TEXT = {
     b"\xfd7zXZ": "compressed with xz",
     b"%PDF": "a PDF",
 }
-_PARQUET = b"PAR1"
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
+PARQUET = b"PAR1"
+"""First and last bytes of a Parquet file."""
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Lines:
@@ -93,91 +90,48 @@ class Lines:
                 return line
             while line and not line.endswith(("\n", "\r")):
                 line = self._text.readline(LONGEST_LINE)
-        except (
-            UnicodeError
-        ) as error:  # never with UTF-8: its undecodable bytes are escaped, and make one row invalid
+        except UnicodeError as error:  # never with UTF-8: its undecodable bytes make one row invalid
             raise SourceError(
                 f"{self.name}: after line {self.number} the text is not in the encoding it was opened with. "
                 "Declare the right one (encoding=...) or save the file as UTF-8."
-            ) from error
-        except Exception as error:
-            if not is_of_reading(error):
-                raise
-            raise SourceError(
-                f"{self.name}: cannot be read on after line {self.number} ({kind_of(error)}): the file is damaged "
-                "or cut short, or its store stopped answering. Upload it again, or try again."
             ) from error
         return TOO_LONG
 
 
 @contextmanager
-def lines_of(file: File, *, encoding: str | None) -> Iterator[Lines]:
+def lines_of(file: StoredFile, *, encoding: str | None) -> Iterator[Lines]:
     """Open a text file, compressed or not, and close it in the end.
 
     :param encoding: of the text; UTF-8 when None, or what its byte order mark says. Bytes that are not UTF-8 come
         as lone surrogates (``surrogateescape``): one bad byte does not make the rest unreadable.
     :raises SourceError: it is missing, a directory, not accessible, empty, or no text.
     """
-    name = name_of(file)
-    with ExitStack() as stack:
-        readable: Any = _Readable(stack.enter_context(open_bytes(file)))
-        stream: io.BufferedReader = stack.enter_context(io.BufferedReader(readable, _BUFFER))
-        head = _head(stream, name=name)
+    name = file.label
+    with file.open() as raw:
+        stream = io.BufferedReader(raw, _BUFFER)
+        head = stream.peek(8)[:8]
         if not head:
             raise EmptyFileError(f"{name}: is empty. Expected at least one line; was it written to its end?")
-        packed = _unpacking(stream, head, file)
-        if packed is not None:
-            stream = stack.enter_context(packed)
-            head = _head(stream, name=name)
-        if head.startswith(_PARQUET):
-            raise ParquetError(f"{name}: is a Parquet file. Leave format out, or set format='parquet'.")
+        if head.startswith((GZIP, ZSTD)):
+            unpacked = (
+                gzip.GzipFile(fileobj=stream) if head.startswith(GZIP) else _zstd(name).ZstdFile(stream)
+            )
+            stream = io.BufferedReader(Readable(unpacked, file))
+            head = stream.peek(8)[:8]
+        elif file.path.name.lower().endswith((".gz", ".zst")):
+            raise SourceError(
+                f"{name}: is named as compressed, but its content is not. It is damaged, or its store decompresses it "
+                "already: then remove the ending from its name."
+            )
+        if head.startswith(PARQUET):
+            raise ParquetError(f"{name}: is a Parquet file.")
         for magic, what in _NO_TEXT.items():
             if head.startswith(magic):
                 raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
         yield Lines(_decoded(stream, head, encoding, name=name), name=name)
 
 
-class _Readable(io.RawIOBase):
-    """Adapts a store's file object, of which only ``read`` is used, to ``io``."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _head(stream: io.BufferedReader, *, name: str) -> bytes:
-    try:
-        return stream.peek(8)[:8]
-    except Exception as error:
-        if not is_of_reading(error):
-            raise
-        raise unreadable(error, name=name) from error
-
-
-def _unpacking(stream: io.BufferedReader, head: bytes, file: File) -> io.BufferedReader | None:
-    """Decompress by the first bytes; None where the file is not compressed. A name that says otherwise is an error."""
-    name = name_of(file)
-    if head.startswith(_GZIP):
-        # GzipFile has all that is used of a BufferedReader: peek, read1 and close.
-        return cast("io.BufferedReader", gzip.GzipFile(fileobj=stream))
-    if head.startswith(_ZSTD):
-        return cast("io.BufferedReader", _zstd(name).ZstdFile(stream))
-    if file.name.lower().endswith((".gz", ".zst")):
-        raise SourceError(
-            f"{name}: is named as compressed, but its content is not. It is damaged, or its store decompresses it "
-            "already: then remove the ending from its name."
-        )
-    return None
-
-
-def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
+def _decoded(stream: Any, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
     if encoding is None:
         encoding = next((known for order, known in _ENCODINGS.items() if head.startswith(order)), "utf-8")
     try:
@@ -191,14 +145,10 @@ def _decoded(stream: io.BufferedReader, head: bytes, encoding: str | None, *, na
 
 
 def _zstd(name: str) -> Any:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415  # Python 3.14
-    except ImportError:
-        try:
-            from backports import zstd  # type: ignore[import-not-found,unused-ignore,no-redef]  # noqa: PLC0415
-        except ImportError as error:
-            raise SourceError(
-                f"{name}: is compressed with zstd, which needs Python 3.14 or the extra 'zstd': "
-                "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
-            ) from error
-    return zstd
+    for module in ("compression.zstd", "backports.zstd"):  # the former from Python 3.14 on
+        with suppress(ImportError):
+            return import_module(module)
+    raise SourceError(
+        f"{name}: is compressed with zstd, which needs Python 3.14 or the extra 'zstd': "
+        "pip install 'airflow-provider-hubprefs[zstd]'. Or compress it with gzip."
+    )
