@@ -9,12 +9,12 @@ from typing import Any
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE
 from airflow_provider_hubprefs.triggers import events
+from airflow_provider_hubprefs.triggers._waiting import WaitTriggerBase, seconds_left
 from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
-from airflow_provider_hubprefs.triggers.waiting import WaitTrigger, seconds_left
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class HubPrefsBatchTrigger(WaitTrigger):
+class HubPrefsBatchTrigger(WaitTriggerBase):
     """Ask until the operations on some subscribers are over, then yield one event, without an address. It only reads.
 
     The task then asks what became of all pending rows. An error therefore ends the wait for a subscriber like any

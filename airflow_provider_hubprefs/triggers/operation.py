@@ -13,7 +13,7 @@ from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanc
 from airflow_provider_hubprefs.hubspot.polling.poller import BUDGET_SHARE, shared_poller
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL, events
-from airflow_provider_hubprefs.triggers.waiting import WaitTrigger, seconds_left
+from airflow_provider_hubprefs.triggers._waiting import WaitTriggerBase, seconds_left
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
@@ -27,7 +27,7 @@ _MOST_BACKOFF = 4
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class HubPrefsOperationTrigger(WaitTrigger):
+class HubPrefsOperationTrigger(WaitTriggerBase):
     """Ask until the operation on one subscriber is over, then yield one event, without an address.
 
     Triggers of one process that ask the same on one connection share requests, up to 100 subscribers in each; see

@@ -20,7 +20,7 @@ from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFail
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.polling import poller as polling
 from airflow_provider_hubprefs.hubspot.polling.question import Question
-from airflow_provider_hubprefs.triggers import waiting
+from airflow_provider_hubprefs.triggers import _waiting
 from airflow_provider_hubprefs.triggers.events import result_of
 from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 from tests.helpers import PENDING, people
@@ -173,7 +173,7 @@ class TestHowItWaits:
             def time() -> float:
                 return real() + (jump if polls(hubspot) >= 2 else 0)
 
-        monkeypatch.setattr(waiting, "time", Jumping)
+        monkeypatch.setattr(_waiting, "time", Jumping)
         assert wait(deadline=real() + 3600)["status"] == ("timeout" if jump > 0 else "success")
         assert polls(hubspot) == (3 if jump > 0 else 4)
 

@@ -17,7 +17,7 @@ GRACE = timedelta(minutes=2)
 """A trigger keeps its own deadlines. Airflow's time-out comes this much later, in case no triggerer runs."""
 
 
-class WaitTrigger(BaseTrigger):
+class WaitTriggerBase(BaseTrigger):
     """A trigger that yields one event. Its arguments are the fields of a dataclass.
 
     A later release makes triggers of what this one stored: every argument has a default, and none is ever removed.
