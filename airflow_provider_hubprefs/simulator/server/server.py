@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 try:
@@ -25,17 +26,32 @@ from airflow_provider_hubprefs.simulator.server.state import SimulatorState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+    from types import FrameType
 
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
     from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
 
 
 class _QuickServer(uvicorn.Server):
-    """Ends in milliseconds. uvicorn's own waits 0.1 s for its turn, and again for clients to close connections."""
+    """Ends at once. uvicorn's own waits 0.1 s for its turn, and again for clients to close connections."""
+
+    _wake: Callable[[], object] | None = None
+
+    def end(self) -> None:
+        """End serving; any thread may call this."""
+        self.should_exit = True
+        if self._wake is not None:
+            self._wake()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.end()
 
     async def main_loop(self) -> None:
-        while not self.should_exit:
-            await asyncio.sleep(0.01)
+        ended = asyncio.Event()
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, ended.set)
+        if not self.should_exit:
+            await ended.wait()
+        self._wake = None
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -75,7 +91,7 @@ class Simulator:
         )
         self._host, self._port = host, port
         self._listener: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
+        self._server: _QuickServer | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -98,6 +114,7 @@ class Simulator:
             SimulatorApp(self.state),
             ws="none",
             lifespan="off",
+            log_config=None,
             log_level="critical",
             access_log=False,
             server_header=False,
@@ -122,7 +139,7 @@ class Simulator:
     def stop(self) -> None:
         """End serving, and all connections; what was received can still be looked at."""
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
         if self._thread is not None:
             self._thread.join()
             self._thread = self._server = self._listener = None
