@@ -16,18 +16,6 @@ RESUBSCRIBE_NOT_ALLOWED = "RESUBSCRIBE_NOT_ALLOWED"
 """Category of this package, for subscribers who have unsubscribed and would have been resubscribed."""
 
 
-def check_resubscribe(*, status: str | None, allow_resubscribe: bool, legal_basis: str | None) -> None:
-    """Check what a resubscription needs, before any request.
-
-    HubSpot's own pages ask for a legal basis when a person resubscribes a contact.
-
-    :param status: None where each row has its own.
-    :raises ValidationError: no legal basis.
-    """
-    if allow_resubscribe and status != "UNSUBSCRIBED" and not legal_basis:
-        raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
-
-
 def resubscribe_refusal(
     actual: Iterable[SubscriptionStatus], *, subscription_id: int, status: str
 ) -> ValidationError | None:

@@ -6,13 +6,11 @@ subscriber, and says what HubSpot's answers mean. It sends nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from airflow_provider_hubprefs.bulk.send.guards import (
-    check_resubscribe,
     resubscribe_refusal,
     unusable_subscription,
 )
@@ -26,20 +24,18 @@ from airflow_provider_hubprefs.bulk.source.row import (
 from airflow_provider_hubprefs.hubspot.api.models import (
     NO_STATUS_CHANGE,
     Operation,
-    OptedOut,
     StatusChange,
-    SubscriberOptedOut,
     SubscriptionStatus,
     WideStatus,
-    decode,
 )
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
-    from airflow_provider_hubprefs.hubspot.api.models import Definition, Reply
+    from airflow_provider_hubprefs.hubspot.api.models import Definition
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 _NOTHING = Wanted()
@@ -144,9 +140,7 @@ class UnsubscribeAll(Write):
         super().__init__(
             write=CallPair(
                 "batch_unsubscribe_all",
-                lambda rows: replace(
-                    calls.batch_unsubscribe_all(_subscribers(rows), **brand), read=_opted_out
-                ),
+                lambda rows: calls.batch_unsubscribe_all(_subscribers(rows), **brand),
                 lambda row: calls.unsubscribe_all(row.subscriber, **brand),
             ),
             read=CallPair(
@@ -165,9 +159,7 @@ class UnsubscribeAll(Write):
         return opted_out_of(self._brand, actual)
 
     def outcome_of(
-        self,
-        answered: Sequence[SubscriptionStatus | OptedOut],
-        row: Row,
+        self, answered: Sequence[SubscriptionStatus], row: Row
     ) -> Literal["changed", "unchanged"] | None:
         """Unchanged where every subscription was unsubscribed before."""
         if {status.status for status in answered} != {"UNSUBSCRIBED"}:
@@ -216,8 +208,9 @@ class SetStatus(Write):
             ),
             row_check=RowCheck(self._same, allow_resubscribe=allow_resubscribe),
         )
-        if not basis_by_row:
-            check_resubscribe(status=status, allow_resubscribe=allow_resubscribe, legal_basis=legal_basis)
+        # HubSpot's own pages ask for a legal basis when a person resubscribes a contact.
+        if allow_resubscribe and status != "UNSUBSCRIBED" and not (basis_by_row or legal_basis):
+            raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
@@ -292,11 +285,6 @@ def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
     )
 
 
-def _opted_out(reply: Reply) -> Operation[Any]:
-    """Read only what a run needs of an opt-out's answer: half the time."""
-    return decode(reply.body, Operation[SubscriberOptedOut])
-
-
-def _changed(answered: Sequence[SubscriptionStatus | OptedOut]) -> Literal["changed", "unchanged"]:
+def _changed(answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"]:
     reasons = {status.set_status_success_reason for status in answered}
     return "unchanged" if reasons == {NO_STATUS_CHANGE} else "changed"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.api.models import (
     Operation,
-    SubscriberOptedOut,
     SubscriberStatuses,
     SubscriberWideStatuses,
 )
@@ -34,7 +33,7 @@ def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = Non
     for row in operation.results:
         statuses: Sequence[Any] | None
         match row:
-            case SubscriberStatuses() | SubscriberOptedOut():
+            case SubscriberStatuses():
                 statuses = row.statuses
             case SubscriberWideStatuses():
                 statuses = row.wide_statuses

@@ -171,20 +171,6 @@ class SubscriberStatuses(Wire, frozen=True, kw_only=True):
     statuses: list[SubscriptionStatus] | None = None
 
 
-class OptedOut(Wire, frozen=True, kw_only=True, gc=False):
-    """What a run needs of each :class:`SubscriptionStatus` that an opt-out answers."""
-
-    status: str
-    set_status_success_reason: str | None = None
-
-
-class SubscriberOptedOut(Wire, frozen=True, kw_only=True, gc=False):
-    """One subscriber's row of a batch opt-out, read in half the time that :class:`SubscriberStatuses` takes."""
-
-    subscriber: str = msgspec.field(name="subscriberIdString")
-    statuses: list[OptedOut] | None = None
-
-
 class SubscriberWideStatuses(Wire, frozen=True, kw_only=True):
     """One subscriber's row of a batch read of opt-outs. No wide status means: not opted out."""
 
