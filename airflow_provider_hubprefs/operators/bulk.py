@@ -43,6 +43,11 @@ class HubPrefsBatchOperator(WaitingBase):
     ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
     :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
 
+    With ``wait_for_completion`` the task waits when all rows are sent. Polls ask about a few of those that HubSpot has
+    not finished with; when it has finished with these, the task asks about all. Rows that are pending after the
+    ``timeout`` are *unconfirmed*. A retry resumes the wait if the run can be resumed (see ``resume``); where it cannot,
+    a ``deferrable`` task waits in the worker and logs a warning.
+
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
     :param source: path or URL, read through ``ObjectStoragePath``, of a file, a folder (read with its subfolders), or
@@ -55,13 +60,6 @@ class HubPrefsBatchOperator(WaitingBase):
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param verify: read every subscriber back that HubSpot says is as wanted; those that are not as wanted are
         *unconfirmed*. One more request a batch.
-    :param wait_for_completion: when all rows are sent, wait for those that HubSpot has not finished with. A retry
-        resumes the wait and does not send them again, if the run can be resumed (see ``resume``).
-    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
-        Without checkpoint storage (see ``resume``) the task waits in the worker and logs a warning.
-    :param poke_interval: seconds between two polls, at most. Polls ask about a few of the rows; when HubSpot has
-        finished with these, the task asks about all of them.
-    :param timeout: seconds to wait, in each try; rows that are pending then are *unconfirmed*.
     :param max_budget_share: share of the account's requests that this run may use, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.

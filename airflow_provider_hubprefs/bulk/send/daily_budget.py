@@ -109,39 +109,26 @@ class DailyBudget:
         _log.warning("Only a part of the run can be sent today: it needs %s requests", f"{need:,}")
 
     def check_batch(self) -> None:
-        """Check that the account can afford the next batch.
+        """Check that the account can afford the next batch; once rows take single calls, all of the run.
 
         :raises BudgetError: it cannot.
         """
-        need = self.needed(self._batch_size)
-        if not self.affords(1) and self._ask() < need:
-            raise self._error(need, f"The run stopped after {self._state.rows_read:,} rows")
+        need, hint = self.needed(self._batch_size), ""
+        if any(map(self._caller.goes_singly, self._pairs)):
+            hint = " One call per subscriber takes many; the batch scopes would need fewer."
+            if not self._partial and self._rows is not None:
+                need = self._needed_from_here(self._rows)
+        if self._available() < need and self._ask() < need:
+            raise self._error(need, f"The run stopped after {self._state.rows_read:,} rows", hint)
 
     def affords(self, batches: int) -> bool:
         """Whether the account can afford so many batches."""
         return self._available() >= self.needed(self._batch_size) * batches
 
-    def check_single_calls(self) -> None:
-        """Check again when every subscriber takes a request from here on: the run needs more.
-
-        :raises BudgetError: the account cannot afford it.
-        """
-        if self._available() == math.inf:
-            return
-        whole = not self._partial and self._rows is not None
-        need = self._needed_from_here(self._rows or 0) if whole else self.needed(self._batch_size)
-        _log.info("One by one, this run needs at most %s requests; %s", f"{need:,}", self._account())
-        if need > self._ask():
-            raise BudgetError(
-                f"one call per subscriber takes up to {need:,} requests: {self._account()}. {_RESET}. The batch "
-                "scopes would need fewer",
-                not_applied=True,
-            )
-
-    def _error(self, need: int, done: str) -> BudgetError:
+    def _error(self, need: int, done: str, hint: str = "") -> BudgetError:
         return BudgetError(
             f"the next requests, up to {need:,}, are more than may be used: {self._account()}. {_RESET}. {done}; a "
-            "later try resumes there. on_insufficient_budget='partial' or a smaller daily_reserve sends more today",
+            f"later try resumes there.{hint} on_insufficient_budget='partial' or a smaller daily_reserve sends more today",
             not_applied=True,
         )
 

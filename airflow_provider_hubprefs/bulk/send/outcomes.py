@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
@@ -44,14 +44,9 @@ def outcome_of_unsent(row: Row) -> Outcome:
     return Outcome(row, "invalid", row.category, row.detail)
 
 
-def outcome_of_refusal(row: Row, error: HubSpotError) -> Outcome:
-    """The outcome of a row that HubSpot or a guard refused."""
-    return Outcome(row, "rejected", error.category or str(error.status), str(error), error.correlation_id)
-
-
-def outcome_of_unread(row: Row, error: HubSpotError) -> Outcome:
-    """The outcome of a row whose actual status HubSpot refused to show."""
-    return Outcome(row, "unconfirmed", error.category or str(error.status), str(error), error.correlation_id)
+def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected", "unconfirmed"]) -> Outcome:
+    """The outcome of a row that HubSpot or a guard refused, or whose actual status HubSpot refused to show."""
+    return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
 
 
 def stop_if_all_refused_alike(rows: Sequence[Row], refusals: Refusals) -> None:
@@ -82,7 +77,7 @@ def outcomes_before_writing(
     :param actual: statuses by subscriber; those that HubSpot did not show are absent.
     :return: rows to write, and the outcomes of the others.
     """
-    outcomes = [outcome_of_refusal(row, error) for row, error in refusals]
+    outcomes = [outcome_of_error(row, error, "rejected") for row, error in refusals]
     known_refused = {row.number for row, _ in refusals}
     to_write: list[Row] = []
     for row in rows:
@@ -95,7 +90,7 @@ def outcomes_before_writing(
         elif write.matches(statuses, row):
             outcomes.append(Outcome(row, "unchanged"))
         elif (error := write.refusal_of(statuses, row)) is not None:
-            outcomes.append(outcome_of_refusal(row, error))
+            outcomes.append(outcome_of_error(row, error, "rejected"))
         else:
             to_write.append(row)
     return to_write, outcomes
@@ -177,17 +172,12 @@ def outcomes_read_back(
     return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
 
 
-def applied_rows(outcomes: Iterable[Outcome]) -> list[Row]:
-    """The rows that HubSpot said are as wanted."""
-    return [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
-
-
 def outcomes_verified(
     outcomes: Iterable[Outcome], actual: StatusesBySubscriber, write: Write
 ) -> list[Outcome]:
     """Believe what HubSpot shows rather than what it said.
 
-    :param actual: statuses by subscriber, of all :func:`applied_rows`.
+    :param actual: statuses by subscriber, of all rows that were applied.
     """
     text = "HubSpot said it was done, and reading it back did not show it"
     return [

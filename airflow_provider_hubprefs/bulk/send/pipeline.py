@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.report.outcome import PENDING, Outcome
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, PENDING, Outcome
 from airflow_provider_hubprefs.bulk.report.pending import rows_at
 from airflow_provider_hubprefs.bulk.send.outcomes import (
-    applied_rows,
     outcome_given_up,
-    outcome_of_refusal,
-    outcome_of_unread,
+    outcome_of_error,
     outcome_of_unsent,
     outcomes_before_writing,
     outcomes_of_pending,
@@ -27,7 +25,6 @@ from airflow_provider_hubprefs.bulk.send.outcomes import (
     stop_if_all_refused_alike,
 )
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
-from airflow_provider_hubprefs.bulk.send.row_caller import FellBackError
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.models import BatchError
-
-T = TypeVar("T")
 
 BATCH_SIZE = 100
 """HubSpot documents no limit for this API; 100 is its rule for CRM batches."""
@@ -230,15 +225,15 @@ class Pipeline:
         outcomes = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
         rows = [row for row in batch.rows if row.problem is None]
         if to_read := [row for row in rows if self._write.reads_first(row)]:
-            actual, refusals = self._ask(lambda: self._caller.actual(self._write.read, to_read))
+            actual, refusals = self._caller.actual(self._write.read, to_read)
             to_write, found = outcomes_before_writing(to_read, actual, refusals, self._write)
             numbers = {row.number for row in to_read}
             rows = [row for row in rows if row.number not in numbers] + to_write
             outcomes += found
-        answers, refusals = self._ask(lambda: self._caller.ask(self._write.write, rows))
+        answers, refusals = self._caller.ask(self._write.write, rows)
         if not self._state.accepted:
             stop_if_all_refused_alike(rows, refusals)
-        outcomes += [outcome_of_refusal(row, error) for row, error in refusals]
+        outcomes += [outcome_of_error(row, error, "rejected") for row, error in refusals]
         for answer in answers:
             decided = outcomes_of_write(answer, self._write)
             outcomes += decided.outcomes
@@ -252,34 +247,23 @@ class Pipeline:
         if not rows:
             return []
         try:
-            actual, _ = self._ask(lambda: self._caller.actual(self._write.read, rows))
+            actual, _ = self._caller.actual(self._write.read, rows)
         except MissingScopesError as error:
-            return [outcome_of_unread(row, error) for row in rows]
+            return [outcome_of_error(row, error, "unconfirmed") for row in rows]
         return outcomes_read_back(rows, actual, self._write, unassigned=unassigned, status=status)
 
     def _verified(self, outcomes: list[Outcome]) -> list[Outcome]:
-        rows = applied_rows(outcomes)
-        actual, _ = self._ask(lambda: self._caller.actual(self._write.read, rows))
+        rows = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
+        actual, _ = self._caller.actual(self._write.read, rows)
         return outcomes_verified(outcomes, actual, self._write)
 
     def _ask_about(self, batch: _Batch) -> list[Outcome]:
         """Find out what became of pending rows."""
         try:
-            answers, refusals = self._ask(lambda: self._caller.about(self._write.read, batch.rows))
+            answers, refusals = self._caller.about(self._write.read, batch.rows)
         except MissingScopesError as error:
-            return [outcome_of_unread(row, error) for row in batch.rows]
-        outcomes = [outcome_of_unread(row, error) for row, error in refusals]
+            return [outcome_of_error(row, error, "unconfirmed") for row in batch.rows]
+        outcomes = [outcome_of_error(row, error, "unconfirmed") for row, error in refusals]
         for answer, rows in answers:
             outcomes += outcomes_of_pending(answer, self._write, rows)
         return outcomes
-
-    def _ask(self, ask: Callable[[], T]) -> T:
-        """Ask; where that falls back to single calls, check that the account can afford them, and ask again.
-
-        :raises BudgetError: it cannot.
-        """
-        try:
-            return ask()
-        except FellBackError:
-            self._budget.check_single_calls()
-            return ask()

@@ -40,10 +40,6 @@ class RowReply:
         return statuses_by_subscriber(self.operation, asked=self.rows[0].subscriber if self.single else None)
 
 
-class FellBackError(Exception):
-    """The token lacks a batch scope, and single calls have not begun: raised once for each pair of calls."""
-
-
 Refusals = list[tuple["Row", HubSpotError]]
 """Rows that HubSpot refused when they stood alone, and why."""
 
@@ -60,7 +56,6 @@ class RowCaller:
         self.operations: Counter[str] = Counter() if operations is None else operations
         self._batches = BatchCaller(self._send)
         self._lock = threading.Lock()
-        self._fell_back: set[str] = set()
 
     def goes_singly(self, pair: CallPair[Row]) -> bool:
         """Whether each subscriber takes a call of its own."""
@@ -70,7 +65,6 @@ class RowCaller:
         """Ask about all rows.
 
         :param pair: the call for a batch and the single call.
-        :raises FellBackError: from here on it takes one call per subscriber; ask again to go on.
         :raises HubSpotError: an error that no row causes.
         """
         return run(self._ask(pair, rows))
@@ -139,12 +133,6 @@ class RowCaller:
                 refusals.append((part[0], answer))
             else:
                 raise answer
-        if singly:
-            with self._lock:
-                first = pair.name not in self._fell_back
-                self._fell_back.add(pair.name)
-            if first:
-                raise FellBackError(pair.name)
         await self._ask_singly(pair, singly, answers, refusals)
         return answers, refusals
 

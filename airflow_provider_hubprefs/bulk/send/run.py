@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import CHECKPOINT_MISSING, CheckpointError
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
@@ -21,7 +18,7 @@ from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.summary import Summary
@@ -54,7 +51,7 @@ def run_bulk(
     """Carry a write out over all rows of a source; return the summary.
 
     Both files are written before the first request, so that a path that cannot be written is found then, and also
-    when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
+    when the run ends early. Ctrl-C ends the run after the requests in flight.
 
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
     :param source_size: size of the source; without it the run's need of requests is not checked before its first write.
@@ -111,30 +108,29 @@ def run_bulk(
         letters.begin()
     files.write_report()
     end = WaitEnd.COMPLETE
-    with _sigterm_raises():
-        try:
-            watched: list[Row] = []
-            if state.all_sent:
-                _use_definitions(client, write, state)
-            else:
-                rows = read()  # finds arguments that cannot work, and reads no row yet
-                _use_definitions(client, write, state)
-                budget.check_run()
-                watched = pipeline.send(rows)
-                state.all_sent = True
-            if state.tally.pending:
-                end = wait_for_pending(pipeline, read, wait, watched=watched, save=files.save)
-            if end is not WaitEnd.COMPLETE:
-                files.save()
-                pipeline.give_up(read())
-            state.complete = True
-        except BaseException as error:
-            unaffordable = isinstance(error, DailyLimitError) and partial
-            state.incomplete_because = str(error) if unaffordable else type(error).__name__
-            if not unaffordable:
-                raise
-        finally:
-            summary = files.finish(end)
+    try:
+        watched: list[Row] = []
+        if state.all_sent:
+            _use_definitions(client, write, state)
+        else:
+            rows = read()  # finds arguments that cannot work, and reads no row yet
+            _use_definitions(client, write, state)
+            budget.check_run()
+            watched = pipeline.send(rows)
+            state.all_sent = True
+        if state.tally.pending:
+            end = wait_for_pending(pipeline, read, wait, watched=watched, save=files.save)
+        if end is not WaitEnd.COMPLETE:
+            files.save()
+            pipeline.give_up(read())
+        state.complete = True
+    except BaseException as error:
+        unaffordable = isinstance(error, DailyLimitError) and partial
+        state.incomplete_because = str(error) if unaffordable else type(error).__name__
+        if not unaffordable:
+            raise
+    finally:
+        summary = files.finish(end)
     return {**summary}
 
 
@@ -224,23 +220,3 @@ class _Files:
             with path.open("w", encoding="utf-8") as file:
                 file.write(json.dumps(summary, indent=2))
         return summary
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
