@@ -117,6 +117,30 @@ def yes_or_no(name: str, value: object) -> bool:
     return said
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is not a time to wait.
+
+    :param name: of the argument, for the text.
+    :raises ValidationError: not a number of more than 0.
+    """
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValidationError(f"{name}: expected seconds, more than 0, got {value!r}")
+
+
+def check_choice(name: str, value: object, *choices: str) -> None:
+    """Refuse what is not one of the choices.
+
+    :param name: of the argument, for the text.
+    :raises ValidationError: none of them.
+    """
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+
+    if value not in choices:
+        raise ValidationError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
+
+
 def _is_reference(value: Any) -> bool:
     """Whether a value stands for an earlier task's result, or for an argument of a mapped task group."""
     return hasattr(value, "resolve") and hasattr(value, "iter_references")

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import Context
 
 
-def check_on_rejected(value: str) -> None:
-    """Refuse an unknown ``on_rejected``.
-
-    :raises ValidationError: neither ``fail`` nor ``report``.
-    """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-    if value not in {"fail", "report"}:
-        raise ValidationError(f"on_rejected: expected 'fail' or 'report', got {value!r}")
-
-
-def fail_if_not_applied(operator: Any, summary: dict[str, Any], context: Context) -> None:
+def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Context) -> None:
     """Fail where rows were not applied, or log it, as ``on_rejected`` says.
 
     :param operator: with ``on_rejected`` and ``log``.

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from airflow_provider_hubprefs.arguments import PrivateArgument, value_of, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import (
+    PrivateArgument,
+    check_choice,
+    value_of,
+    whole_number,
+    yes_or_no,
+)
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators._files import file_at, files_at
-from airflow_provider_hubprefs.operators._rejected import check_on_rejected, fail_if_not_applied
-from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase, WorkerWait
+from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
+from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
@@ -30,10 +36,17 @@ if TYPE_CHECKING:
 class HubPrefsBatchOperator(WaitingBase):
     """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
+    Its other parameters are those of :class:`~airflow_provider_hubprefs.operators._waiting.WaitingBase`.
+
     Subclasses return, and also push when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up to it;
     ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
-    :class:`~airflow_provider_hubprefs.bulk.report.Summary`. Never an address.
+    :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
+
+    With ``wait_for_completion`` the task waits when all rows are sent. Polls ask about a few of those that HubSpot has
+    not finished with; when it has finished with these, the task asks about all. Rows that are pending after the
+    ``timeout`` are *unconfirmed*. A retry resumes the wait if the run can be resumed (see ``resume``); where it cannot,
+    a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -47,13 +60,6 @@ class HubPrefsBatchOperator(WaitingBase):
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param verify: read every subscriber back that HubSpot says is as wanted; those that are not as wanted are
         *unconfirmed*. One more request a batch.
-    :param wait_for_completion: when all rows are sent, wait for those that HubSpot has not finished with. A retry
-        resumes the wait and does not send them again, if the run can be resumed (see ``resume``).
-    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
-        Without checkpoint storage (see ``resume``) the task waits in the worker and logs a warning.
-    :param poke_interval: seconds between two polls, at most. Polls ask about a few of the rows; when HubSpot has
-        finished with these, the task asks about all of them.
-    :param timeout: seconds to wait, in each try; rows that are pending then are *unconfirmed*.
     :param max_budget_share: share of the account's requests that this run may use, such as 0.5 to leave half to
         others.
     :param daily_reserve: share of the account's daily limit that this run leaves for others.
@@ -69,8 +75,6 @@ class HubPrefsBatchOperator(WaitingBase):
         state store (3.3), or else beside ``report``; without either, a retry starts from the first row.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
         ``"fail"``, or ``"restart"`` from the first row.
-    :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses all rows alike.
     :raises HubPrefsException: the source cannot be read, HubSpot failed for too long, or ``on_rejected``.
     """
@@ -87,6 +91,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "api_version",
     )
     subscribers = PrivateArgument()
+    business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
 
     def __init__(
@@ -141,11 +146,16 @@ class HubPrefsBatchOperator(WaitingBase):
         return self._execute(context, event)
 
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        self._worker_wait = WorkerWait()
         with airflow_errors():
+            self._begin()
             self._check_arguments()
             given = value_of(self.subscribers) if self.source is None else files_at(self.source)
-            self._running = self._hook()
+            self._running = HubPrefsHook(
+                self.hubprefs_conn_id,
+                self.api_version,
+                business_unit_id=self.business_unit_id,
+                max_budget_share=self.max_budget_share,
+            )
             summary = self._run(self._running, given, context, event)
         self.log.info("%s", summary)
         if not summary["complete"]:
@@ -158,9 +168,6 @@ class HubPrefsBatchOperator(WaitingBase):
         if self._running is not None:
             self._running.client.stop()
         super().on_kill()
-
-    def _hook(self) -> HubPrefsHook:
-        return HubPrefsHook(self.hubprefs_conn_id, self.api_version, max_budget_share=self.max_budget_share)
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
@@ -176,20 +183,14 @@ class HubPrefsBatchOperator(WaitingBase):
         }
 
     def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.bulk.send.pending_wait import check_seconds
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
         if (self.subscribers is None) == (self.source is None):
             got = "neither" if self.source is None else "both"
             raise ValidationError(f"expected either subscribers or source, got {got}")
-        check_on_rejected(self.on_rejected)
-        if self.wait_for_completion:
-            check_seconds("poke_interval", self.poke_interval)
-            check_seconds("timeout", self.timeout)
-        if self.on_changed_source not in {"fail", "restart"}:
-            raise ValidationError(
-                f"on_changed_source: expected 'fail' or 'restart', got {self.on_changed_source!r}"
-            )
+        check_choice("on_rejected", self.on_rejected, "fail", "report")
+        check_choice("on_changed_source", self.on_changed_source, "fail", "restart")
+        check_choice("on_insufficient_budget", self.on_insufficient_budget, "fail", "partial")
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
@@ -212,7 +213,7 @@ class HubPrefsBatchOperator(WaitingBase):
             reader_of(source_size.source, **options, check=write.row_check),
             source_size=source_size,
             daily_reserve=self.daily_reserve,
-            on_insufficient_budget=self.on_insufficient_budget,
+            partial=self.on_insufficient_budget == "partial",
             batch_size=self.batch_size,
             verify=self.verify,
             wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
@@ -231,13 +232,12 @@ class HubPrefsBatchOperator(WaitingBase):
         if not self.wait_for_completion:
             return None
         return BatchWait(
-            self._wait_settings,
+            self,
             hook,
             write,
             event=event,
             on_timeout=WaitEnd.LEFT_TO_RETRY if self.on_rejected == "fail" else WaitEnd.GIVEN_UP,
-            worker=self._worker_wait,
-            defer=self.defer if self.deferrable and resumable else None,
+            deferrable=self.deferrable and resumable,
         )
 
     def _checkpoint(
@@ -276,14 +276,6 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.business_unit_id = business_unit_id
-
-    def _hook(self) -> HubPrefsHook:
-        return HubPrefsHook(
-            self.hubprefs_conn_id,
-            self.api_version,
-            business_unit_id=self.business_unit_id,
-            max_budget_share=self.max_budget_share,
-        )
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll

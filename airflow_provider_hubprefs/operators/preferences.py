@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.arguments import (
 )
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.operators._waiting import WaitingBase, WorkerWait, wait_for
+from airflow_provider_hubprefs.operators._waiting import WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_hubprefs.bulk.send.writes import SetStatus, Write
-
-_SENT = "hubprefs_write"
+    from airflow_provider_hubprefs.bulk.send.writes import Write
 
 
 class _OneSubscriberOperator(WaitingBase):
@@ -69,7 +67,7 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.bulk.send.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
-        self._worker_wait = WorkerWait()
+        self._begin()
         subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent(context).load()):
@@ -92,12 +90,9 @@ class _OneSubscriberOperator(WaitingBase):
         trigger = HubPrefsOperationTrigger(
             encrypted=hook.encrypt_address(subscriber),
             subscription_id=None if number is None else whole_number("subscription_id", number),
-            business_unit_id=hook.business_unit_id,
-            **self._wait_settings.arguments(),
-            **self._wait_settings.deadlines(),
+            **self.trigger_arguments(hook),
         )
-        defer = self.defer if self.deferrable else None
-        return self.execute_complete(context, wait_for(trigger, worker=self._worker_wait, defer=defer))
+        return self.execute_complete(context, self.wait_for(trigger, deferrable=self.deferrable))
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         """Whether the wait's result is what was wanted."""
@@ -105,9 +100,6 @@ class _OneSubscriberOperator(WaitingBase):
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
         return {"subscriber": subscriber, "outcome": outcome, "operation": operation}
-
-
-# Airflow's task state store (3.3) keeps which write was sent, until its operation is over.
 
 
 def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
@@ -118,12 +110,12 @@ def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
 
 
 def _sent(context: Context) -> TaskState:
-    """The write that was sent and whose operation has not ended."""
+    """Where Airflow's task state store (3.3) keeps the write that was sent, until its operation has ended."""
     return TaskState(context, "hubprefs_write")
 
 
 class HubPrefsSetStatusOperator(_OneSubscriberOperator):
-    """Set one subscriber's status for one subscription.
+    """Set one subscriber's status for one subscription. Its other parameters are those of :class:`WaitingBase`.
 
     A subscriber who has unsubscribed is never resubscribed, unless you set ``allow_resubscribe=True`` and give a
     ``legal_basis``. For that, the actual status is read first where ``status`` is not UNSUBSCRIBED; a subscriber who
@@ -139,13 +131,6 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         explanation, where the portal's data privacy settings are on. (templated)
     :param legal_basis_explanation: in words. (templated)
     :param allow_resubscribe: whether a subscriber who has unsubscribed may be resubscribed. (templated)
-    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
-        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
-    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two polls, at most.
-    :param timeout: seconds to wait, in each try.
-    :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: refused by the guard or by HubSpot; the text says by which and why.
     :raises HubPrefsException: it could not be done now.
     """
@@ -178,12 +163,20 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
+        from airflow_provider_hubprefs.bulk.send.writes import SetStatus
         from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
 
         with airflow_errors():
             hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
-            write = wanted_status(self, hook)
             subscription_id = whole_number("subscription_id", self.subscription_id)
+            write = SetStatus(
+                hook.client.calls,
+                subscription_id=subscription_id,
+                status=self.status,
+                legal_basis=self.legal_basis or None,
+                legal_basis_explanation=self.legal_basis_explanation or None,
+                allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
+            )
             try:
                 return self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:
@@ -200,23 +193,6 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         return {**result, "subscription_id": number, "status": self.status}
 
 
-def wanted_status(operator: HubPrefsSetStatusOperator, hook: HubPrefsHook) -> SetStatus:
-    """What an operator that sets a status wants: its arguments, once they are rendered.
-
-    :raises ValidationError: one of them cannot be read.
-    """
-    from airflow_provider_hubprefs.bulk.send.writes import SetStatus
-
-    return SetStatus(
-        hook.client.calls,
-        subscription_id=whole_number("subscription_id", operator.subscription_id),
-        status=operator.status,
-        legal_basis=operator.legal_basis or None,
-        legal_basis_explanation=operator.legal_basis_explanation or None,
-        allow_resubscribe=yes_or_no("allow_resubscribe", operator.allow_resubscribe),
-    )
-
-
 def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
     """Name the portal's subscriptions, as HubSpot's refusals do not; quiet where HubSpot does not list them."""
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
@@ -229,20 +205,13 @@ def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
 
 
 class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
-    """Opt one subscriber out of everything, or of one brand.
+    """Opt one subscriber out of everything, or of one brand. Its other parameters are those of :class:`WaitingBase`.
 
     Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged" | "unconfirmed", "operation": ...}``.
 
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By
         default the connection's. (templated)
-    :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
-        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
-    :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two polls, at most.
-    :param timeout: seconds to wait, in each try.
-    :param hubprefs_conn_id: connection. (templated)
-    :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: HubSpot refused it.
     :raises HubPrefsException: it could not be done now.
     """

@@ -118,3 +118,8 @@ def run(client_for: Callable[..., Client], tmp_path_factory: pytest.TempPathFact
 def lines_of(path: Path) -> list[str]:
     """The lines of a file; none where it was not written."""
     return path.read_text().splitlines() if path.exists() else []
+
+
+def sent(hubspot: Simulator, begin: int = 0) -> set[str]:
+    """All addresses in the requests from some number on."""
+    return {one for request in hubspot.requests[begin:] for one in request.json()["inputs"]}

@@ -180,7 +180,7 @@ def test_pending_rows_end_in_one_true_outcome_however_often_a_run_is_left(
                 return
         assert summary["complete"]
         assert summary["read"] == len(source) == sum(summary[name] for name in OUTCOMES)
-        assert trial.mark.load() is None
+        assert trial.place.load() is None
         sendable = [row.subscriber for row in read_rows(source) if row.problem is None]
         check_truth(hubspot, trial, sendable)
         refused = any(subscriber.startswith("rejected-") for subscriber in sendable)

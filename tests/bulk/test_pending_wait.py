@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
 from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED, OUTCOMES
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, rows_at, with_replaced
-from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, check_seconds
+from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.bulk.source.columns import Columns
@@ -25,14 +25,13 @@ from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
-from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.storage import ObjectPlace
+from tests.helpers import PENDING, outcomes, people, writes
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.client import Client
-
-PENDING: dict[str, Any] = {"status": "PENDING", "results": []}
 
 
 class Waiting:
@@ -46,16 +45,22 @@ class Waiting:
         timeout: float = 60,
         on_timeout: WaitEnd = WaitEnd.GIVEN_UP,
     ) -> None:
-        self.on_timeout = on_timeout
         self.waits: list[list[int]] = []
         self._client, self._interval = client, interval
+        self._on_timeout = on_timeout
         self._end = time.monotonic() + timeout
 
     def is_over(self) -> bool:
         return time.monotonic() >= self._end
 
-    def wait(self, rows: Any) -> None:
+    def __call__(self, rows: Any) -> WaitEnd | None:
+        if self.is_over():
+            return self._on_timeout
         self.waits.append([row.number for row in rows])
+        self.wait(rows)
+        return None
+
+    def wait(self, rows: Any) -> None:
         self._client.rest(self._interval)
 
 
@@ -72,7 +77,7 @@ class Trial:
 
     def __init__(self, folder: Path, client_for: Callable[..., Client]) -> None:
         self._folder, self._client_for = folder, client_for
-        self.mark = ObjectPlace(folder / "mark")
+        self.place = ObjectPlace(folder / "checkpoint")
         self.waiting: Waiting | None = None
 
     def __call__(
@@ -100,7 +105,7 @@ class Trial:
             wait=self.waiting,
             dead_letters=self._folder / "letters",
             report_to=self._folder / "report",
-            checkpoint=Checkpoint(self.mark, {"source": "same"}),
+            checkpoint=Checkpoint(self.place, {"source": "same"}),
         )
 
     def of(self, outcome: str) -> dict[str, str]:
@@ -118,30 +123,16 @@ def run(tmp_path: Path, client_for: Callable[..., Client]) -> Trial:
     return Trial(tmp_path, client_for)
 
 
-def people(number: int) -> list[str]:
-    return [f"person-{each}@example.com" for each in range(number)]
-
-
-def writes(hubspot: Simulator) -> int:
-    return sum(
-        request.method == "POST" and not request.path.endswith("/read") for request in hubspot.requests
-    )
-
-
-def outcomes(summary: dict[str, Any]) -> dict[str, int]:
-    return {name: summary[name] for name in OUTCOMES if summary[name]}
-
-
 def test_rows_have_their_outcome_when_the_operation_is_over(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 0.7}})
-    summary = run([*people(25), "nobody", *people(2)])
+    summary = run([*people(25), "no-address", *people(2)])
     assert outcomes(summary) == {"changed": 25, "invalid": 1, "duplicate": 2}
     assert summary["complete"]
     assert writes(hubspot) == 3
     assert summary["operations"]["PENDING"] >= 3
     assert run.waiting
     assert run.waiting.waits[0] == [10, 20, 25]  # one of each batch stands for it
-    assert run.mark.load() is None
+    assert run.place.load() is None
 
 
 def test_everything_is_sent_before_anything_is_waited_for(hubspot: Simulator, run: Trial) -> None:
@@ -154,7 +145,7 @@ def test_everything_is_sent_before_anything_is_waited_for(hubspot: Simulator, ru
     assert len(run.waiting.waits[0]) == 10  # of many batches not all are watched
 
 
-def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
+def test_what_is_under_way_is_saved_before_a_wait_and_needs_no_second_reading(
     hubspot: Simulator, run: Trial
 ) -> None:
     hubspot.load({"operations": {"seconds": 3600}})
@@ -167,7 +158,7 @@ def test_what_is_under_way_is_marked_before_a_wait_and_needs_no_second_reading(
 
     class Killed(Waiting):
         def wait(self, rows: Any) -> None:
-            state = run.mark.load()
+            state = run.place.load()
             assert state
             assert state["report"]["pending"] == [[0, 25, "OPERATION_PENDING"]]
             raise KeyboardInterrupt
@@ -230,7 +221,7 @@ def test_what_is_not_over_in_time_is_unconfirmed_and_the_others_are_not(
     assert set(run.of("unconfirmed").values()) == {"OPERATION_PENDING"}
     assert summary["complete"]
     assert writes(hubspot) == 1
-    assert run.mark.load() is None
+    assert run.place.load() is None
 
 
 def test_what_is_over_without_the_preference_is_unconfirmed_at_once(hubspot: Simulator, run: Trial) -> None:
@@ -241,9 +232,9 @@ def test_what_is_over_without_the_preference_is_unconfirmed_at_once(hubspot: Sim
 
 
 def test_an_unknown_status_is_waited_on(hubspot: Simulator, run: Trial) -> None:
-    strange: dict[str, Any] = {"status": "HIBERNATING", "results": []}
-    hubspot.fault("answer", json=strange, match={"endpoint": "batch_unsubscribe_all"})
-    hubspot.fault("answer", json=strange, match={"endpoint": "batch_read_unsubscribe_all"}, times=2)
+    unknown: dict[str, Any] = {"status": "HIBERNATING", "results": []}
+    hubspot.fault("answer", json=unknown, match={"endpoint": "batch_unsubscribe_all"})
+    hubspot.fault("answer", json=unknown, match={"endpoint": "batch_read_unsubscribe_all"}, times=2)
     run(people(2))
     assert set(run.of("unconfirmed").values()) == {"NOT_SEEN"}
     assert len(hubspot.requests) == 4
@@ -273,11 +264,11 @@ def test_a_run_that_is_stopped_waits_no_longer_and_a_retry_waits_on(
     stopping = threading.Thread(target=stop)
     stopping.start()
     with pytest.raises(StoppedError):
-        run([*people(3), "nobody"], interval=3600)
+        run([*people(3), "no-address"], interval=3600)
     stopping.join()
     assert outcomes(run.reported()) == {"unconfirmed": 3, "invalid": 1}  # as far as is known
     monkeypatch.setattr(run, "_client_for", client_for)
-    summary = run([*people(3), "nobody"])
+    summary = run([*people(3), "no-address"])
     assert outcomes(summary) == {"changed": 3, "invalid": 1}
     assert (summary["tries"], writes(hubspot)) == (2, 1)
 
@@ -285,7 +276,7 @@ def test_a_run_that_is_stopped_waits_no_longer_and_a_retry_waits_on(
 def test_a_later_try_asks_first_and_sends_nothing_again(hubspot: Simulator, run: Trial) -> None:
     """However often: what is over in between has its outcome, what is not is waited for again."""
     hubspot.load({"operations": {"seconds": [1000, 9000]}})
-    source = ["nobody", *people(30), "person-3@example.com", "rejected@hubspot-rejects.example"]
+    source = ["no-address", *people(30), "person-3@example.com", "rejected@hubspot-rejects.example"]
     over: list[int] = []
     while sum(over) < 15:
         with pytest.raises(KeyboardInterrupt):
@@ -317,7 +308,7 @@ def test_a_later_try_waits_on_for_what_was_given_up_where_that_is_wanted(
     hubspot: Simulator, run: Trial
 ) -> None:
     hubspot.load({"operations": {"seconds": 1.2}})
-    source = [*people(12), "nobody"]
+    source = [*people(12), "no-address"]
     first = run(source, timeout=0.2, on_timeout=WaitEnd.LEFT_TO_RETRY)
     assert outcomes(first) == {"unconfirmed": 12, "invalid": 1}
     assert len(run.of("unconfirmed")) == 12
@@ -326,7 +317,7 @@ def test_a_later_try_waits_on_for_what_was_given_up_where_that_is_wanted(
     assert outcomes(second) == {"changed": 12, "invalid": 1}
     assert run.of("unconfirmed") == {}
     assert (second["tries"], writes(hubspot)) == (2, 2)
-    assert run.mark.load() is None
+    assert run.place.load() is None
 
 
 @pytest.mark.parametrize("over", [True, False])
@@ -338,7 +329,7 @@ def test_without_waiting_a_later_try_asks_once(hubspot: Simulator, run: Trial, o
     summary = run(people(3), kind=None)
     assert outcomes(summary) == {"changed" if over else "unconfirmed": 3}
     assert (summary["complete"], len(hubspot.requests)) == (True, 2)
-    assert run.mark.load() is None
+    assert run.place.load() is None
 
 
 def test_what_cannot_be_asked_is_asked_by_a_later_try(hubspot: Simulator, run: Trial) -> None:
@@ -446,12 +437,6 @@ def test_nothing_is_given_up_that_was_not_asked_about(hubspot: Simulator, run: T
     assert run.waiting.waits == []
 
 
-@pytest.mark.parametrize("value", [0, -1, "soon", True, None])
-def test_what_is_no_time_is_refused(value: object) -> None:
-    with pytest.raises(ValidationError, match=r"poke_interval: expected seconds, more than 0"):
-        check_seconds("poke_interval", value)
-
-
 # Places -----------------------------------------------------------------------------------------------
 
 CATEGORIES = st.sampled_from([None, "A", "B"])
@@ -475,8 +460,8 @@ def test_what_is_said_anew_of_some_places_leaves_the_others_as_they_are(
     spans = with_replaced(spans_of(known), first, end, sorted(said.items()))
     others = {place: category for place, category in known.items() if not first <= place < end}
     assert spans == spans_of({**others, **said})
-    told = {place: one.category for one in spans for place in range(one.first, one.end)}
-    assert told == {**others, **said}
+    found = {place: one.category for one in spans for place in range(one.first, one.end)}
+    assert found == {**others, **said}
     assert all(a.end < b.first or a.category != b.category for a, b in itertools.pairwise(spans))
 
 

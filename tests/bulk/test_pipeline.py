@@ -19,6 +19,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     ServerError,
     ValidationError,
 )
+from tests.helpers import PENDING, people
 
 from .conftest import Done
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
 
 Run = Callable[..., Done]
-
-
-def people(count: int, *, start: int = 0) -> list[str]:
-    return [f"person-{number}@example.com" for number in range(start, start + count)]
 
 
 def posts(hubspot: Simulator) -> int:
@@ -52,12 +49,12 @@ class TestWhatBecomesOfRows:
         assert all(hubspot.is_opted_out(one) for one in people(250))
         assert len(hubspot.requests) == 3
 
-    def test_a_second_run_changes_nothing_and_says_so(self, run: Run) -> None:
+    def test_a_second_run_changes_nothing_and_reports_that(self, run: Run) -> None:
         run(people(30))
         assert run(people(30)).outcomes == {"unchanged": 30}
 
     def test_invalid_rows_and_duplicates_are_counted_and_not_sent(self, hubspot: Simulator, run: Run) -> None:
-        done = run([" A@Example.com", "a@example.COM ", "nobody", ""])
+        done = run([" A@Example.com", "a@example.COM ", "no-address", ""])
         assert done.outcomes == {"changed": 1, "duplicate": 1, "invalid": 2}
         assert done.summary["read"] == 4
         assert [letter["row"] for letter in done.letters] == [3, 4]
@@ -102,7 +99,7 @@ class TestWhatHubSpotRefuses:
     def test_finding_them_costs_about_two_requests_a_halving(
         self, hubspot: Simulator, run: Run, bad: int
     ) -> None:
-        hubspot.load({"batch_errors": "whole"})
+        hubspot.load({"batch_errors": "whole", "limits": {"burst": 10_000}})
         rows = people(100)
         refused = {f"rejected-{number}@hubspot-rejects.example" for number in range(bad)}
         for number, address in enumerate(sorted(refused)):
@@ -186,6 +183,12 @@ class TestWhatAnswersLeaveOpen:
         assert done.of("unconfirmed") == {"person-0@example.com": "STATUS_UNKNOWN"}
         assert hubspot.status_of("person-0@example.com", number) == "NOT_SPECIFIED"
 
+    def test_nor_is_it_believed_of_the_answer_to_a_single_call(self, hubspot: Simulator, run: Run) -> None:
+        hubspot.fault("answer", json=PENDING, match={"endpoint": "get_statuses"}, times=None)
+        done = run(people(1), set_status(hubspot, "SUBSCRIBED"), token="starter")
+        assert done.of("unconfirmed") == {"person-0@example.com": "STATUS_UNKNOWN"}
+        assert hubspot.status_of("person-0@example.com", hubspot.subscription_ids[0]) == "NOT_SPECIFIED"
+
     def test_an_operation_that_is_canceled_is_rejected(self, hubspot: Simulator, run: Run) -> None:
         hubspot.load({"operations": {"outcomes": {"*": "CANCELED"}}})
         done = run(people(3))
@@ -268,9 +271,9 @@ class TestWithoutBatchScopes:
         with caplog.at_level(logging.WARNING):
             done = run([*people(30), "rejected@hubspot-rejects.example"], token="starter", batch_size=10)
         assert done.outcomes == {"changed": 30, "rejected": 1}
-        told = [record for record in caplog.records if "one call per subscriber" in record.getMessage()]
-        assert len(told) == 1
-        assert "Marketing Hub Enterprise" in told[0].getMessage()
+        logged = [record for record in caplog.records if "one call per subscriber" in record.getMessage()]
+        assert len(logged) == 1
+        assert "Marketing Hub Enterprise" in logged[0].getMessage()
 
     def test_a_status_is_set_by_single_calls(self, hubspot: Simulator, run: Run) -> None:
         assert run(people(3), set_status(hubspot, "SUBSCRIBED"), token="starter").outcomes == {"changed": 3}
@@ -362,8 +365,8 @@ class TestWhatNoRowIsToBlameFor:
 
 
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
-    report = RunState()
+    state = RunState()
     row = next(iter(read_rows(["a@example.com"])))
-    report.take(2, [Outcome(row, "changed")])
+    state.take(2, [Outcome(row, "changed")])
     with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):
-        report.check()
+        state.check()

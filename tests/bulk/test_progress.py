@@ -25,8 +25,8 @@ class Clock:
         (
             True,
             [
-                "100 rows (10% of the source), 10 a second, about 2 min left: {'changed': 100}",
-                "700 rows (70% of the source), 35 a second, about 9 s left: {'changed': 700}",
+                "100 rows (10% of the source), 10 a second, about 0:01:30 left: {'changed': 100}",
+                "700 rows (70% of the source), 35 a second, about 0:00:09 left: {'changed': 700}",
             ],
         ),
         (

@@ -13,12 +13,12 @@ import pytest
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.outcome import Outcome
 from airflow_provider_hubprefs.bulk.report.state import RunState
-from airflow_provider_hubprefs.bulk.report.summary import SCHEMA, Details, Summary, details_of, summary_of
-from airflow_provider_hubprefs.bulk.report.usage import RunUsage
+from airflow_provider_hubprefs.bulk.report.summary import SCHEMA, Summary, summary_of
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of, percentile
 from airflow_provider_hubprefs.hubspot.transport.sender import Usage
@@ -35,44 +35,43 @@ def test_a_report_is_as_its_schema_says(
         "rejected@hubspot-rejects.example",
     ]
     summary = run_bulk(client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path)
-    report = msgspec.convert(json.loads(path.read_text()), Details)
-    assert msgspec.convert(summary, Summary).schema == report.schema == SCHEMA == 1
-    assert report.complete
-    assert report.budget_before == dict.fromkeys(report.budget_before or {})  # no answer had come yet
-    assert report.budget_after
+    report = json.loads(path.read_text())
+    assert msgspec.convert(report, Summary) == report == summary
+    assert report["schema"] == SCHEMA == 1
+    assert report["complete"]
+    assert report["budget_before"] == dict.fromkeys(report["budget_before"])  # no answer had come yet
     # Of the last answers that came, one may have been given before another that came before it.
-    assert 0 <= (report.budget_after["daily_remaining"] or 0) - (1_000_000 - report.requests) < 8
-    assert report.requests == len(hubspot.requests)
-    assert 0 < (report.latency_p50_ms or 0) <= (report.latency_p95_ms or 0)
-    assert report.started_at <= report.ended_at
+    assert 0 <= report["budget_after"]["daily_remaining"] - (1_000_000 - report["requests"]) < 8
+    assert report["requests"] == len(hubspot.requests)
+    assert 0 < report["latency_p50_ms"] <= report["latency_p95_ms"]
+    assert report["started_at"] <= report["ended_at"]
     assert "@" not in path.read_text()
 
 
 def test_its_json_schema_can_be_had() -> None:
-    schema = msgspec.json.schema(Details)
-    properties = schema["$defs"]["Details"]["properties"]
+    schema = msgspec.json.schema(Summary)
+    properties = schema["$defs"]["Summary"]["properties"]
     assert {"schema", "reasons", "budget_before"} <= set(properties)
 
 
 def test_two_tries_add_up() -> None:
-    now = 0.0
-    usage = Usage(requests=3, answered=Counter({32_000: 3}))
-    first = RunState(usage=RunUsage(usage, clock=lambda: now))
+    first = RunState(usage=Usage(requests=3, waited_for_budget=0.5, answered=Counter({32_000: 3})))
     first.take(
         2, [Outcome(Row(1, "a@example.com"), "changed"), Outcome(Row(2, "a"), "invalid", "NO_ADDRESS")]
     )
-    now = 2.0
     saved = json.loads(json.dumps(first.save()))
-    second = RunState(usage=RunUsage(Usage(requests=2, answered=Counter({64_000: 2})), clock=lambda: now))
-    second.restore(saved)
+    second = RunState(usage=Usage(requests=2, waited_for_budget=0.25, answered=Counter({64_000: 2})))
+    second.restore({**saved, "duration": 100.0})
     second.take(1, [Outcome(Row(3, "b@example.com"), "changed")])
-    now = 3.0
-    summary = summary_of(details_of(second))
+    nothing = Budget()
+    summary = summary_of(second, dead_letters=None, report=None, budget_before=nothing, budget_after=nothing)
     assert (summary["read"], summary["changed"], summary["invalid"], summary["tries"]) == (3, 2, 1, 2)
     assert summary["reasons"] == {"invalid: NO_ADDRESS": 1}
-    assert (summary["duration_seconds"], summary["requests"]) == (3, 5)
+    assert (summary["requests"], summary["waited_for_budget_seconds"]) == (5, 0.75)
     assert (summary["latency_p50_ms"], summary["latency_p95_ms"]) == (32.0, 64.0)
     assert summary["started_at"] == first.started_at
+    assert 0 < saved["duration"] < 60
+    assert 100 < second.duration < 160
 
 
 def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None:

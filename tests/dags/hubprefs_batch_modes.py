@@ -21,12 +21,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "many": {"batch_size": 1},
     "canceled": {"retries": 1},
     "canceled_reported": {"on_rejected": "report"},
-    "timeout": {"timeout": 0.4},
-    "timeout_retried": {"timeout": 0.4, "retries": 8},
-    "timeout_reported": {"timeout": 0.4, "on_rejected": "report"},
+    "timeout": {"timeout": 0.2},
+    "timeout_retried": {"timeout": 0.2, "retries": 8},
+    "timeout_reported": {"timeout": 0.2, "on_rejected": "report"},
     "broken_retried": {"retries": 1},
     "revoked": {"retries": 1},
-    "killed": {"execution_timeout": timedelta(seconds=4)},
+    "killed": {"execution_timeout": timedelta(seconds=2)},
 }
 
 
@@ -46,7 +46,7 @@ with DAG(
     default_args={
         "on_failure_callback": note_exception,
         "on_retry_callback": note_exception,
-        "retry_delay": timedelta(seconds=0.1),
+        "retry_delay": timedelta(),
         "poke_interval": 0.1,
         "wait_for_completion": True,
     },

@@ -19,11 +19,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "complete": {},
     "status": {},
     "canceled": {"retries": 1},
-    "timeout": {"timeout": 0.4},
-    "timeout_retried": {"timeout": 0.4, "retries": 8},
+    "timeout": {"timeout": 0.2},
+    "timeout_retried": {"timeout": 0.2, "retries": 8},
     "broken_retried": {"retries": 1},
     "revoked": {"retries": 1},
-    "killed": {"execution_timeout": timedelta(seconds=4)},
+    "killed": {"execution_timeout": timedelta(seconds=2)},
 }
 
 
@@ -43,7 +43,7 @@ with DAG(
     default_args={
         "on_failure_callback": note_exception,
         "on_retry_callback": note_exception,
-        "retry_delay": timedelta(seconds=0.1),
+        "retry_delay": timedelta(),
         "poke_interval": 0.1,
         "wait_for_completion": True,
     },

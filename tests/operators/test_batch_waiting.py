@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchSetStatusOperator,
     HubPrefsBatchUnsubscribeOperator,
 )
+from tests.helpers import ANSWER_PENDING, Store, outcomes, writes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 Context = Any
 PEOPLE = [f"p{number}@example.com" for number in range(5)]
-PENDING: dict[str, Any] = {"kind": "answer", "json": {"status": "PENDING", "results": []}}
-
 # What HubSpot answers to the questions after the write: a fault, how often (None: for ever); then the truth, which is
-# that everybody's operation is COMPLETE after a second, and CANCELED for the last one of "canceled". And how the task
+# that every operation is COMPLETE a moment later, and CANCELED for the last one of "canceled". And how the task
 # ends: its state, what its tries raised (one or more of it), how many writes there were, and the rows' outcomes.
 TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None, int, dict[str, int] | None]] = {
     "complete": (None, 1, "success", None, 1, {"changed": 3}),
@@ -36,12 +34,12 @@ TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None, int, 
     "many": (None, 1, "success", None, 3, {"changed": 3}),
     "canceled": (None, 1, "failed", "HubPrefsFailException", 1, {"changed": 2, "rejected": 1}),
     "canceled_reported": (None, 1, "success", None, 1, {"changed": 2, "rejected": 1}),
-    "timeout": (PENDING, None, "failed", "HubPrefsException", 1, {"unconfirmed": 3}),
-    "timeout_retried": (PENDING, 8, "success", "HubPrefsException", 1, {"changed": 3}),
-    "timeout_reported": (PENDING, None, "success", None, 1, {"unconfirmed": 3}),
+    "timeout": (ANSWER_PENDING, None, "failed", "HubPrefsException", 1, {"unconfirmed": 3}),
+    "timeout_retried": (ANSWER_PENDING, 4, "success", "HubPrefsException", 1, {"changed": 3}),
+    "timeout_reported": (ANSWER_PENDING, None, "success", None, 1, {"unconfirmed": 3}),
     "broken_retried": ({"kind": "daily"}, 1, "success", "HubPrefsException", 1, {"changed": 3}),
     "revoked": ({"kind": "status", "status": 401}, None, "failed", "HubPrefsFailException", 1, None),
-    "killed": (PENDING, None, "failed", "AirflowTaskTimeout", 1, None),
+    "killed": (ANSWER_PENDING, None, "failed", "AirflowTaskTimeout", 1, None),
 }
 MODES = ("worker", "deferred")
 
@@ -50,7 +48,7 @@ MODES = ("worker", "deferred")
 def test_every_wait_ends_alike_in_both_modes_and_writes_once(
     hubspot: Simulator, run_dag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hubspot.load({"operations": {"seconds": 1, "outcomes": {"canceled*.2@*": "CANCELED"}}})
+    hubspot.load({"operations": {"seconds": 0.3, "outcomes": {"canceled*.2@*": "CANCELED"}}})
     for name, (fault, times, *_) in TABLE.items():
         if fault is None:
             continue
@@ -69,18 +67,18 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
     for line in noted.read_text().splitlines():
         task, exception = line.split()
         raised.setdefault(task, set()).add(exception)
-    for name, (_, _, state, error, writes, wanted) in TABLE.items():
+    for name, (_, _, state, error, writes_wanted, wanted) in TABLE.items():
         for mode in MODES:
             task = f"{name}.{mode}"
-            told = run.xcom(task)
+            pushed = run.xcom(task)
             sent = [
                 request
                 for request in hubspot.requests
                 if request.endpoint in {"batch_unsubscribe_all", "batch_write"}
                 and f"{task}." in str(request.json())
             ]
-            ended = (run.tasks[task], raised.get(task), len(sent), told and outcomes(told))
-            assert ended == (state, {error} if error else None, writes, wanted), task
+            ended = (run.tasks[task], raised.get(task), len(sent), pushed and outcomes(pushed))
+            assert ended == (state, {error} if error else None, writes_wanted, wanted), task
     for name in TABLE:
         worker, deferred = (run.xcom(f"{name}.{mode}") or {} for mode in MODES)
         for what in ("reasons", "complete", "incomplete_because"):
@@ -89,27 +87,9 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
             assert worker.get("tries") == deferred.get("tries"), name
 
 
-def outcomes(summary: dict[str, Any]) -> dict[str, int]:
-    return {name: summary[name] for name in OUTCOMES if summary[name]}
-
-
 def operator(**arguments: Any) -> HubPrefsBatchUnsubscribeOperator:
     given = {"task_id": "opt_out", "subscribers": PEOPLE, "wait_for_completion": True, "poke_interval": 0.1}
     return HubPrefsBatchUnsubscribeOperator(**{**given, **arguments})
-
-
-def writes(hubspot: Simulator) -> int:
-    return [request.endpoint for request in hubspot.requests].count("batch_unsubscribe_all")
-
-
-class Store(dict[str, Any]):
-    """Stands for Airflow's store for a task's state."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
 
 
 @pytest.fixture
@@ -131,14 +111,14 @@ class TestOneTry:
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True, timeout=90, batch_size=2).execute(context)
         assert len(hubspot.requests) == 3
-        trigger, patience = deferred.value.trigger, deferred.value.timeout
+        trigger, timeout = deferred.value.trigger, deferred.value.timeout
         stored = trigger.serialize()[1]
         assert "@" not in str(stored) + str(store)
-        whom = [decrypt_address(one, key=hubspot.token) for one in stored["encrypted"].split()]
-        assert whom == [PEOPLE[1], PEOPLE[3], PEOPLE[4]]
+        subscribers = [decrypt_address(one, key=hubspot.token) for one in stored["encrypted"].split()]
+        assert subscribers == [PEOPLE[1], PEOPLE[3], PEOPLE[4]]
         assert stored["subscription_id"] is None
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
-        assert 90 < patience.total_seconds() <= 90 + 120
+        assert 90 < timeout.total_seconds() <= 90 + 120
         assert store["hubprefs_run"]["report"]["pending"] == [[0, 5, "OPERATION_PENDING"]]
 
     def test_a_status_is_asked_for_by_its_subscription(
@@ -164,7 +144,9 @@ class TestOneTry:
     ) -> None:
         hubspot.load({"operations": {"seconds": [100, 900]}})
         path = tmp_path / "people.csv"
-        path.write_text("\n".join(["email", *(f"p{number}@example.com" for number in range(40)), "nobody"]))
+        path.write_text(
+            "\n".join(["email", *(f"p{number}@example.com" for number in range(40)), "no-address"])
+        )
         places = {"source": str(path), "subscribers": None, "dead_letters": str(tmp_path / "letters")}
         task = operator(deferrable=True, timeout=3600, batch_size=5, **places)
         with pytest.raises(TaskDeferred) as deferred:
@@ -234,7 +216,7 @@ class TestOneTry:
     def test_without_a_checkpoint_the_task_waits_in_the_worker(
         self, hubspot: Simulator, context: Context, caplog: pytest.LogCaptureFixture, lacks: str
     ) -> None:
-        hubspot.load({"operations": {"seconds": 0.5}})
+        hubspot.load({"operations": {"seconds": 0.2}})
         context.pop("task_state_store", None)
         if lacks == "source":
             context["task_state_store"] = Store()
@@ -257,7 +239,7 @@ class TestOneTry:
         assert outcomes(task.execute_complete(context, {"status": "success"})) == {"changed": 5}
         assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
-    def test_who_is_killed_while_waiting_in_the_worker_leaves_at_once_and_a_retry_waits_on(
+    def test_a_kill_ends_the_wait_in_the_worker_at_once_and_a_retry_resumes_it(
         self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path
     ) -> None:
         hubspot.load({"operations": {"seconds": 3600}})
@@ -267,8 +249,8 @@ class TestOneTry:
 
         def kill() -> None:
             while not store.get("hubprefs_run", {}).get("report", {}).get("pending"):
-                time.sleep(0.05)
-            time.sleep(0.5)
+                time.sleep(0.01)
+            time.sleep(0.1)
             noted.append(time.monotonic())
             task.on_kill()
 

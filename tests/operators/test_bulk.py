@@ -26,6 +26,9 @@ Context = Any
 REJECTED = "rejected@hubspot-rejects.example"
 KEYS = {
     "schema",
+    "budget_before",
+    "budget_after",
+    "source",
     "read",
     "changed",
     "unchanged",

@@ -13,6 +13,7 @@ from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsUnsubscribeAllOperator,
 )
 from airflow_provider_hubprefs.simulator import Simulator
+from tests.helpers import ANSWER_PENDING
 
 JANE = "jane+news@example.com"
 pytestmark = pytest.mark.usefixtures("hubprefs_default")
@@ -72,6 +73,15 @@ class TestSetStatus:
         opt_out(context)
         with pytest.raises(HubPrefsFailException, match="has unsubscribed"):
             set_status(context, subscription_id=newsletter, status="SUBSCRIBED")
+
+    def test_a_status_that_hubspot_does_not_show_is_no_permission_to_write(
+        self, hubspot: Simulator, context: Context, newsletter: int
+    ) -> None:
+        hubspot.fault(**ANSWER_PENDING, match={"method": "GET"}, times=None)
+        with pytest.raises(HubPrefsException, match="did not show the actual status") as raised:
+            set_status(context, subscription_id=newsletter, status="SUBSCRIBED")
+        assert not isinstance(raised.value, HubPrefsFailException)
+        assert hubspot.status_of(JANE, newsletter) == "NOT_SPECIFIED"
 
     def test_a_new_consent_resubscribes(self, hubspot: Simulator, context: Context, newsletter: int) -> None:
         set_status(context, subscription_id=newsletter)

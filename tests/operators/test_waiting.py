@@ -15,6 +15,7 @@ from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
 )
+from tests.helpers import ANSWER_PENDING, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,22 +25,18 @@ if TYPE_CHECKING:
 JANE = "jane@example.com"
 Context = Any
 
-PENDING: dict[str, Any] = {
-    "kind": "answer",
-    "json": {"status": "PENDING", "results": [], "startedAt": "2026-11-22T10:00:00.000Z"},
-}
 # What HubSpot answers to the questions after the write: a fault, how often (None: for ever); then the truth, which is
-# CANCELED for "canceled", and COMPLETE after a second for the others. And how the task ends: its state, what its tries
+# CANCELED for "canceled", and COMPLETE a moment later for the others. And how the task ends: its state, what its tries
 # raised (one or more of it), and how many writes there were.
 TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None, int]] = {
     "complete": (None, 1, "success", None, 1),
     "status": (None, 1, "success", None, 1),
     "canceled": (None, 1, "failed", "HubPrefsException", 2),
-    "timeout": (PENDING, None, "failed", "HubPrefsException", 1),
-    "timeout_retried": (PENDING, 8, "success", "HubPrefsException", 1),
+    "timeout": (ANSWER_PENDING, None, "failed", "HubPrefsException", 1),
+    "timeout_retried": (ANSWER_PENDING, 4, "success", "HubPrefsException", 1),
     "broken_retried": ({"kind": "daily"}, 1, "success", "HubPrefsException", 1),
     "revoked": ({"kind": "status", "status": 401}, None, "failed", "HubPrefsFailException", 1),
-    "killed": (PENDING, None, "failed", "AirflowTaskTimeout", 1),
+    "killed": (ANSWER_PENDING, None, "failed", "AirflowTaskTimeout", 1),
 }
 MODES = ("worker", "deferred")
 
@@ -48,7 +45,7 @@ MODES = ("worker", "deferred")
 def test_every_wait_ends_alike_in_both_modes_and_writes_once(
     hubspot: Simulator, run_dag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hubspot.load({"operations": {"seconds": 1, "outcomes": {"canceled.*": "CANCELED"}}})
+    hubspot.load({"operations": {"seconds": 0.3, "outcomes": {"canceled.*": "CANCELED"}}})
     for name, (fault, times, _, _, _) in TABLE.items():
         for mode in MODES:
             match = {"path_contains": f"/{name}.{mode}", "method": "GET"}
@@ -84,19 +81,9 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
     for name, (_, _, state, _, _) in TABLE.items():
         expected = {**done, **(status if name == "status" else {})} if state == "success" else None
         for mode in MODES:
-            told = run.xcom(f"{name}.{mode}")
+            pushed = run.xcom(f"{name}.{mode}")
             masked = {"subscriber": f"{name[0]}***@e***.com"} if expected else {}
-            assert told == (expected and {**masked, **expected}), (name, mode)
-
-
-class Store(dict[str, Any]):
-    """Stands for Airflow's store for a task's state."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
+            assert pushed == (expected and {**masked, **expected}), (name, mode)
 
 
 def opt_out(context: Context, **arguments: Any) -> Any:
@@ -120,18 +107,18 @@ class TestOneTry:
         hubspot.load({"operations": {"seconds": 60}})
         with pytest.raises(TaskDeferred) as deferred:
             opt_out(context, deferrable=True, timeout=90)
-        trigger, patience = deferred.value.trigger, deferred.value.timeout
+        trigger, timeout = deferred.value.trigger, deferred.value.timeout
         assert methods(hubspot) == ["POST"]
         stored = trigger.serialize()[1]
         assert "jane" not in str(stored)
         assert decrypt_address(stored["encrypted"], key=hubspot.token) == JANE
         assert stored["deadline"] == pytest.approx(time.time() + 90, abs=30)
-        assert 90 < patience.total_seconds() <= 90 + 120
+        assert 90 < timeout.total_seconds() <= 90 + 120
 
     def test_what_is_remembered_has_no_address_and_goes_with_the_end(
         self, hubspot: Simulator, context: Context
     ) -> None:
-        hubspot.load({"operations": {"seconds": 0.5}})
+        hubspot.load({"operations": {"seconds": 0.2}})
         store = context["task_state_store"] = Store()
         with pytest.raises(TaskDeferred):
             opt_out(context, deferrable=True)
@@ -186,7 +173,7 @@ class TestOneTry:
     def test_an_operation_that_ended_without_the_preference_is_unconfirmed(
         self, hubspot: Simulator, context: Context
     ) -> None:
-        hubspot.fault(**PENDING, match={"method": "POST"})  # and nothing is written
+        hubspot.fault(**ANSWER_PENDING, match={"method": "POST"})  # and nothing is written
         assert opt_out(context) == {
             "subscriber": "j***@e***.com",
             "outcome": "unconfirmed",
@@ -198,8 +185,8 @@ class TestOneTry:
             task_id="later", subscriber="{{ 1 }}", subscription_id="7", status="SUBSCRIBED"
         )
         found = {"subscriber": "j***@e***.com", "operation": "COMPLETE", "status": "SUBSCRIBED"}
-        told = operator.execute_complete(context, {"status": "success", "result": found, "error": None})
-        assert told == {**found, "outcome": "changed", "subscription_id": 7}
+        result = operator.execute_complete(context, {"status": "success", "result": found, "error": None})
+        assert result == {**found, "outcome": "changed", "subscription_id": 7}
         with pytest.raises(AirflowTaskTimeout):
             operator.execute_complete(context, {"status": "execution_timeout"})
         with pytest.raises(HubPrefsException, match="unknown status"):

@@ -6,40 +6,35 @@ and put together when the run ends. The run's state says which parts belong to i
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from airflow_provider_hubprefs.bulk.report.outcome import Outcome
     from airflow_provider_hubprefs.storage import Path
 
-_CHUNK = 1 << 20
-"""Characters copied at once; and so many are held before they are written, at most, and those of one batch."""
+_MOST_HELD = 4000
+"""Letters that are held before they are written, and those of one batch."""
 
 
 class Letters(NamedTuple):
-    """The dead letters of a run: how many parts are written, and what is in none of them yet.
+    """The dead letters of a run.
 
     :param parts: number of parts that are written.
-    :param held: lines that are not written.
-    :param size: characters of these.
+    :param held: lines that are in none of them yet.
     """
 
     parts: int = 0
     held: tuple[str, ...] = ()
-    size: int = 0
-
-    def adding(self, lines: Sequence[str]) -> Letters:
-        """Return these letters and some more."""
-        return Letters(self.parts, (*self.held, *lines), self.size + sum(map(len, lines)))
 
     @property
     def full(self) -> bool:
         """Whether so much is held that it should be written."""
-        return self.size >= _CHUNK
+        return len(self.held) >= _MOST_HELD
 
 
 class DeadLetters:
@@ -82,8 +77,7 @@ class DeadLetters:
         with self._path.open("w", encoding="utf-8") as file:
             for number in range(1, parts + 1):
                 with self._part(number).open("r", encoding="utf-8") as part:
-                    while chunk := part.read(_CHUNK):
-                        file.write(chunk)
+                    shutil.copyfileobj(part, file)
 
     def _part(self, number: int) -> Path:
         return self._path.parent / f"{self._path.name}.part-{number:06}"

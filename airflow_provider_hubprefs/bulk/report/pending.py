@@ -54,20 +54,15 @@ def rows_at(ranges: Sequence[PendingRows], rows: Iterable[Row]) -> Iterator[tupl
     :param rows: all rows of the source, the same as when they were sent.
     :raises SourceError: the source has fewer rows than when they were sent.
     """
-    left = iter(ranges)
-    current = next(left, None)
-    sendable = (row for row in rows if row.problem is None)
-    for place, row in enumerate(sendable):
-        while current is not None and place >= current.end:
-            current = next(left, None)
-        if current is None:
-            return
-        if place >= current.first:
-            yield place, current.category, row
-            if place == current.end - 1:
-                current = next(left, None)
-    if current is not None:
-        raise SourceError(
-            "The source has fewer rows than when they were sent: has it changed? Nothing was sent again; clear the "
-            "task to send the source as it is now"
-        )
+    sendable = enumerate(row for row in rows if row.problem is None)
+    for one in ranges:
+        for place, row in sendable:
+            if place >= one.first:
+                yield place, one.category, row
+            if place == one.end - 1:
+                break
+        else:
+            raise SourceError(
+                "The source has fewer rows than when they were sent: has it changed? Nothing was sent again; clear the "
+                "task to send the source as it is now"
+            )

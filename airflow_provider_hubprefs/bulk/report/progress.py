@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 EVERY = 10.0
 """Seconds between two lines in the log."""
-
-_REMEMBERED = 7
-"""Lines; rate and time left are computed since the oldest of them, so that they follow the current speed."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,33 +36,24 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state = state
-        self._extent = source_size
+        self._source_size = source_size
         self._clock = clock
-        self._lines = deque([(clock(), state.rows_read, 0.0)], maxlen=_REMEMBERED)
+        self._begin, self._rows_before = clock(), state.rows_read
+        self._logged = self._begin
 
     def log(self) -> None:
         """Log a line, unless the last one is less than :data:`EVERY` seconds old."""
-        if self._clock() - self._lines[-1][0] >= EVERY:
-            _log.info("%s", self._line())
-
-    def _line(self) -> str:
         now, rows = self._clock(), self._state.rows_read
-        share = self._extent.share(rows) if self._extent else None
-        then, rows_then, share_then = self._lines[0]
-        seconds = max(now - then, 1e-9)
-        self._lines.append((now, rows, share or 0.0))
+        if now - self._logged < EVERY:
+            return
+        self._logged = now
+        rate = (rows - self._rows_before) / max(now - self._begin, 1e-9)
+        share = self._source_size.share(rows) if self._source_size else None
         line = f"{rows:,} rows"
         if share is not None:
             line += f" ({share:.0%} of the source)"
-        line += f", {(rows - rows_then) / seconds:,.0f} a second"
-        if share is not None and share > share_then:
-            line += f", about {_duration((1 - share) / (share - share_then) * seconds)} left"
-        return f"{line}: {dict(self._state.tally.counts)}"
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person writes them: 40 s, 3 min, 2 h 5 min."""
-    if seconds < 60:
-        return f"{math.ceil(seconds)} s"
-    hours, minutes = divmod(math.ceil(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+        line += f", {rate:,.0f} a second"
+        if share and rate:
+            left = math.ceil((rows / share - rows) / rate)
+            line += f", about {timedelta(seconds=left)} left"
+        _log.info("%s: %s", line, dict(self._state.tally.counts))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ from airflow_provider_hubprefs.bulk.report.outcome import (
     Outcome,
 )
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_replaced
-from airflow_provider_hubprefs.bulk.report.usage import RunUsage
 from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,7 +63,7 @@ class RunState:
     """Counts outcomes and holds dead letters until they are written; it holds no other address.
 
     :param dead_letters: writes the rows that were not applied; None: they are only counted.
-    :param usage: what this try and earlier tries have used.
+    :param usage: what this try uses; its client counts it.
     :param source: fingerprint of the source; None: it cannot be read twice.
     """
 
@@ -70,14 +71,13 @@ class RunState:
         self,
         dead_letters: DeadLetters | None = None,
         *,
-        usage: RunUsage | None = None,
+        usage: Usage | None = None,
         source: str | None = None,
     ) -> None:
         self.tally = Tally()
         self.tries = 1
         self.operations: Counter[str] = Counter()
         """HubSpot's answers by operation status; the exchange with HubSpot counts them."""
-        self.usage = usage or RunUsage()
         self.source = source
         self.active_subscriptions: Any = None
         """The subscriptions that were active when rows were sent, where they decide which can be; the run sets it."""
@@ -89,6 +89,8 @@ class RunState:
         """Why the run ended early; set by what ended it: an exception, or the daily budget."""
         self.started_at = now()
         self._dead_letters = dead_letters
+        self._usage, self._usage_before = usage or Usage(), Usage()
+        self._begin, self._duration_before = time.monotonic(), 0.0
 
     def take(self, rows: int, outcomes: Sequence[Outcome]) -> None:
         """Count the outcomes of one new batch: all of them, or none where a signal comes between.
@@ -128,7 +130,7 @@ class RunState:
         # A category is HubSpot's word and reaches an XCom: it is not trusted to hold no address.
         reasons.update(f"{one.outcome}: {scrub(one.category or 'no reason given')}" for one in not_applied)
         if self._dead_letters is not None:
-            letters = letters.adding(lines_of(not_applied))
+            letters = letters._replace(held=(*letters.held, *lines_of(not_applied)))
         return replace(was, counts=counts, reasons=reasons, letters=letters)
 
     def _keep(self, tally: Tally) -> None:
@@ -145,6 +147,19 @@ class RunState:
     def accepted(self) -> bool:
         """Whether HubSpot accepted any row."""
         return bool(self.tally.pending) or any(self.tally.counts[name] for name in APPLIED)
+
+    @property
+    def usage(self) -> Usage:
+        """What all tries have used."""
+        before, now = self._usage_before, self._usage
+        return Usage(
+            **{each.name: getattr(before, each.name) + getattr(now, each.name) for each in fields(Usage)}
+        )
+
+    @property
+    def duration(self) -> float:
+        """Seconds that all tries have taken, without the time between them."""
+        return self._duration_before + time.monotonic() - self._begin
 
     def check(self) -> None:
         """Check that every row read has exactly one outcome, or is pending.
@@ -165,7 +180,7 @@ class RunState:
 
     def save(self) -> dict[str, Any]:
         """Return what a later try needs to resume, in JSON and without an address; :meth:`flush` first."""
-        tally = self.tally
+        tally, usage = self.tally, self.usage
         return {
             "read": tally.read,
             "counts": tally.counts,
@@ -177,7 +192,11 @@ class RunState:
             "tries": self.tries,
             "operations": dict(self.operations),
             "started_at": self.started_at,
-            "usage": self.usage.save(),
+            "duration": self.duration,
+            "usage": {
+                **{each.name: getattr(usage, each.name) for each in fields(usage)},
+                "answered": {str(bucket): answers for bucket, answers in usage.answered.items()},
+            },
         }
 
     def restore(self, saved: dict[str, Any], *, same_try: bool = False) -> None:
@@ -197,7 +216,9 @@ class RunState:
         self.tries = saved["tries"] + (not same_try)
         self.operations.update(saved["operations"])
         self.started_at = saved["started_at"]
-        self.usage.restore(saved["usage"])
+        self._duration_before = saved["duration"]
+        answered = Counter({int(bucket): answers for bucket, answers in saved["usage"]["answered"].items()})
+        self._usage_before = Usage(**{**saved["usage"], "answered": answered})
         if self._dead_letters is not None:
             self._dead_letters.forget_after(self.tally.letters.parts)
 

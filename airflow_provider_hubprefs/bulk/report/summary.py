@@ -1,14 +1,11 @@
-"""What a run says of itself: a summary for the task's XCom, and details for the report file. Neither has an address."""
+"""What a run says of itself, in JSON and without an address: its task returns it, and the report file holds it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
-import msgspec
-
-from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.bulk.report.state import now
 from airflow_provider_hubprefs.hubspot.transport.latency import percentile
 
@@ -18,10 +15,10 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.storage import Path
 
 SCHEMA = 1
-"""Version of :class:`Summary` and :class:`Details`. It rises when a field is removed or changes its meaning."""
+"""Version of :class:`Summary`. It rises when a field is removed or changes its meaning."""
 
 
-class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Summary(TypedDict):
     """What a run's task returns, in JSON; sums over all its tries.
 
     :param read: rows; the six outcomes after it add up to it.
@@ -36,11 +33,14 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     :param throttled: number of answers with status 429.
     :param waited_for_budget_seconds: that all threads together waited for a slot.
     :param latency_p50_ms: from sending a request to its whole answer; null without answers.
+    :param budget_before: what HubSpot's headers had said last when this try began; unknown figures are null.
+    :param budget_after: what they had said last when this summary was made.
+    :param source: fingerprint of the source; null where it cannot be read twice.
     :param dead_letters: path of the rows that were not applied.
-    :param report: path of :class:`Details`.
+    :param report: path of the file that holds this summary.
     """
 
-    schema: int = SCHEMA
+    schema: int
     read: int
     changed: int
     unchanged: int
@@ -62,42 +62,34 @@ class Summary(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     waited_for_budget_seconds: float
     latency_p50_ms: float | None
     latency_p95_ms: float | None
-    dead_letters: str | None = None
-    report: str | None = None
+    budget_before: dict[str, float | None]
+    budget_after: dict[str, float | None]
+    source: str | None
+    dead_letters: str | None
+    report: str | None
 
 
-class Details(Summary, kw_only=True, forbid_unknown_fields=True):
-    """What the report file holds: the summary, and what an XCom does not need.
-
-    :param budget_before: what HubSpot's headers had said last when this try began; unknown figures are null.
-    :param budget_after: what they had said last when it ended.
-    :param source: fingerprint of the source; null where it cannot be read twice.
-    """
-
-    budget_before: dict[str, float | None] | None = None
-    budget_after: dict[str, float | None] | None = None
-    source: str | None = None
-
-
-def details_of(
+def summary_of(
     state: RunState,
     *,
-    dead_letters: Path | None = None,
-    report: Path | None = None,
-    budget_before: Budget | None = None,
-    budget_after: Budget | None = None,
-) -> Details:
-    """Return the details of a run as it is now.
-
-    :param dead_letters: where rows are that were not applied.
-    :param report: where these details will be.
-    """
-    tally, answered, pending = state.tally, state.usage.answered, state.tally.reasons_of_pending
+    dead_letters: Path | None,
+    report: Path | None,
+    budget_before: Budget,
+    budget_after: Budget,
+) -> Summary:
+    """Return the summary of a run as it is now; see :class:`Summary`."""
+    tally, usage, pending = state.tally, state.usage, state.tally.reasons_of_pending
     counts = tally.counts + Counter(unconfirmed=pending.total())
     reasons = tally.reasons + Counter({f"unconfirmed: {name}": rows for name, rows in pending.items()})
-    return Details(
+    return Summary(
+        schema=SCHEMA,
         read=tally.read,
-        **{name: counts[name] for name in OUTCOMES},
+        changed=counts["changed"],
+        unchanged=counts["unchanged"],
+        rejected=counts["rejected"],
+        invalid=counts["invalid"],
+        duplicate=counts["duplicate"],
+        unconfirmed=counts["unconfirmed"],
         reasons=dict(reasons.most_common()),
         complete=state.complete,
         incomplete_because=state.incomplete_because,
@@ -105,17 +97,16 @@ def details_of(
         operations=dict(state.operations),
         started_at=state.started_at,
         ended_at=now(),
-        **state.usage.figures(),
-        latency_p50_ms=percentile(answered, 0.5),
-        latency_p95_ms=percentile(answered, 0.95),
+        duration_seconds=round(state.duration, 3),
+        requests=usage.requests,
+        retries=usage.retries,
+        throttled=usage.throttled,
+        waited_for_budget_seconds=round(usage.waited_for_budget, 3),
+        latency_p50_ms=percentile(usage.answered, 0.5),
+        latency_p95_ms=percentile(usage.answered, 0.95),
+        budget_before=asdict(budget_before),
+        budget_after=asdict(budget_after),
+        source=state.source,
         dead_letters=str(dead_letters) if dead_letters else None,
         report=str(report) if report else None,
-        budget_before=asdict(budget_before) if budget_before else None,
-        budget_after=asdict(budget_after) if budget_after else None,
-        source=state.source,
     )
-
-
-def summary_of(details: Details) -> dict[str, Any]:
-    """Return the part of the details that is the summary, as a task returns it."""
-    return {name: getattr(details, name) for name in Summary.__struct_fields__}

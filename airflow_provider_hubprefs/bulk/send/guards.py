@@ -1,4 +1,4 @@
-"""Rules that stop a write before it is sent."""
+"""A guard: only active subscriptions of the portal are written."""
 
 from __future__ import annotations
 
@@ -9,41 +9,8 @@ from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, Validat
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_hubprefs.hubspot.api.models import Definition, SubscriptionStatus
+    from airflow_provider_hubprefs.hubspot.api.models import Definition
     from airflow_provider_hubprefs.hubspot.transport.client import Client
-
-RESUBSCRIBE_NOT_ALLOWED = "RESUBSCRIBE_NOT_ALLOWED"
-"""Category of this package, for subscribers who have unsubscribed and would have been resubscribed."""
-
-
-def check_resubscribe(*, status: str | None, allow_resubscribe: bool, legal_basis: str | None) -> None:
-    """Check what a resubscription needs, before any request.
-
-    HubSpot's own pages ask for a legal basis when a person resubscribes a contact.
-
-    :param status: None where each row has its own.
-    :raises ValidationError: no legal basis.
-    """
-    if allow_resubscribe and status != "UNSUBSCRIBED" and not legal_basis:
-        raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
-
-
-def resubscribe_refusal(
-    actual: Iterable[SubscriptionStatus], *, subscription_id: int, status: str
-) -> ValidationError | None:
-    """Say why a subscriber who has these statuses must not be written; None: they may be.
-
-    After an opt-out from everything HubSpot shows every subscription UNSUBSCRIBED (recorded live answers).
-    """
-    mine = [one for one in actual if one.subscription_id == subscription_id]
-    if status == "UNSUBSCRIBED" or not any(one.status == "UNSUBSCRIBED" for one in mine):
-        return None
-    return ValidationError(
-        f"the subscriber has unsubscribed from subscription {subscription_id} and was not set to {status}: "
-        "if there is a new consent, set allow_resubscribe=True and a legal_basis. Nothing was written.",
-        category=RESUBSCRIBE_NOT_ALLOWED,
-        not_applied=True,
-    )
 
 
 def unusable_subscription(definitions: Iterable[Definition], subscription_id: int) -> ValidationError | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
@@ -11,7 +11,7 @@ from airflow_provider_hubprefs.hubspot.errors import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from airflow_provider_hubprefs.bulk.send.row_caller import Answer, Refusals
+    from airflow_provider_hubprefs.bulk.send.row_caller import Refusals, RowReply
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.answers import StatusesBySubscriber
@@ -24,32 +24,17 @@ REFUSED_ALIKE = 10
 CANCELED = "CANCELED"
 
 
-@dataclass(slots=True)
-class Decided:
+class Decided(NamedTuple):
     """What a reply to a write decides.
 
     :param outcomes: of the rows that it decides.
     :param undecided: rows that it neither confirms nor refuses.
-    :param unnamed: errors in it that name none of its rows.
+    :param unassigned: errors in it that do not say which row they are about.
     """
 
     outcomes: list[Outcome]
     undecided: list[Row]
-    unnamed: list[BatchError]
-
-
-@dataclass(slots=True)
-class _Errors:
-    """Errors inside a success, by what they name.
-
-    :param by_row: by the number of the row they are about.
-    :param by_subscriber: where several rows are about a subscriber, and the error does not say which.
-    :param unnamed: those that name no row of the batch.
-    """
-
-    by_row: dict[int, BatchError] = field(default_factory=dict)
-    by_subscriber: dict[str, list[BatchError]] = field(default_factory=dict)
-    unnamed: list[BatchError] = field(default_factory=list)
+    unassigned: list[BatchError]
 
 
 def outcome_of_unsent(row: Row) -> Outcome:
@@ -59,14 +44,9 @@ def outcome_of_unsent(row: Row) -> Outcome:
     return Outcome(row, "invalid", row.category, row.detail)
 
 
-def outcome_of_refusal(row: Row, error: HubSpotError) -> Outcome:
-    """The outcome of a row that HubSpot or a guard refused."""
-    return Outcome(row, "rejected", error.category or str(error.status), str(error), error.correlation_id)
-
-
-def outcome_of_unread(row: Row, error: HubSpotError) -> Outcome:
-    """The outcome of a row whose actual status HubSpot refused to show."""
-    return Outcome(row, "unconfirmed", error.category or str(error.status), str(error), error.correlation_id)
+def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected", "unconfirmed"]) -> Outcome:
+    """The outcome of a row that HubSpot or a guard refused, or whose actual status HubSpot refused to show."""
+    return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
 
 
 def stop_if_all_refused_alike(rows: Sequence[Row], refusals: Refusals) -> None:
@@ -97,7 +77,7 @@ def outcomes_before_writing(
     :param actual: statuses by subscriber; those that HubSpot did not show are absent.
     :return: rows to write, and the outcomes of the others.
     """
-    outcomes = [outcome_of_refusal(row, error) for row, error in refusals]
+    outcomes = [outcome_of_error(row, error, "rejected") for row, error in refusals]
     known_refused = {row.number for row, _ in refusals}
     to_write: list[Row] = []
     for row in rows:
@@ -110,20 +90,20 @@ def outcomes_before_writing(
         elif write.matches(statuses, row):
             outcomes.append(Outcome(row, "unchanged"))
         elif (error := write.refusal_of(statuses, row)) is not None:
-            outcomes.append(outcome_of_refusal(row, error))
+            outcomes.append(outcome_of_error(row, error, "rejected"))
         else:
             to_write.append(row)
     return to_write, outcomes
 
 
-def outcomes_of_write(answer: Answer, write: Write) -> Decided:
+def outcomes_of_write(reply: RowReply, write: Write) -> Decided:
     """Read a reply to a write: errors inside a success count, and so do subscribers that it does not have."""
-    operation, found = answer.operation, answer.found()
-    errors = _errors_of(answer)
+    operation, found = reply.operation, reply.found()
+    errors, unassigned = _errors_of(reply)
     outcomes: list[Outcome] = []
     undecided: list[Row] = []
-    for row in answer.rows:
-        if (error := errors.by_row.get(row.number)) is not None:
+    for row in reply.rows:
+        if (error := errors.get(row.number)) is not None:
             outcomes.append(_failed(row, error))
         elif operation.canceled:
             outcomes.append(_canceled(row))
@@ -131,12 +111,7 @@ def outcomes_of_write(answer: Answer, write: Write) -> Decided:
             outcomes.append(Outcome(row, outcome))
         else:
             undecided.append(row)
-    for subscriber, some in errors.by_subscriber.items():
-        mine = [row for row in undecided if row.subscriber == subscriber]
-        if len(mine) == len(some):  # as many failed as are not confirmed: those
-            outcomes += [_failed(row, error) for row, error in zip(mine, some, strict=True)]
-            undecided = [row for row in undecided if row.subscriber != subscriber]
-    return Decided(outcomes, undecided, errors.unnamed)
+    return Decided(outcomes, undecided, unassigned)
 
 
 def outcomes_while_pending(rows: Iterable[Row], status: str) -> list[Outcome]:
@@ -144,12 +119,12 @@ def outcomes_while_pending(rows: Iterable[Row], status: str) -> list[Outcome]:
     return [Outcome(row, PENDING, f"{OPERATION_PREFIX}{status}") for row in rows]
 
 
-def outcomes_of_pending(answer: Answer, write: Write, rows: Sequence[Row]) -> list[Outcome]:
+def outcomes_of_pending(reply: RowReply, write: Write, rows: Sequence[Row]) -> list[Outcome]:
     """Read a reply about rows that were pending; they may still be.
 
     :param rows: all rows about the subscribers that were asked about.
     """
-    operation, found = answer.operation, answer.found()
+    operation, found = reply.operation, reply.found()
     canceled = {
         name.lower() for error in operation.errors if error.category == CANCELED for name in error.names()
     }
@@ -178,28 +153,23 @@ def outcomes_read_back(
     actual: StatusesBySubscriber,
     write: Write,
     *,
-    unnamed: Sequence[BatchError],
+    unassigned: Sequence[BatchError],
     status: str,
 ) -> list[Outcome]:
     """Decide rows that a reply left undecided by what HubSpot shows of them now.
 
-    :param unnamed: errors of that reply that name no row.
+    :param unassigned: errors of that reply that do not say which row they are about.
     :param status: of that reply's operation.
     """
     seen = [row for row in rows if write.matches(actual.get(row.subscriber, ()), row)]
     outcomes = [Outcome(row, "changed") for row in seen]
     numbers = {row.number for row in seen}
     rest = [row for row in rows if row.number not in numbers]
-    if rest and len(rest) == len(unnamed) and len({error.category for error in unnamed}) == 1:
-        return outcomes + [_failed(row, error) for row, error in zip(rest, unnamed, strict=True)]
+    if len(rest) == len(unassigned) and len({error.category for error in unassigned}) == 1:
+        return outcomes + [_failed(row, error) for row, error in zip(rest, unassigned, strict=True)]
     category = "NOT_IN_ANSWER" if status == "COMPLETE" else f"{OPERATION_PREFIX}{status}"
     text = "HubSpot neither confirmed nor refused it, and reading it back did not show it"
     return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
-
-
-def applied_rows(outcomes: Iterable[Outcome]) -> list[Row]:
-    """The rows that HubSpot said are as wanted."""
-    return [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
 
 
 def outcomes_verified(
@@ -207,7 +177,7 @@ def outcomes_verified(
 ) -> list[Outcome]:
     """Believe what HubSpot shows rather than what it said.
 
-    :param actual: statuses by subscriber, of all :func:`applied_rows`.
+    :param actual: statuses by subscriber, of all rows that were applied.
     """
     text = "HubSpot said it was done, and reading it back did not show it"
     return [
@@ -219,26 +189,29 @@ def outcomes_verified(
     ]
 
 
-def _errors_of(answer: Answer) -> _Errors:
-    found = _Errors()
-    by_subscriber: dict[str, list[Row]] = {}
-    for row in answer.rows if answer.operation.errors else ():
-        by_subscriber.setdefault(row.subscriber, []).append(row)
-    for error in answer.operation.errors:
+def _errors_of(reply: RowReply) -> tuple[dict[int, BatchError], list[BatchError]]:
+    """Errors inside a success: by the number of the row that they name, and those that name none for certain."""
+    by_row: dict[int, BatchError] = {}
+    unassigned = []
+    rows_about = Counter(row.subscriber for row in reply.rows)
+    for error in reply.operation.errors:
         names = error.names()
-        subscribers = {name.lower() for name in names} & by_subscriber.keys()
-        if answer.single and not subscribers:
-            subscribers = set(by_subscriber)
-        for subscriber in subscribers:
-            rows = by_subscriber[subscriber]
-            if len(rows) > 1:  # several subscriptions of one subscriber
-                rows = [row for row in rows if row.wanted and str(row.wanted.subscription_id) in names]
-            if not rows:
-                found.by_subscriber.setdefault(subscriber, []).append(error)
-            found.by_row.update((row.number, error) for row in rows)
-        if not subscribers:
-            found.unnamed.append(error)
-    return found
+        subscribers = {name.lower() for name in names} & rows_about.keys()
+        if reply.single and not subscribers:
+            subscribers = set(rows_about)
+        rows = [
+            row
+            for row in reply.rows
+            if row.subscriber in subscribers
+            and (
+                rows_about[row.subscriber] == 1
+                or (row.wanted is not None and str(row.wanted.subscription_id) in names)
+            )
+        ]
+        by_row.update((row.number, error) for row in rows)
+        if not rows:
+            unassigned.append(error)
+    return by_row, unassigned
 
 
 def _canceled(row: Row) -> Outcome:

@@ -7,13 +7,12 @@ not send them again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
-
-from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from airflow_provider_hubprefs.bulk.send.pipeline import Pipeline
     from airflow_provider_hubprefs.bulk.source.row import Row
@@ -27,30 +26,12 @@ class WaitEnd(Enum):
     LEFT_TO_RETRY = "pending rows are unconfirmed in this try, and a later one resumes the wait"
 
 
-class PendingWait(Protocol):
-    """How a run waits, and for how long."""
+PendingWait = Callable[[Sequence["Row"]], WaitEnd | None]
+"""Waits until the operations of some pending rows, one of each of the latest batches, are over, or until a timeout.
 
-    on_timeout: WaitEnd
-    """GIVEN_UP, or LEFT_TO_RETRY where the task's author wants a retry."""
-
-    def is_over(self) -> bool:
-        """Whether the timeout has passed."""
-
-    def wait(self, rows: Sequence[Row]) -> None:
-        """Wait until the operations of some rows are over, or until the timeout.
-
-        :param rows: pending, one of each of the latest batches.
-        :raises BaseException: the run stops here; a later one finds its pending rows in the checkpoint.
-        """
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Refuse what is not a time to wait.
-
-    :raises ValidationError: not a number of more than 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValidationError(f"{name}: expected seconds, more than 0, got {value!r}")
+It returns None when they may be over, or at once how the wait ended where the timeout has passed. It may raise any
+exception: the run stops there, and a later one finds its pending rows in the checkpoint.
+"""
 
 
 def wait_for_pending(
@@ -69,14 +50,13 @@ def wait_for_pending(
     :param save: writes the checkpoint: called before each wait, after which another process may resume the run.
     :raises HubSpotError: see :meth:`~.pipeline.Pipeline.send`.
     """
-    if watched and wait is not None and not wait.is_over():
+    if watched and wait is not None:
         save()
-        wait.wait(watched)
+        wait(watched)
     while watched := pipeline.ask_again(read()):
         if wait is None:
             return WaitEnd.GIVEN_UP
-        if wait.is_over():
-            return wait.on_timeout
         save()
-        wait.wait(watched)
+        if (end := wait(watched)) is not None:
+            return end
     return WaitEnd.COMPLETE

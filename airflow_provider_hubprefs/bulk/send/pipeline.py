@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.report.outcome import PENDING, Outcome
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, PENDING, Outcome
 from airflow_provider_hubprefs.bulk.report.pending import rows_at
 from airflow_provider_hubprefs.bulk.send.outcomes import (
-    applied_rows,
     outcome_given_up,
-    outcome_of_refusal,
-    outcome_of_unread,
+    outcome_of_error,
     outcome_of_unsent,
     outcomes_before_writing,
     outcomes_of_pending,
@@ -27,7 +25,6 @@ from airflow_provider_hubprefs.bulk.send.outcomes import (
     stop_if_all_refused_alike,
 )
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
-from airflow_provider_hubprefs.bulk.send.row_caller import FellBackError
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.models import BatchError
-
-T = TypeVar("T")
 
 BATCH_SIZE = 100
 """HubSpot documents no limit for this API; 100 is its rule for CRM batches."""
@@ -70,9 +65,9 @@ class _Batch(NamedTuple):
 class Pipeline:
     """Carries one write out over many rows.
 
-    :param exchange: sends batches.
+    :param caller: sends batches.
     :param write: what is wanted.
-    :param report: takes the outcomes.
+    :param state: takes the outcomes.
     :param budget: whether the account can afford another batch; asked before each.
     :param batch_size: subscribers per request.
     :param concurrency: requests in flight at once.
@@ -85,9 +80,9 @@ class Pipeline:
 
     def __init__(
         self,
-        exchange: RowCaller,
+        caller: RowCaller,
         write: Write,
-        report: RunState,
+        state: RunState,
         budget: DailyBudget,
         *,
         batch_size: int = BATCH_SIZE,
@@ -99,9 +94,9 @@ class Pipeline:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValidationError(f"{name}: expected a whole number of at least 1, got {value!r}")
-        self._exchange = exchange
+        self._caller = caller
         self._write = write
-        self._report = report
+        self._state = state
         self._budget = budget
         self._batch_size = batch_size
         self._concurrency = concurrency
@@ -110,13 +105,13 @@ class Pipeline:
         self._on_progress = on_progress
 
     def send(self, rows: Iterable[Row]) -> list[Row]:
-        """Send all rows; afterwards every one has its outcome in the report, or is pending.
+        """Send all rows; afterwards every one has its outcome in the state, or is pending.
 
-        :param rows: see :func:`~.reader.read_rows`; read as it goes, never held. Rows that the report has already,
+        :param rows: see :func:`~.reader.read_rows`; read as it goes, never held. Rows that the state has already,
             from an earlier try, are passed over.
         :return: pending rows to watch, one of each of the latest batches.
         :raises DailyLimitError: the account cannot afford all rows.
-        :raises HubSpotError: an error that no row is to blame for. What was done until then is in the report;
+        :raises HubSpotError: an error that no row is to blame for. What was done until then is in the state;
             running again does no harm.
         :raises ConservationError: a defect of this package.
         """
@@ -139,7 +134,7 @@ class Pipeline:
         for batch in self._pending(rows):
             places = batch.pending or {}
             self._take(batch, [outcome_given_up(row, places[row.number][1]) for row in batch.rows])
-        self._report.check()
+        self._state.check()
 
     # Batches ----------------------------------------------------------------------------------------
 
@@ -154,12 +149,12 @@ class Pipeline:
                 self._on_progress()
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C and the like: no retry is waited for now
-                self._exchange.client.stop()
+                self._caller.client.stop()
             pool.close()
             self._take_finished(pool.finished())
             raise
         pool.close()
-        self._report.check()
+        self._state.check()
         return list(watched)
 
     def _may_begin(self, in_flight: int) -> bool:
@@ -170,30 +165,30 @@ class Pipeline:
         :raises StoppedError: the run is to stop; rows that are not sent would not find out.
         :raises DailyLimitError: the account cannot afford it.
         """
-        self._exchange.client.rest(0)
+        self._caller.client.rest(0)
         if not in_flight:
             self._budget.check_batch()
             return True
-        most = self._concurrency if self._report.accepted else 1
+        most = self._concurrency if self._state.accepted else 1
         return in_flight < most and self._budget.affords(in_flight + 1)
 
     def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
         if batch.pending is None:
-            self._report.take(len(batch.rows), outcomes)
+            self._state.take(len(batch.rows), outcomes)
         else:
-            self._report.settle({number: place for number, (place, _) in batch.pending.items()}, outcomes)
+            self._state.settle({number: place for number, (place, _) in batch.pending.items()}, outcomes)
 
     def _take_finished(self, finished: Iterator[tuple[_Batch, list[Outcome]]]) -> None:
         """Take what was sent when the run was stopped, as far as it is without a gap."""
         for batch, outcomes in finished:
             if batch.pending is not None:
                 return  # asking again does no harm
-            if batch.start == self._report.rows_read:  # less where the batch was just taken
+            if batch.start == self._state.rows_read:  # less where the batch was just taken
                 self._take(batch, outcomes)
 
     def _new(self, rows: Iterable[Row]) -> Iterator[_Batch]:
-        """Batches of the rows that the report does not have."""
-        start = self._report.rows_read
+        """Batches of the rows that the state does not have."""
+        start = self._state.rows_read
         for some in self._batches(islice(rows, start, None)):
             yield _Batch(some, start)
             start += len(some)
@@ -203,7 +198,7 @@ class Pipeline:
         pending: dict[int, tuple[int, str]] = {}
 
         def noted() -> Iterator[Row]:
-            for place, category, row in rows_at(self._report.tally.pending, rows):
+            for place, category, row in rows_at(self._state.tally.pending, rows):
                 pending[row.number] = place, category
                 yield row
 
@@ -230,56 +225,45 @@ class Pipeline:
         outcomes = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
         rows = [row for row in batch.rows if row.problem is None]
         if to_read := [row for row in rows if self._write.reads_first(row)]:
-            actual, refusals = self._ask(lambda: self._exchange.actual(self._write.read, to_read))
+            actual, refusals = self._caller.actual(self._write.read, to_read)
             to_write, found = outcomes_before_writing(to_read, actual, refusals, self._write)
             numbers = {row.number for row in to_read}
             rows = [row for row in rows if row.number not in numbers] + to_write
             outcomes += found
-        answers, refusals = self._ask(lambda: self._exchange.ask(self._write.write, rows))
-        if not self._report.accepted:
+        answers, refusals = self._caller.ask(self._write.write, rows)
+        if not self._state.accepted:
             stop_if_all_refused_alike(rows, refusals)
-        outcomes += [outcome_of_refusal(row, error) for row, error in refusals]
+        outcomes += [outcome_of_error(row, error, "rejected") for row, error in refusals]
         for answer in answers:
             decided = outcomes_of_write(answer, self._write)
             outcomes += decided.outcomes
             if self._waits and not answer.operation.complete:
                 outcomes += outcomes_while_pending(decided.undecided, answer.operation.status)
             else:
-                outcomes += self._read_back(decided.undecided, decided.unnamed, answer.operation.status)
+                outcomes += self._read_back(decided.undecided, decided.unassigned, answer.operation.status)
         return self._verified(outcomes) if self._verify else outcomes
 
-    def _read_back(self, rows: list[Row], unnamed: list[BatchError], status: str) -> list[Outcome]:
+    def _read_back(self, rows: list[Row], unassigned: list[BatchError], status: str) -> list[Outcome]:
         if not rows:
             return []
         try:
-            actual, _ = self._ask(lambda: self._exchange.actual(self._write.read, rows))
+            actual, _ = self._caller.actual(self._write.read, rows)
         except MissingScopesError as error:
-            return [outcome_of_unread(row, error) for row in rows]
-        return outcomes_read_back(rows, actual, self._write, unnamed=unnamed, status=status)
+            return [outcome_of_error(row, error, "unconfirmed") for row in rows]
+        return outcomes_read_back(rows, actual, self._write, unassigned=unassigned, status=status)
 
     def _verified(self, outcomes: list[Outcome]) -> list[Outcome]:
-        rows = applied_rows(outcomes)
-        actual, _ = self._ask(lambda: self._exchange.actual(self._write.read, rows))
+        rows = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
+        actual, _ = self._caller.actual(self._write.read, rows)
         return outcomes_verified(outcomes, actual, self._write)
 
     def _ask_about(self, batch: _Batch) -> list[Outcome]:
         """Find out what became of pending rows."""
         try:
-            answers, refusals = self._ask(lambda: self._exchange.about(self._write.read, batch.rows))
+            answers, refusals = self._caller.about(self._write.read, batch.rows)
         except MissingScopesError as error:
-            return [outcome_of_unread(row, error) for row in batch.rows]
-        outcomes = [outcome_of_unread(row, error) for row, error in refusals]
+            return [outcome_of_error(row, error, "unconfirmed") for row in batch.rows]
+        outcomes = [outcome_of_error(row, error, "unconfirmed") for row, error in refusals]
         for answer, rows in answers:
             outcomes += outcomes_of_pending(answer, self._write, rows)
         return outcomes
-
-    def _ask(self, ask: Callable[[], T]) -> T:
-        """Ask; where that falls back to single calls, check that the account can afford them, and ask again.
-
-        :raises BudgetError: it cannot.
-        """
-        try:
-            return ask()
-        except FellBackError:
-            self._budget.check_single_calls()
-            return ask()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RowReply:
     """HubSpot's answer to one call.
 
     :param rows: that the call asked about.
@@ -38,10 +38,6 @@ class Answer:
     def found(self) -> StatusesBySubscriber:
         """Statuses by subscriber; a subscriber that is not in the answer to a batch is absent."""
         return statuses_by_subscriber(self.operation, asked=self.rows[0].subscriber if self.single else None)
-
-
-class FellBackError(Exception):
-    """The token lacks a batch scope, and single calls have not begun: raised once for each pair of calls."""
 
 
 Refusals = list[tuple["Row", HubSpotError]]
@@ -60,17 +56,15 @@ class RowCaller:
         self.operations: Counter[str] = Counter() if operations is None else operations
         self._batches = BatchCaller(self._send)
         self._lock = threading.Lock()
-        self._fell_back: set[str] = set()
 
     def goes_singly(self, pair: CallPair[Row]) -> bool:
         """Whether each subscriber takes a call of its own."""
         return self._batches.goes_singly(pair)
 
-    def ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
+    def ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[RowReply], Refusals]:
         """Ask about all rows.
 
         :param pair: the call for a batch and the single call.
-        :raises FellBackError: from here on it takes one call per subscriber; ask again to go on.
         :raises HubSpotError: an error that no row causes.
         """
         return run(self._ask(pair, rows))
@@ -85,13 +79,13 @@ class RowCaller:
         answers, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
         actual: StatusesBySubscriber = {}
         for answer in answers:
-            found, certain = answer.found(), answer.operation.complete or answer.single
-            actual.update({key: statuses for key, statuses in found.items() if statuses or certain})
+            certain = answer.operation.complete
+            actual.update({key: statuses for key, statuses in answer.found().items() if statuses or certain})
         return actual, [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
 
     def about(
         self, pair: CallPair[Row], rows: Sequence[Row]
-    ) -> tuple[list[tuple[Answer, list[Row]]], Refusals]:
+    ) -> tuple[list[tuple[RowReply, list[Row]]], Refusals]:
         """Read HubSpot's answers about these rows, each with all rows that it is about.
 
         Each subscriber is asked about once, and once more by the single call where the answer to a batch is not clear
@@ -99,14 +93,14 @@ class RowCaller:
         """
         by_subscriber = _by_subscriber(rows)
         asked, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
-        answers: list[Answer] = []
+        answers: list[RowReply] = []
         for answer in asked:
             if answer.operation.complete or len(answer.rows) == 1:
                 answers.append(answer)
                 continue
             clear = operations_by_subscriber(answer.operation, [row.subscriber for row in answer.rows])
             answers += [
-                Answer([row], clear[row.subscriber], single=True)
+                RowReply([row], clear[row.subscriber], single=True)
                 for row in answer.rows
                 if row.subscriber in clear
             ]
@@ -126,30 +120,24 @@ class RowCaller:
             self.operations[operation.status] += 1
         return operation
 
-    async def _ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[Answer], Refusals]:
-        answers: list[Answer] = []
+    async def _ask(self, pair: CallPair[Row], rows: Sequence[Row]) -> tuple[list[RowReply], Refusals]:
+        answers: list[RowReply] = []
         refusals: Refusals = []
         singly: list[Row] = []
         async for part, answer in self._batches.ask(pair, rows):
             if answer is None:
                 singly += part
             elif not isinstance(answer, HubSpotError):
-                answers.append(Answer(part, answer, single=False))
+                answers.append(RowReply(part, answer, single=False))
             elif isinstance(answer, REFUSALS):
                 refusals.append((part[0], answer))
             else:
                 raise answer
-        if singly:
-            with self._lock:
-                first = pair.name not in self._fell_back
-                self._fell_back.add(pair.name)
-            if first:
-                raise FellBackError(pair.name)
         await self._ask_singly(pair, singly, answers, refusals)
         return answers, refusals
 
     async def _ask_singly(
-        self, pair: CallPair[Row], rows: Sequence[Row], answers: list[Answer], refusals: Refusals
+        self, pair: CallPair[Row], rows: Sequence[Row], answers: list[RowReply], refusals: Refusals
     ) -> None:
         for row in rows:
             try:
@@ -157,7 +145,7 @@ class RowCaller:
             except REFUSALS as error:
                 refusals.append((row, error))
             else:
-                answers.append(Answer([row], operation, single=True))
+                answers.append(RowReply([row], operation, single=True))
 
 
 def _by_subscriber(rows: Sequence[Row]) -> dict[str, list[Row]]:

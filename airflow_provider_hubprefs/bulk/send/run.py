@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import CHECKPOINT_MISSING, CheckpointError
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
-from airflow_provider_hubprefs.bulk.report.summary import details_of, summary_of
-from airflow_provider_hubprefs.bulk.report.usage import RunUsage
+from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.report.summary import Summary
     from airflow_provider_hubprefs.bulk.send.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.bulk.source.size import SourceSize
-    from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
     from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.storage import Path
-
-OnInsufficient = Literal["fail", "partial"]
 
 
 def run_bulk(
@@ -50,7 +42,7 @@ def run_bulk(
     wait: PendingWait | None = None,
     after_wait: bool = False,
     daily_reserve: float = RESERVE,
-    on_insufficient_budget: OnInsufficient = "fail",
+    partial: bool = False,
     dead_letters: Path | None = None,
     report_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
@@ -59,7 +51,7 @@ def run_bulk(
     """Carry a write out over all rows of a source; return the summary.
 
     Both files are written before the first request, so that a path that cannot be written is found then, and also
-    when the run ends early. Ctrl-C, and a SIGTERM without another handler, end the run after the requests in flight.
+    when the run ends early. Ctrl-C ends the run after the requests in flight.
 
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
     :param source_size: size of the source; without it the run's need of requests is not checked before its first write.
@@ -67,10 +59,10 @@ def run_bulk(
     :param wait: how to wait for pending rows when all rows are sent; None: not at all.
     :param after_wait: whether this resumes the same try after a wait elsewhere.
     :param daily_reserve: share of the account's daily limit that is left for others.
-    :param on_insufficient_budget: what to do where the account cannot afford the run: ``fail``; or ``partial``: send
-        what it can, and end with ``complete`` false and the checkpoint kept.
+    :param partial: where the account cannot afford the run, send what it can, and end with ``complete`` false and the
+        checkpoint kept.
     :param dead_letters: where rows go that were not applied.
-    :param report_to: where the report goes, as JSON; see :class:`~.summary.Details`.
+    :param report_to: where the summary goes, as JSON.
     :param checkpoint: where the run resumes; None: it always starts from the first row.
     :param restart: start from the first row where the checkpoint is of another run.
     :return: see :class:`~.summary.Summary`.
@@ -79,14 +71,13 @@ def run_bulk(
     :raises HubSpotError: an error that no row is to blame for.
     :raises OSError: a file cannot be written.
     """
-    partial = _is_partial(on_insufficient_budget)
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     source = checkpoint.identity.get("source") if checkpoint is not None else None
-    state = RunState(letters, usage=RunUsage(client.usage), source=source)
+    state = RunState(letters, usage=client.usage, source=source)
     resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
-    exchange = RowCaller(client, state.operations)
+    caller = RowCaller(client, state.operations)
     budget = DailyBudget(
-        exchange,
+        caller,
         write,
         state,
         source_size=source_size,
@@ -96,14 +87,14 @@ def run_bulk(
         partial=partial,
     )
     progress = Progress(state, source_size)
-    keeper = _Keeper(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
+    files = _Files(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
 
     def on_progress() -> None:
         progress.log()
-        keeper.save(last=False)
+        files.save(last=False)
 
     pipeline = Pipeline(
-        exchange,
+        caller,
         write,
         state,
         budget,
@@ -115,39 +106,32 @@ def run_bulk(
     )
     if letters is not None and not resumed:
         letters.begin()
-    keeper.begin()
+    files.write_report()
     end = WaitEnd.COMPLETE
-    with _sigterm_raises():
-        try:
-            watched: list[Row] = []
-            if not state.all_sent:
-                rows = read()  # finds arguments that cannot work, and reads no row yet
-                _use_definitions(client, write, state)
-                budget.check_run()
-                watched = pipeline.send(rows)
-                state.all_sent = True
-            else:
-                _use_definitions(client, write, state)
-            if state.tally.pending:
-                end = wait_for_pending(pipeline, read, wait, watched=watched, save=keeper.save)
-            if end is not WaitEnd.COMPLETE:
-                keeper.save()
-                pipeline.give_up(read())
-            state.complete = True
-        except BaseException as error:
-            unaffordable = isinstance(error, DailyLimitError) and partial
-            state.incomplete_because = str(error) if unaffordable else type(error).__name__
-            if not unaffordable:
-                raise
-        finally:
-            summary = keeper.finish(end)
-    return summary
-
-
-def _is_partial(value: str) -> bool:
-    if value not in get_args(OnInsufficient):
-        raise ValidationError(f"on_insufficient_budget: expected 'fail' or 'partial', got {value!r}")
-    return value == "partial"
+    try:
+        watched: list[Row] = []
+        if state.all_sent:
+            _use_definitions(client, write, state)
+        else:
+            rows = read()  # finds arguments that cannot work, and reads no row yet
+            _use_definitions(client, write, state)
+            budget.check_run()
+            watched = pipeline.send(rows)
+            state.all_sent = True
+        if state.tally.pending:
+            end = wait_for_pending(pipeline, read, wait, watched=watched, save=files.save)
+        if end is not WaitEnd.COMPLETE:
+            files.save()
+            pipeline.give_up(read())
+        state.complete = True
+    except BaseException as error:
+        unaffordable = isinstance(error, DailyLimitError) and partial
+        state.incomplete_because = str(error) if unaffordable else type(error).__name__
+        if not unaffordable:
+            raise
+    finally:
+        summary = files.finish(end)
+    return {**summary}
 
 
 def _resume(state: RunState, checkpoint: Checkpoint | None, *, restart: bool, after_wait: bool) -> bool:
@@ -177,10 +161,10 @@ def _use_definitions(client: Client, write: Write, state: RunState) -> None:
         state.active_subscriptions = None if check.active is None else sorted(check.active)
 
 
-class _Keeper:
-    """Keeps what a run leaves behind: checkpoint, report, dead letters.
+class _Files:
+    """What a run leaves behind: checkpoint, report, dead letters.
 
-    :param files: paths by their names in the summary.
+    :param paths: by their names in the summary.
     """
 
     def __init__(
@@ -189,21 +173,14 @@ class _Keeper:
         state: RunState,
         letters: DeadLetters | None,
         checkpoint: Checkpoint | None,
-        files: dict[str, Path | None],
+        paths: dict[str, Path | None],
     ) -> None:
-        self._client = client
+        self._pacer = client.pacer
         self._state = state
         self._letters = letters
-        self._before = client.pacer.budget
+        self._budget_before = client.pacer.budget
         self._checkpoint = checkpoint
-        self._files = files
-
-    def begin(self) -> None:
-        """Write the report before the first request.
-
-        :raises OSError: it cannot be written.
-        """
-        self._write()
+        self._paths = paths
 
     def save(self, *, last: bool = True) -> None:
         """Save the checkpoint.
@@ -213,49 +190,33 @@ class _Keeper:
         if self._checkpoint is not None:
             self._checkpoint.save(self._state, last=last)
 
-    def finish(self, end: WaitEnd) -> dict[str, Any]:
+    def finish(self, end: WaitEnd) -> Summary:
         """Save the checkpoint, or delete it; write both files and return the summary."""
-        state, waited_for_later = self._state, end is WaitEnd.LEFT_TO_RETRY
-        if not (state.complete or waited_for_later):  # otherwise it was saved before the rows were given up
+        state = self._state
+        resumable = not state.complete or end is WaitEnd.LEFT_TO_RETRY
+        if end is WaitEnd.COMPLETE and not state.complete:  # otherwise it was saved before rows were given up
             self.save()
         state.flush()
         if self._letters is not None:
             self._letters.assemble(state.tally.letters.parts)
-        summary = self._write(budget_after=self._client.pacer.budget)
+        summary = self.write_report()
         if self._checkpoint is not None:
-            if not state.complete or waited_for_later:
+            if resumable:
                 return summary
             self._checkpoint.remove()
         if self._letters is not None:
             self._letters.forget_after(0)  # after the checkpoint: a retry that found one would look for them
         return summary
 
-    def _write(self, budget_after: Budget | None = None) -> dict[str, Any]:
-        """Write the details to their file, and return the summary."""
-        details = details_of(
-            self._state, **self._files, budget_before=self._before, budget_after=budget_after
+    def write_report(self) -> Summary:
+        """Write the summary to its file, if there is one, and return it.
+
+        :raises OSError: it cannot be written.
+        """
+        summary = summary_of(
+            self._state, **self._paths, budget_before=self._budget_before, budget_after=self._pacer.budget
         )
-        if path := self._files["report"]:
+        if path := self._paths["report"]:
             with path.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(msgspec.to_builtins(details), indent=2))
-        return summary_of(details)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make a SIGTERM that would end a script on the spot an exception, as Ctrl-C is one. Airflow has its own way."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                file.write(json.dumps(summary, indent=2))
+        return summary

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.answers import statuses_by_subscriber
-from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.outcome import OutcomeName
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.hubspot.api.models import Operation
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 
@@ -32,6 +31,12 @@ def write_one(
     if write.reads_first(row):
         operation = client.send(write.read.single(row))
         actual = statuses_by_subscriber(operation, asked=subscriber)[subscriber]
+        if not (actual or operation.complete):
+            raise HubSpotError(
+                f"HubSpot did not show the actual status (operation {operation.status}): nothing was written",
+                retryable=True,
+                not_applied=True,
+            )
         if write.matches(actual, row):
             return "unchanged", operation
         if (error := write.refusal_of(actual, row)) is not None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from airflow_provider_hubprefs.bulk.send.guards import (
-    check_resubscribe,
-    resubscribe_refusal,
     unusable_subscription,
 )
 from airflow_provider_hubprefs.bulk.source.row import (
@@ -29,6 +27,7 @@ from airflow_provider_hubprefs.hubspot.api.models import (
     SubscriptionStatus,
     WideStatus,
 )
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 if TYPE_CHECKING:
@@ -195,11 +194,22 @@ class SetStatus(Write):
             legal_basis_explanation=legal_basis_explanation,
         )
         self._allow_resubscribe = allow_resubscribe
+
+        def set_one(row: Row) -> Call[Operation[Any]]:
+            change = self._change(row)
+            return calls.set_status(
+                change.subscriber,
+                change.subscription_id,
+                change.status,
+                legal_basis=change.legal_basis,
+                legal_basis_explanation=change.legal_basis_explanation,
+            )
+
         super().__init__(
             write=CallPair(
                 "batch_set_statuses",
                 lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
-                lambda row: self._single(calls, self._change(row)),
+                set_one,
             ),
             read=CallPair(
                 "batch_get_statuses",
@@ -208,8 +218,9 @@ class SetStatus(Write):
             ),
             row_check=RowCheck(self._same, allow_resubscribe=allow_resubscribe),
         )
-        if not basis_by_row:
-            check_resubscribe(status=status, allow_resubscribe=allow_resubscribe, legal_basis=legal_basis)
+        # HubSpot's own pages ask for a legal basis when a person resubscribes a contact.
+        if allow_resubscribe and status != "UNSUBSCRIBED" and not (basis_by_row or legal_basis):
+            raise ValidationError("legal_basis: expected one with allow_resubscribe=True, got none")
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
@@ -235,9 +246,23 @@ class SetStatus(Write):
         )
 
     def refusal_of(self, actual: Sequence[SubscriptionStatus], row: Row) -> HubSpotError | None:
-        """Subscribers who have unsubscribed must not be resubscribed."""
+        """Subscribers who have unsubscribed must not be resubscribed.
+
+        After an opt-out from everything HubSpot shows every subscription UNSUBSCRIBED (recorded live answers).
+        """
         wanted = self._change(row)
-        return resubscribe_refusal(actual, subscription_id=wanted.subscription_id, status=wanted.status)
+        unsubscribed = any(
+            one.status == "UNSUBSCRIBED" for one in actual if one.subscription_id == wanted.subscription_id
+        )
+        if wanted.status == "UNSUBSCRIBED" or not unsubscribed:
+            return None
+        return ValidationError(
+            f"the subscriber has unsubscribed from subscription {wanted.subscription_id} and was not set to "
+            f"{wanted.status}: if there is a new consent, set allow_resubscribe=True and a legal_basis. Nothing was "
+            "written.",
+            category="RESUBSCRIBE_NOT_ALLOWED",
+            not_applied=True,
+        )
 
     def outcome_of(
         self, answered: Sequence[SubscriptionStatus], row: Row
@@ -259,16 +284,6 @@ class SetStatus(Write):
             status=same.status or own.status or "",
             legal_basis=same.legal_basis or own.legal_basis,
             legal_basis_explanation=same.legal_basis_explanation or own.legal_basis_explanation,
-        )
-
-    @staticmethod
-    def _single(calls: Calls, change: StatusChange) -> Call[Operation[Any]]:
-        return calls.set_status(
-            change.subscriber,
-            change.subscription_id,
-            change.status,
-            legal_basis=change.legal_basis,
-            legal_basis_explanation=change.legal_basis_explanation,
         )
 
 
