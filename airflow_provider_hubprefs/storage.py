@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Path(Protocol):
-    """What is used of a path, local or in an object store."""
+    """What is used of a path: ``pathlib.Path``, Airflow's ``ObjectStoragePath``, any of ``universal_pathlib``."""
 
     @property
     def name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 import time
@@ -17,7 +16,7 @@ from airflow_provider_hubprefs.bulk.send import daily_budget as module
 from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
-from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
+from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -235,55 +234,3 @@ def test_what_cannot_be_is_refused(
     with pytest.raises(ValidationError, match=text):
         run(client_for(), people(3), **options)
     assert hubspot.requests == []
-
-
-class TestExtent:
-    def test_a_list_knows_its_length(self) -> None:
-        source_size = SourceSize(people(4))
-        assert source_size.rows_at_most() == 4
-        assert [source_size.share(rows) for rows in (0, 1, 4)] == [0, 0.25, 1]
-
-    def test_a_generator_knows_nothing(self) -> None:
-        source_size = SourceSize(one for one in people(4))
-        assert source_size.rows_at_most(exactly=True) is None
-        assert source_size.share(2) is None
-
-    @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-    def test_a_file_knows_a_bound_without_being_read_and_its_lines_when_counted(
-        self, tmp_path: Path, ending: str
-    ) -> None:
-        text = "\n".join(["email", *people(5000)]).encode()
-        path = tmp_path / f"people.{ending}"
-        path.write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
-        source_size = SourceSize(path)
-        bound = source_size.rows_at_most()
-        assert bound is not None
-        assert bound >= 5000
-        assert source_size.rows_at_most(exactly=True) == 5001
-
-    @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
-    def test_a_files_share_is_that_of_its_bytes(self, tmp_path: Path, ending: str) -> None:
-        text = "\n".join(["email", *(f"{hash(one)}-{one}" for one in people(100_000))]).encode()
-        path = tmp_path / f"people.{ending}"
-        path.write_bytes(gzip.compress(text, 1) if ending.endswith("gz") else text)
-        source_size = SourceSize(path)
-        assert source_size.share(0) is None
-        shares = [
-            source_size.share(row) or 0
-            for row, _ in enumerate(read_rows(source_size.source))
-            if row % 10_000 == 0
-        ]
-        assert shares == sorted(shares)
-        assert 0 < shares[0] < 0.2
-        assert 0.4 < shares[len(shares) // 2] < 0.7
-        assert source_size.share(100_000) == 1
-
-    def test_a_parquet_file_knows_its_rows(self, tmp_path: Path) -> None:
-        pyarrow = pytest.importorskip("pyarrow")
-        from pyarrow import parquet
-
-        path = tmp_path / "people.parquet"
-        parquet.write_table(pyarrow.table({"email": people(1000)}), path, row_group_size=100)
-        source_size = SourceSize(path)
-        assert source_size.rows_at_most() == 1000
-        assert len(list(read_rows(source_size.source))) == 1000

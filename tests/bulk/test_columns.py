@@ -66,7 +66,7 @@ def test_every_row_gets_what_it_says(hubspot: Simulator, by_row: Run, ids: list[
     assert hubspot.status_of(BOB, ids[0]) == "NOT_SPECIFIED"
 
 
-def test_only_rows_that_may_subscribe_somebody_are_looked_at_first(
+def test_only_rows_that_may_subscribe_are_looked_at_first(
     hubspot: Simulator, by_row: Run, ids: list[int]
 ) -> None:
     by_row([item(JANE, "UNSUBSCRIBED", ids[0])])
@@ -117,7 +117,7 @@ def test_an_error_hits_the_row_it_is_about_and_no_other_of_the_subscriber(
     ]
 
 
-def test_an_error_that_names_the_subscription_is_told_by_it(by_row: Run, hubspot: Simulator) -> None:
+def test_an_error_that_names_the_subscription_is_assigned_by_it(by_row: Run, hubspot: Simulator) -> None:
     one, two, three = hubspot.subscription_ids[:3]
     row = {"subscriberIdString": JANE, "subscriptionId": one, "status": "UNSUBSCRIBED"}
     context = {"subscriberIdString": [JANE], "subscriptionId": [str(two)]}
@@ -225,7 +225,7 @@ def test_without_batch_scopes_every_row_gets_what_it_says(
     assert hubspot.status_of(JANE, ids[1]) == "UNSUBSCRIBED"
 
 
-def test_reading_back_asks_for_nobody_twice(hubspot: Simulator, by_row: Run, ids: list[int]) -> None:
+def test_reading_back_asks_for_no_subscriber_twice(hubspot: Simulator, by_row: Run, ids: list[int]) -> None:
     rows = [item(one, "UNSUBSCRIBED", number) for one in (JANE, BOB) for number in ids[:3]]
     assert by_row(rows, verify=True).outcomes == {"changed": 6}
     assert [sorted(inputs) for inputs in asked(hubspot, "/batch/read")] == [[BOB, JANE]]

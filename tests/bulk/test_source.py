@@ -26,6 +26,7 @@ from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.files import fingerprint_of
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
+from tests.helpers import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +162,11 @@ class TestCsv:
     def test_a_header_alone_is_a_source_without_rows(self, tmp_path: Path) -> None:
         assert places(written(tmp_path, "email,name\n")) == []
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=150 if LONG else 80,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
     @given(
         st.lists(
             st.tuples(st.text("ab,;\"\n\r '", max_size=6), st.sampled_from([JANE, BOB, "x", ""])), max_size=20
@@ -368,7 +373,7 @@ class TestBytes:
             places(path, encoding="rot13")
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-    def test_a_byte_order_mark_tells_the_encoding(self, tmp_path: Path, encoding: str) -> None:
+    def test_a_byte_order_mark_decides_the_encoding(self, tmp_path: Path, encoding: str) -> None:
         assert places(written(tmp_path, f"email\n{JANE}\n".encode(encoding))) == [(2, JANE, None)]
 
     def test_utf16_without_its_mark_is_named(self, tmp_path: Path) -> None:
@@ -600,7 +605,7 @@ ADDRESSES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if LONG else 100, deadline=None)
 @given(st.lists(ADDRESSES, max_size=40))
 def test_every_row_in_comes_out_exactly_once_in_order(items: list[str]) -> None:
     rows = list(read_rows(items))
@@ -636,7 +641,11 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300 if LONG else 100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     st.one_of(
         st.binary(max_size=80),

@@ -38,7 +38,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectSto
         "_SUCCESS": "",
         "part-1.csv": "email\na@example.com\nb@example.com\n",
         "part-2.csv": f"id,Email\n1,{REJECTED}\n2,A@example.com\n3,c@example.com\n",
-        "part-3.csv": "email\n\nnobody\nd@example.com\n",
+        "part-3.csv": "email\n\nbroken\nd@example.com\n",
     }
     for name, content in files.items():
         (found / name).write_text(content)
@@ -125,7 +125,7 @@ def unload(tmp_path: Path) -> Path:
     folder.mkdir()
     for part in range(4):
         rows = [f"person-{part}-{number}@example.com" for number in range(100)]
-        rows[50] = f"nobody-{part}"
+        rows[50] = f"broken-{part}"
         (folder / f"part-{part}.csv").write_text("\n".join(["email", *rows]) + "\n")
     return folder
 

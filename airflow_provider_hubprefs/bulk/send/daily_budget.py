@@ -128,7 +128,8 @@ class DailyBudget:
     def _error(self, need: int, done: str, hint: str = "") -> BudgetError:
         return BudgetError(
             f"the next requests, up to {need:,}, are more than may be used: {self._account()}. {_RESET}. {done}; a "
-            f"later try resumes there.{hint} on_insufficient_budget='partial' or a smaller daily_reserve sends more today",
+            f"later try resumes there.{hint} on_insufficient_budget='partial' or a smaller daily_reserve sends more "
+            "today",
             not_applied=True,
         )
 

@@ -23,7 +23,7 @@ _PLAIN = re.compile(
 _LONGEST_PLAIN = 64
 
 # What copying from a web page or a mail leaves around an address: str.strip() knows the spaces, but not the
-# characters without a width (soft hyphen, zero-width space and joiners, direction marks, BOM).
+# characters without a width (soft hyphen, zero-width space and joiners, direction controls, BOM).
 _AROUND = (
     " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"

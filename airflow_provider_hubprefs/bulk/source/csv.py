@@ -66,15 +66,14 @@ def _header(lines: Lines, columns: Columns, delimiters: str) -> tuple[str, int, 
         header += next(lines, '"')
     delimiter, cells = split_header(header, columns.email, delimiters)
     has_address = bool(positions(cells, columns.email))
-    if could_be_address(header) and (spans_lines or not has_address):  # an open quote would swallow rows
+    looks_like_data = could_be_address(header) and (
+        spans_lines or not has_address
+    )  # a quote would swallow rows
+    printable = header.strip().replace("\t", " ").isprintable()
+    if looks_like_data or not cells or not (has_address or printable):
         raise SourceError(
-            f"{lines.name}: no column is called {quoted(columns.email)}. The first line looks like data. Expected a "
-            "header: add one, or close the quote that is open in it."
-        )
-    if not cells or not (has_address or header.strip().replace("\t", " ").isprintable()):
-        raise SourceError(
-            f"{lines.name}: no column is called {quoted(columns.email)}. The first line is not a CSV header. Expected "
-            "one, in UTF-8 or the declared encoding."
+            f"{lines.name}: no column is called {quoted(columns.email)}. The first line looks like data, not like a "
+            "header. Expected one in UTF-8 or the declared encoding: add it, or close the quote that is open in it."
         )
     address = position(cells, "email", columns.email, label=lines.name)
     more = [(what, position(cells, what, called, label=lines.name)) for what, called in columns.more()]

@@ -1,7 +1,7 @@
 """Rows that repeat or contradict another, and which of them counts.
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
-them. They contradict each other when their statuses differ.
+them. They contradict each other when their statuses differ, whatever their legal basis.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
 SQLite creates the file with mode 0600 and unlinks it as soon as it is open: it is gone however the process ends.
@@ -106,10 +106,10 @@ class Duplicates:
             return
         also, advice = "", "Fix the source, or set on_conflict='last' or 'opt_out_wins'"
         if self._on_conflict == "opt_out_wins":
-            also, advice = (
-                "AND status <> 'U' ",
+            also = "AND status <> 'U' "
+            advice = (
                 "None of them unsubscribes, so on_conflict='opt_out_wins' cannot decide. Fix the source, or set "
-                "on_conflict='last'",
+                "on_conflict='last'"
             )
         undecided = self._execute(
             f"SELECT number, other, count(*) OVER () FROM keys WHERE other IS NOT NULL {also}"  # noqa: S608

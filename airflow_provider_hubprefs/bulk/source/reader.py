@@ -1,11 +1,8 @@
 """Rows of a source: normalised, validated, de-duplicated, in order, and every one of them.
 
-A source is a file anywhere, or several (CSV, one address a line, JSON Lines, each plain, gzip or zstd; Parquet), or an
-iterable of addresses or of mappings. It is read as a stream: memory does not depend on its length.
-
-**Nothing is dropped.** A row that cannot be used comes out too, flagged, and so does every repetition; only a blank
-line is no row. One bad row never stops the others: :class:`SourceError` is for a source that cannot be read, or not any
-further.
+A source is read as a stream: memory does not depend on its length. **Nothing is dropped**: a row that cannot be used
+comes out flagged, and so does every repetition; only a blank line is no row. One bad row never stops the others:
+:class:`SourceError` is for a source that cannot be read, or not any further.
 """
 
 from __future__ import annotations
@@ -47,12 +44,11 @@ def read_rows(
 ) -> Iterator[Row]:
     """Yield every row of a source in order, flagged.
 
-    A repetition names the same subscriber, and the same subscription where there is a column of them; the first row
-    counts. With a column of statuses repetitions may contradict each other. Then the whole source is read before the
-    first row is yielded, and once more for the rows. Of rows that agree in status the first counts, also where they
-    differ in their legal basis. Repetitions and contradictions are found across all files of a source.
+    Repetitions and contradictions (:mod:`~.duplicates`) are found across all files of a source. With a column of
+    statuses the whole source is read before the first row is yielded, and once more for the rows.
 
-    :param source: :class:`~.files.Files`, a path, or an iterable of addresses or of mappings.
+    :param source: :class:`~.files.Files` or a path (CSV, one address a line, JSON Lines, each plain, gzip or zstd;
+        Parquet), or an iterable of addresses or of mappings.
     :param columns: names of the columns, fields or keys that are read.
     :param delimiter: of a CSV file; when None, its header decides between ``,`` ``;`` tab and ``|``.
     :param encoding: of a text file; when None UTF-8, or what its byte order mark says.
@@ -94,12 +90,10 @@ def _checked(source: Any) -> Files | Iterable[Any]:
     source = files_of(source)
     if isinstance(source, Files):
         return source
-    without_rows = isinstance(source, str | bytes | bytearray | memoryview | Mapping) or hasattr(
-        source, "read"
-    )
-    if without_rows or not isinstance(source, Iterable):
+    not_rows = isinstance(source, str | bytes | bytearray | memoryview | Mapping)
+    if not_rows or hasattr(source, "read") or not isinstance(source, Iterable):
         raise SourceError(
-            f"A source cannot be of type {type(source).__name__}. Give an iterable of addresses or of mappings, or "
+            f"A source cannot be of type {type(source).__name__}. Give a list of addresses or of mappings, or "
             "a path object (ObjectStoragePath, pathlib.Path)."
         )
     return source
