@@ -356,7 +356,7 @@ class TestWithoutBatchScopes:
         (said,) = [one.getMessage() for one in caplog.records if "one call per" in one.getMessage()]
         assert "Marketing Hub Enterprise" in said
 
-    def test_without_any_scope_everybody_is_told(self, hubspot: Simulator) -> None:
+    def test_without_any_scope_every_wait_fails(self, hubspot: Simulator) -> None:
         hubspot.load({"tokens": {"none": {"value": "pat-na1-none", "scopes": []}}})
         portal = Portal(hubspot)
         portal.token = "pat-na1-none"
