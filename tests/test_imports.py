@@ -134,6 +134,6 @@ def test_a_hook_that_is_only_made_loads_nothing_more() -> None:
 
 
 def test_the_api_can_be_used_without_airflow() -> None:
-    (found,) = new_modules(f"import {OWN}.hubspot.client, {OWN}.bulk.runner")
+    (found,) = new_modules(f"import {OWN}.hubspot.transport.client, {OWN}.bulk.send.run")
     assert "requests" in found
     assert {name for name in found if name.partition(".")[0] == "airflow"} == set()
