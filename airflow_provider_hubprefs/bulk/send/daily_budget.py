@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING
 from airflow_provider_hubprefs.bulk.send.writes import SAMPLE_ROW
 from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
+from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.size import SourceSize
-    from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 
 RESERVE = 0.05
 """Share of the daily limit that is left for others."""
 
 SMALL = 20
 """A run of at most so many requests spends none on asking for the figures: its first answer brings them."""
+
+_OVERTAKING = 64
+"""An answer that overtook a newer one names at most so many requests more; a new day brings back more."""
 
 _SUBSCRIBED = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED", subscription_id=1))
 _RESET = "They come back at midnight in the account's time zone"
@@ -75,6 +78,7 @@ class DailyBudget:
         self._share = reserve
         self._partial = partial
         self._rows: int | None = None
+        self._newest = Budget()
 
     def needed(self, rows: int) -> int:
         """How many requests so many rows take at most; splitting batches and retries come on top."""
@@ -144,15 +148,23 @@ class DailyBudget:
 
     def _available(self) -> float:
         """How many requests may be used; infinite where HubSpot names no daily limit, or has not yet."""
-        budget = self._client.pacer.budget
+        budget = self._budget()
         left = budget.daily_remaining
         return math.inf if left is None else left - self._reserved(budget)
+
+    def _budget(self) -> Budget:
+        """What HubSpot's newest answer said."""
+        now, before = self._client.pacer.budget, self._newest.daily_remaining
+        left = now.daily_remaining
+        if left is None or before is None or not before < left <= before + _OVERTAKING:
+            self._newest = now
+        return self._newest
 
     def _reserved(self, budget: Budget) -> int:
         return math.ceil(round((budget.daily or 0) * self._share, 6))
 
     def _account(self) -> str:
-        budget = self._client.pacer.budget
+        budget = self._budget()
         return (
             f"the account has {budget.daily_remaining or 0:,} of its {budget.daily or 0:,} requests of the day left, "
             f"and {self._reserved(budget):,} of them are reserved for others"
