@@ -39,8 +39,14 @@ with DAG(
         subscription_id="{{ params.subscription_id }}",
         status="UNSUBSCRIBED",
     )
-    listed = HubPrefsBatchUnsubscribeOperator(
-        task_id="listed", subscribers=["{{ secretly(3) }}", "{{ secretly(4) }}"]
+    mapped = HubPrefsUnsubscribeAllOperator.partial(task_id="mapped", subscriber="{{ secretly(3) }}").expand(
+        poke_interval=[1.0]
+    )
+    waiting = HubPrefsUnsubscribeAllOperator(
+        task_id="waiting", subscriber="{{ secretly(4) }}", wait_for_completion=True
+    )
+    literal = HubPrefsBatchUnsubscribeOperator(
+        task_id="literal", subscribers=["{{ secretly(9) }}"], on_rejected="report"
     )
     sensed = HubPrefsOperationSensor(
         task_id="sensed", subscriber="{{ secretly(1) }}", expect="opted_out", poke_interval=0.1, timeout=30
