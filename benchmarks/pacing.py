@@ -192,6 +192,7 @@ def ceiling(
         results = [json.loads(worker.communicate()[0]) for worker in workers]
         if other:
             other.over = True
+            other.join()
     # The first window is a gift and does not count, but beside another client, where the run begins with it.
     begin = min(result["answered"][0] for result in results) + (0.0 if beside else INTERVAL)
     end = begin + seconds
