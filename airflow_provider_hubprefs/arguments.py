@@ -74,7 +74,7 @@ def value_of(argument: Any) -> Any:
 def normalised_subscriber(value: object) -> str:
     """Normalise an address.
 
-    :raises ValidationError: it is none; the text says why, without it.
+    :raises ValidationError: it is not an address; the text says why, without it.
     """
     from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
@@ -100,7 +100,7 @@ def whole_number(name: str, value: object) -> int:
     try:
         return int(str(value))
     except ValueError:
-        raise ValidationError(f"{name}: expected a whole number, got {value!r}") from None
+        raise ValidationError(f"{name}: expected a whole number, got {_shown(value)}") from None
 
 
 def yes_or_no(name: str, value: object) -> bool:
@@ -113,7 +113,7 @@ def yes_or_no(name: str, value: object) -> bool:
 
     said = {"true": True, "false": False}.get(str(value).strip().lower())
     if said is None:
-        raise ValidationError(f"{name}: expected True or False, got {value!r}")
+        raise ValidationError(f"{name}: expected True or False, got {_shown(value)}")
     return said
 
 
@@ -126,7 +126,7 @@ def check_seconds(name: str, value: object) -> None:
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValidationError(f"{name}: expected seconds, more than 0, got {value!r}")
+        raise ValidationError(f"{name}: expected seconds, more than 0, got {_shown(value)}")
 
 
 def check_choice(name: str, value: object, *choices: str) -> None:
@@ -138,7 +138,7 @@ def check_choice(name: str, value: object, *choices: str) -> None:
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     if value not in choices:
-        raise ValidationError(f"{name}: expected {' or '.join(map(repr, choices))}, got {value!r}")
+        raise ValidationError(f"{name}: expected {' or '.join(map(repr, choices))}, got {_shown(value)}")
 
 
 def _is_reference(value: Any) -> bool:
@@ -148,3 +148,10 @@ def _is_reference(value: Any) -> bool:
 
 def _has_jinja(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
+
+
+def _shown(value: object) -> str:
+    """A value for an error text: addresses in the wrong argument are masked."""
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+    return scrub(repr(value))

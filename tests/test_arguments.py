@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
+from airflow_provider_hubprefs.arguments import check_seconds, whole_number, yes_or_no
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
 from airflow_provider_hubprefs.simulator import Simulator
@@ -99,3 +102,12 @@ def test_what_airflow_rendered_is_data() -> None:
     assert operator.subscriber == "{{ who }}"  # for Airflow to render
     operator.subscriber = "{{ rendered }}@example.com"
     assert str(operator.subscriber) == "<private>"
+
+
+@pytest.mark.parametrize(
+    "read", [partial(whole_number, "number"), partial(yes_or_no, "switch"), partial(check_seconds, "timeout")]
+)
+def test_an_address_in_the_wrong_argument_is_masked_in_the_error(read: Callable[[object], object]) -> None:
+    with pytest.raises(ValidationError, match=r"got .*\*\*\*@e\*\*\*\.com") as error:
+        read("jane@example.com")
+    assert "jane" not in str(error.value)
