@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow_provider_hubprefs.compat import AirflowException, AirflowFailException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from airflow.providers.common.compat.sdk import mask_secret
 
+from airflow_provider_hubprefs.compat import mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
@@ -26,8 +26,7 @@ from airflow_provider_hubprefs.hubspot.transport.settings import Settings, setti
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from airflow.providers.common.compat.sdk import Connection
-
+    from airflow_provider_hubprefs.compat import Connection
     from airflow_provider_hubprefs.hubspot.transport.auth import Auth
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 

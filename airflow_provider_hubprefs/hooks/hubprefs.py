@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseHook
-
+from airflow_provider_hubprefs.compat import BaseHook
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Connection
-
+    from airflow_provider_hubprefs.compat import Connection
     from airflow_provider_hubprefs.hubspot.api.calls import Call
     from airflow_provider_hubprefs.hubspot.api.contacts import OptOut
     from airflow_provider_hubprefs.hubspot.api.models import (

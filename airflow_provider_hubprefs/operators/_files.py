@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     from airflow_provider_hubprefs.bulk.source.files import Files
+    from airflow_provider_hubprefs.compat import ObjectStoragePath
 
 
 def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
@@ -15,9 +14,8 @@ def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
 
     :raises SourceError: the provider of its store is not installed.
     """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     from airflow_provider_hubprefs.bulk.source.errors import SourceError
+    from airflow_provider_hubprefs.compat import ObjectStoragePath
 
     try:
         found = ObjectStoragePath(path)

@@ -9,7 +9,7 @@ from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFail
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_hubprefs.compat import Context
 
 
 def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Context) -> None:

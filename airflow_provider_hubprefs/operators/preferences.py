@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
-
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
     normalised_subscriber,
@@ -13,6 +11,7 @@ from airflow_provider_hubprefs.arguments import (
     whole_number,
     yes_or_no,
 )
+from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators._waiting import WaitingBase
@@ -21,9 +20,8 @@ from airflow_provider_hubprefs.task_state import TaskState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.compat import Context
 
 
 class _OneSubscriberOperator(WaitingBase):

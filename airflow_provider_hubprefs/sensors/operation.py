@@ -6,7 +6,8 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subscriber, value_of, whole_number
+from airflow_provider_hubprefs.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
@@ -14,8 +15,6 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     conf,
 )
-
-from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subscriber, value_of, whole_number
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.task_state import TaskState
@@ -24,9 +23,8 @@ from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
+    from airflow_provider_hubprefs.compat import Context
 
 _FAILURES_KEY = "hubprefs_transient_failures"
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
+from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
