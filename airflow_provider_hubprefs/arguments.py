@@ -1,4 +1,8 @@
-"""Arguments that may hold addresses: ordinary template fields whose values Airflow can use, but neither store nor show.
+"""Arguments of operators and sensors: what Airflow rendered becomes what is meant, and addresses stay private.
+
+Each class lists its arguments with a reader for each (``ARGUMENTS``); a task reads all of them before it does anything
+else. A template makes text of everything, and native rendering makes numbers and lists of text: a reader takes what can
+only mean one thing, and refuses the rest by the argument's name.
 
 Airflow stores the rendered values of an operator's template fields, and shows them under "Rendered Template". A
 :class:`PrivateArgument` is a template field like any other (its upstream tasks, ``partial()``, ``expand()``,
@@ -8,7 +12,16 @@ Airflow stores the rendered values of an operator's template fields, and shows t
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Reader = Callable[[str, Any], Any]
+    """Takes an argument's name and what was given; returns what is meant, or raises ValidationError."""
 
 _HIDDEN = "<private>"
 
@@ -41,7 +54,7 @@ class PrivateArgument:
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._slot = f"_private_{name}"
+        self._name, self._slot = name, f"_private_{name}"
 
     def __get__(self, operator: Any, owner: type | None = None) -> Any:
         """What Airflow renders: the author's template, or a :class:`PrivateValue`."""
@@ -50,6 +63,8 @@ class PrivateArgument:
     def __set__(self, operator: Any, value: Any) -> None:
         """The DAG author's argument comes first; what Airflow rendered from it replaces it, and is data."""
         rendered = operator.__dict__.get(self._slot) is not None
+        if not rendered:
+            _refuse_stored_elsewhere(operator, self._name, value)
         template = isinstance(value, str) and _has_jinja(value) and not rendered
         if value is None or template or isinstance(value, PrivateValue) or _is_reference(value):
             kept = value
@@ -60,15 +75,72 @@ class PrivateArgument:
         operator.__dict__[self._slot] = kept
 
 
+class ReadsArguments:
+    """Base of the operators and sensors: reads their arguments, and keeps addresses out of mapped tasks."""
+
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
+    """The arguments, but for the private ones, with a reader for each."""
+
+    def read_arguments(self) -> None:
+        """Replace each rendered argument by what is meant; reading twice does no harm.
+
+        :raises ValidationError: an argument is missing or cannot work; names it.
+        """
+        for name, read in self.ARGUMENTS.items():
+            setattr(self, name, read(name, getattr(self, name)))
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task. Airflow stores what mapped tasks are given, so addresses are refused in it.
+
+        :raises ValueError: a private argument is given an address itself.
+        """
+        private = [name for name in dir(cls) if isinstance(getattr(cls, name, None), PrivateArgument)]
+        for name in private:
+            _refuse_literal(name, kwargs.get(name), "partial()")
+        return _Partial(super().partial(**kwargs), private)  # type: ignore[misc]
+
+
+class _Partial:
+    """A mapped task that has begun; see :meth:`ReadsArguments.partial`.
+
+    :param partial: Airflow's own.
+    :param private: names of the private arguments.
+    """
+
+    def __init__(self, partial: Any, private: Iterable[str]) -> None:
+        self._partial = partial
+        self._private = private
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._partial, name)
+
+    def expand(self, **mapped: Any) -> Any:
+        """Airflow's ``expand``."""
+        self._refuse(mapped)
+        return self._partial.expand(**mapped)
+
+    def expand_kwargs(self, kwargs: Any, **more: Any) -> Any:
+        """Airflow's ``expand_kwargs``."""
+        for one in () if _is_reference(kwargs) else kwargs:
+            if isinstance(one, Mapping):
+                self._refuse({name: [value] for name, value in one.items()})
+        return self._partial.expand_kwargs(kwargs, **more)
+
+    def _refuse(self, mapped: Mapping[str, Any]) -> None:
+        for name in self._private:
+            _refuse_mapped(name, mapped.get(name))
+
+
 def value_of(argument: Any) -> Any:
-    """The value of a private argument, once Airflow has rendered it.
+    """The value of a private argument, once Airflow has rendered it; None also for a template that was empty.
 
     :param argument: what the operator's attribute gives.
     """
     value = argument.value if isinstance(argument, PrivateValue) else argument
     if isinstance(value, list):
         return [item.value if isinstance(item, PrivateValue) else item for item in value]
-    return value
+    return None if is_absent(value) else value
 
 
 def normalised_subscriber(value: object) -> str:
@@ -80,7 +152,7 @@ def normalised_subscriber(value: object) -> str:
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     if not isinstance(value, str):
-        raise ValidationError(f"subscriber: expected an e-mail address, got a {type(value).__name__}")
+        raise ValidationError(f"subscriber: expected an e-mail address, got {_kind(value)}")
     try:
         return normalise(value)
     except AddressError as error:
@@ -89,18 +161,79 @@ def normalised_subscriber(value: object) -> str:
         ) from None
 
 
-def whole_number(name: str, value: object) -> int:
+def is_absent(value: object) -> bool:
+    """Whether an argument was left out: None, or the text that a template makes of None or of nothing."""
+    return value is None or (isinstance(value, str) and value.strip(" \r\n") in {"", "None"})
+
+
+def optional(read: Reader, default: Any = None) -> Reader:
+    """Make a reader that takes an argument that was left out, as :func:`is_absent` says, for the default."""
+    return lambda name, value: default if is_absent(value) else read(name, value)
+
+
+def text(name: str, value: object) -> str:
+    """Read a text.
+
+    :raises ValidationError: no text, or an empty one.
+    """
+    if isinstance(value, str) and not is_absent(value):
+        return value
+    hint = (
+        "" if is_absent(value) else "; native rendering reads text as numbers and lists, unless it is quoted"
+    )
+    raise _refused(name, "a text", value, hint)
+
+
+def column(name: str, value: object) -> str:
+    """Read a column's name. Native rendering makes a number of ``2026``.
+
+    :raises ValidationError: no name.
+    """
+    return str(value) if type(value) is int else text(name, value)
+
+
+def whole_number(name: str, value: object, *, least: float = -math.inf) -> int:
     """Read a number that may have come through a template as text.
 
     :param name: of the argument, for the text.
-    :raises ValidationError: no whole number.
+    :param least: the smallest that can work.
+    :raises ValidationError: no whole number, or a smaller one.
     """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
+    of_at_least = "" if least == -math.inf else f" of at least {least:g}"
     try:
-        return int(str(value))
+        found = int(str(value))
     except ValueError:
-        raise ValidationError(f"{name}: expected a whole number, got {_shown(value)}") from None
+        found = None
+    if found is None or found < least:
+        raise _refused(name, f"a whole number{of_at_least}", value)
+    return found
+
+
+def count(name: str, value: object) -> int:
+    """Read a whole number of at least 0.
+
+    :raises ValidationError: none.
+    """
+    return whole_number(name, value, least=0)
+
+
+def positive(name: str, value: object) -> int:
+    """Read a whole number of at least 1.
+
+    :raises ValidationError: none.
+    """
+    return whole_number(name, value, least=1)
+
+
+def number(name: str, value: object) -> float:
+    """Read a number that may have come through a template as text.
+
+    :raises ValidationError: none.
+    """
+    found = _number(value)
+    if found is None:
+        raise _refused(name, "a number", value)
+    return found
 
 
 def yes_or_no(name: str, value: object) -> bool:
@@ -109,36 +242,120 @@ def yes_or_no(name: str, value: object) -> bool:
     :param name: of the argument, for the text.
     :raises ValidationError: neither.
     """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
     said = {"true": True, "false": False}.get(str(value).strip().lower())
     if said is None:
-        raise ValidationError(f"{name}: expected True or False, got {_shown(value)}")
+        raise _refused(name, "True or False", value)
     return said
 
 
-def check_seconds(name: str, value: object) -> None:
-    """Refuse what is not a time to wait.
+def seconds(name: str, value: object, *, least: float = 0, most: float = 1e10) -> float:
+    """Read a duration: a ``timedelta``, or seconds as a number or as text.
 
     :param name: of the argument, for the text.
-    :raises ValidationError: not a number of more than 0.
+    :param least: the shortest; 0 means that it must be more than that.
+    :param most: the longest.
+    :raises ValidationError: not a time to wait.
     """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+    found = value.total_seconds() if isinstance(value, timedelta) else _number(value)
+    if found is None or not (least or 1e-9) <= found <= most:
+        limits = f"from {least:g} to {most:g}" if least else "more than 0"
+        raise _refused(name, f"seconds, {limits}, or a timedelta", value)
+    return found
 
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValidationError(f"{name}: expected seconds, more than 0, got {_shown(value)}")
 
+def choice(*choices: str) -> Reader:
+    """Make a reader of one of some words.
 
-def check_choice(name: str, value: object, *choices: str) -> None:
-    """Refuse what is not one of the choices.
-
-    :param name: of the argument, for the text.
-    :raises ValidationError: none of them.
+    :raises ValidationError: from the reader: none of them.
     """
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
-    if value not in choices:
-        raise ValidationError(f"{name}: expected {' or '.join(map(repr, choices))}, got {_shown(value)}")
+    def read(name: str, value: object) -> str:
+        if value not in choices:
+            raise _refused(name, " or ".join(map(repr, choices)), value)
+        return str(value)
+
+    return read
+
+
+def paths(name: str, value: object) -> Any:
+    """Read a path as text or object, or an iterable of them.
+
+    :raises ValidationError: something else.
+    """
+    if isinstance(value, str) or hasattr(value, "open"):
+        return value
+    if isinstance(value, bytes | Mapping) or not hasattr(value, "__iter__"):
+        raise _refused(name, "a path, a glob, a folder or a list of them", value)
+    found = list(value)
+    if not found or not all(
+        hasattr(one, "open") or (isinstance(one, str) and not is_absent(one)) for one in found
+    ):
+        raise _refused(name, "a path, a glob, a folder or a list of them", found)
+    return found
+
+
+def path(name: str, value: object) -> Any:
+    """Read one path, as text or object.
+
+    :raises ValidationError: something else.
+    """
+    if not isinstance(value, str) and not hasattr(value, "open"):
+        raise _refused(name, "a path", value)
+    return value
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _refused(name: str, expected: str, value: object, hint: str = "") -> Exception:
+    """Make the error; an address in the wrong argument is masked in it."""
+    from airflow_provider_hubprefs.hubspot.errors import ValidationError
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+    got = "nothing" if is_absent(value) else scrub(repr(value))[:60]
+    return ValidationError(f"{name}: expected {expected}, got {got}{hint}")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _refuse_literal(name: str, value: Any, where: str) -> None:
+    """Refuse what Airflow would store: everything but a template and results of earlier tasks.
+
+    :raises ValueError: names the argument and what to do instead.
+    """
+    template = isinstance(value, str) and (_has_jinja(value) or is_absent(value))
+    several = isinstance(value, list | tuple) and all(map(_is_reference, value))
+    if not (value is None or template or several or _is_reference(value)):
+        raise ValueError(
+            f"{name}: an address in {where} would be stored with the DAG, in Airflow's database. Give an earlier "
+            "task's result or a template instead; for many subscribers, source= is private as well"
+        )
+
+
+def _refuse_mapped(name: str, mapped: Any, where: str = "expand()") -> None:
+    """The same for what is mapped over."""
+    if mapped is not None and not _is_reference(mapped):
+        for one in mapped:
+            _refuse_literal(name, one, where)
+
+
+def _refuse_stored_elsewhere(operator: Any, name: str, value: Any) -> None:
+    """Refuse addresses that Airflow stores with the DAG or the task group, rather than with the operator."""
+    if _is_reference(value):
+        given = getattr(getattr(value, "_input", None), "value", None)  # an argument of a mapped task group
+        if isinstance(given, Mapping):
+            _refuse_mapped(name, given.get(value._key), "expand() of a task group")
+    elif value is not None and operator.has_dag() and operator.dag.default_args.get(name) is value:
+        _refuse_literal(name, value, "default_args")
 
 
 def _is_reference(value: Any) -> bool:
@@ -148,10 +365,3 @@ def _is_reference(value: Any) -> bool:
 
 def _has_jinja(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
-
-
-def _shown(value: object) -> str:
-    """A value for an error text: addresses in the wrong argument are masked."""
-    from airflow_provider_hubprefs.hubspot.privacy import scrub
-
-    return scrub(repr(value))

@@ -11,7 +11,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_provider_hubprefs.arguments import check_seconds, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import seconds, whole_number, yes_or_no
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
@@ -105,7 +105,7 @@ def test_what_airflow_rendered_is_data() -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [partial(whole_number, "number"), partial(yes_or_no, "switch"), partial(check_seconds, "timeout")]
+    "read", [partial(whole_number, "number"), partial(yes_or_no, "switch"), partial(seconds, "timeout")]
 )
 def test_an_address_in_the_wrong_argument_is_masked_in_the_error(read: Callable[[object], object]) -> None:
     with pytest.raises(ValidationError, match=r"got .*\*\*\*@e\*\*\*\.com") as error:

@@ -14,10 +14,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from airflow_provider_hubprefs.arguments import is_absent
 from airflow_provider_hubprefs.compat import mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.transport.sender import Sender
@@ -86,10 +88,11 @@ def client_from(
     :param max_budget_share: so much of the account's budget for this client, at most.
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
+    version = fields.get("api_version") if is_absent(api_version) else api_version
     try:
         return make(
             _auth(connection, fields),
-            version=str(api_version or fields.get("api_version") or DEFAULT_VERSION),
+            version=str(DEFAULT_VERSION if is_absent(version) else version),
             host=_host(connection),
             settings=_settings(fields, settings),
             budget_store=_budget_store(fields),
@@ -113,13 +116,13 @@ def brand(value: object) -> int | None:
 
     :raises SettingsError: no whole number of at least 0.
     """
-    if value is None or value == "":
+    if is_absent(value):
         return None
     try:
         return msgspec.convert(value.strip() if isinstance(value, str) else value, _Brand, strict=False)
     except msgspec.ValidationError:
         raise SettingsError(
-            f"business_unit_id: expected a brand's whole number (0 is the account's own), got {value!r}"
+            f"business_unit_id: expected a brand's whole number (0 is the account's own), got {scrub(repr(value))}"
         ) from None
 
 

@@ -100,8 +100,8 @@ class HubPrefsHook(BaseHook):
         """
         from airflow_provider_hubprefs.hooks.connection import brand
 
-        given = self._business_unit_id
-        return brand(self._fields.get("business_unit_id") if given is None else given)
+        given = brand(self._business_unit_id)
+        return brand(self._fields.get("business_unit_id")) if given is None else given
 
     def get_conn(self) -> Client:
         """Return the client."""
@@ -355,7 +355,8 @@ class HubPrefsHook(BaseHook):
     def _brand(self, business_unit_id: int | None) -> int | None:
         from airflow_provider_hubprefs.hooks.connection import brand
 
-        return self.business_unit_id if business_unit_id is None else brand(business_unit_id)
+        given = brand(business_unit_id)
+        return self.business_unit_id if given is None else given
 
     def _send(self, call: Call[T]) -> T:
         return self.client.send(call)

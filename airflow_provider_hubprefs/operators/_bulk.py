@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
-    check_choice,
+    choice,
+    column,
+    number,
+    optional,
+    path,
+    paths,
+    positive,
+    text,
     value_of,
+    yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
+    from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
@@ -85,6 +94,23 @@ class HubPrefsBatchOperator(WaitingBase):
         "hubprefs_conn_id",
         "api_version",
     )
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        **WaitingBase.ARGUMENTS,
+        "source": optional(paths),
+        "email_column": optional(column, default="email"),
+        "delimiter": optional(text),
+        "encoding": optional(text),
+        "batch_size": positive,
+        "verify": yes_or_no,
+        "max_budget_share": number,
+        "daily_reserve": number,
+        "on_insufficient_budget": choice("fail", "partial"),
+        "on_rejected": choice("fail", "report"),
+        "dead_letters": optional(path),
+        "report": optional(path),
+        "resume": yes_or_no,
+        "on_changed_source": choice("fail", "restart"),
+    }
     subscribers = PrivateArgument()
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
@@ -144,7 +170,7 @@ class HubPrefsBatchOperator(WaitingBase):
         with airflow_errors():
             self._begin()
             self._check_arguments()
-            given = value_of(self.subscribers) if self.source is None else files_at(self.source)
+            given: Any = value_of(self.subscribers) if self.source is None else files_at(self.source)
             self._running = HubPrefsHook(
                 self.hubprefs_conn_id,
                 self.api_version,
@@ -180,12 +206,9 @@ class HubPrefsBatchOperator(WaitingBase):
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
-        if (self.subscribers is None) == (self.source is None):
+        if (value_of(self.subscribers) is None) == (self.source is None):
             got = "neither" if self.source is None else "both"
             raise ValidationError(f"expected either subscribers or source, got {got}")
-        check_choice("on_rejected", self.on_rejected, "fail", "report")
-        check_choice("on_changed_source", self.on_changed_source, "fail", "restart")
-        check_choice("on_insufficient_budget", self.on_insufficient_budget, "fail", "partial")
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None

@@ -29,15 +29,11 @@ def files_at(source: Any) -> Files:
     """Return the files to read from, wherever they are.
 
     :param source: a path, or an iterable of paths; each may be of a folder, or have wildcards.
-    :raises ValidationError: there is no path, or an empty one.
     :raises SourceError: the provider of a store is not installed.
     """
     from airflow_provider_hubprefs.bulk.source.files import Files, is_file
-    from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
     paths: list[Any] = [source] if isinstance(source, str) or is_file(source) else list(source)
-    if not paths or not all(paths):
-        raise ValidationError("source: expected a path, a glob, a folder or a list of them, got an empty one")
     return Files([path_at(path) for path in paths])
 
 

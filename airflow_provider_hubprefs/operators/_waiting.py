@@ -7,15 +7,17 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.arguments import check_seconds
+from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
+    from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
@@ -25,25 +27,36 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class WaitingBase(BaseOperator):
+class WaitingBase(ReadsArguments, BaseOperator):
     """What all operators of this package have in common: the connection, and the wait.
+
+    A template that gives nothing, or the text ``None``, leaves an optional argument out.
 
     :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
         wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
     :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two polls, at most.
-    :param timeout: seconds to wait, in each try.
+    :param poke_interval: between two polls, at most: a ``timedelta``, or seconds.
+    :param timeout: how long to wait, in each try: a ``timedelta``, or seconds.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     """
+
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        "wait_for_completion": yes_or_no,
+        "deferrable": yes_or_no,
+        "poke_interval": seconds,
+        "timeout": seconds,
+        "hubprefs_conn_id": text,
+        "api_version": optional(text),
+    }
 
     def __init__(
         self,
         *,
         wait_for_completion: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: float = 60.0,
-        timeout: float = 7 * 86_400.0,
+        poke_interval: timedelta | float | str = 60.0,
+        timeout: timedelta | float | str = 7 * 86_400.0,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
@@ -51,8 +64,8 @@ class WaitingBase(BaseOperator):
         super().__init__(**kwargs)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = poke_interval
-        self.timeout = timeout
+        self.poke_interval: Any = poke_interval
+        self.timeout: Any = timeout
         self.hubprefs_conn_id = hubprefs_conn_id
         self.api_version = api_version
         self._killed: Future[None] | None = None
@@ -68,9 +81,7 @@ class WaitingBase(BaseOperator):
         :raises ValidationError: an argument cannot work.
         """
         self._killed = Future()
-        if self.wait_for_completion:
-            check_seconds("poke_interval", self.poke_interval)
-            check_seconds("timeout", self.timeout)
+        self.read_arguments()
 
     def trigger_arguments(self, hook: HubPrefsHook) -> dict[str, Any]:
         """Arguments of all triggers that wait for this task, from now on."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.arguments import whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import choice, column, count, optional, positive, text, yes_or_no
 from airflow_provider_hubprefs.operators._bulk import HubPrefsBatchOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
@@ -26,6 +27,10 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     """
 
     template_fields: Sequence[str] = (*HubPrefsBatchOperator.template_fields, "business_unit_id")
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        **HubPrefsBatchOperator.ARGUMENTS,
+        "business_unit_id": optional(count),
+    }
 
     def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -81,6 +86,19 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         "legal_basis_explanation_column",
         "allow_resubscribe",
     )
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        **HubPrefsBatchOperator.ARGUMENTS,
+        "subscription_id": optional(positive),
+        "subscription_column": optional(column),
+        "status": optional(text),
+        "status_column": optional(column),
+        "legal_basis": optional(text),
+        "legal_basis_column": optional(column),
+        "legal_basis_explanation": optional(text),
+        "legal_basis_explanation_column": optional(column),
+        "allow_resubscribe": optional(yes_or_no, default=False),
+        "on_conflict": choice("error", "last", "opt_out_wins"),
+    }
 
     def __init__(
         self,
@@ -98,7 +116,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.subscription_id = subscription_id
+        self.subscription_id: Any = subscription_id
         self.subscription_column = subscription_column
         self.status = status
         self.status_column = status_column
@@ -106,13 +124,13 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self.legal_basis_column = legal_basis_column
         self.legal_basis_explanation = legal_basis_explanation
         self.legal_basis_explanation_column = legal_basis_explanation_column
-        self.allow_resubscribe = allow_resubscribe
+        self.allow_resubscribe: Any = allow_resubscribe
         self.on_conflict = on_conflict
 
     def _reading(self) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.source.columns import Columns
 
-        named = {name: getattr(self, f"{name}_column") or None for name in _SAME_FOR_ALL}
+        named = {name: getattr(self, f"{name}_column") for name in _SAME_FOR_ALL}
         columns = Columns(email=self.email_column, **named)
         return {**super()._reading(), "columns": columns, "on_conflict": self.on_conflict}
 
@@ -121,23 +139,22 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
 
         super()._check_arguments()
         for name, argument in _SAME_FOR_ALL.items():
-            given, column = getattr(self, argument) not in {None, ""}, bool(getattr(self, f"{name}_column"))
-            if given and column:
+            given, by_row = getattr(self, argument) is not None, getattr(self, f"{name}_column") is not None
+            if given and by_row:
                 raise ValidationError(f"expected either {argument} or {name}_column, got both")
-            if not given and not column and name in {"status", "subscription"}:
+            if not given and not by_row and name in {"status", "subscription"}:
                 raise ValidationError(f"expected either {argument} or {name}_column, got neither")
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import SetStatus
 
-        same = None if self.subscription_column else whole_number("subscription_id", self.subscription_id)
         return SetStatus(
             hook.client.calls,
-            subscription_id=same,
-            status=self.status or None,
-            legal_basis=self.legal_basis or None,
-            legal_basis_explanation=self.legal_basis_explanation or None,
-            allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
+            subscription_id=self.subscription_id,
+            status=self.status,
+            legal_basis=self.legal_basis,
+            legal_basis_explanation=self.legal_basis_explanation,
+            allow_resubscribe=self.allow_resubscribe,
             basis_by_row=bool(self.legal_basis_column),
         )
 

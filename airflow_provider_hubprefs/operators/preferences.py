@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
+    count,
     normalised_subscriber,
+    optional,
+    positive,
+    text,
     value_of,
-    whole_number,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
@@ -20,6 +23,7 @@ from airflow_provider_hubprefs.task_state import TaskState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context
 
@@ -41,6 +45,8 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
+        with airflow_errors():
+            self.read_arguments()
         event = event or {}
         status = event.get("status")
         if status == events.EXECUTION_TIMEOUT:
@@ -65,7 +71,6 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.bulk.send.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
-        self._begin()
         subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
         if waits and (sent := _sent(context).load()):
@@ -84,10 +89,9 @@ class _OneSubscriberOperator(WaitingBase):
         """Wait until the operation is over."""
         from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
 
-        number = self.subscription_id
         trigger = HubPrefsOperationTrigger(
             encrypted=hook.encrypt_address(subscriber),
-            subscription_id=None if number is None else whole_number("subscription_id", number),
+            subscription_id=self.subscription_id,  # type: ignore[arg-type] # read_arguments made it a number
             **self.trigger_arguments(hook),
         )
         return self.execute_complete(context, self.wait_for(trigger, deferrable=self.deferrable))
@@ -141,6 +145,14 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         "legal_basis_explanation",
         "allow_resubscribe",
     )
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        **_OneSubscriberOperator.ARGUMENTS,
+        "subscription_id": positive,
+        "status": text,
+        "legal_basis": optional(text),
+        "legal_basis_explanation": optional(text),
+        "allow_resubscribe": optional(yes_or_no, default=False),
+    }
 
     def __init__(
         self,
@@ -153,11 +165,11 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.subscription_id = subscription_id
+        self.subscription_id: Any = subscription_id
         self.status = status
         self.legal_basis = legal_basis
         self.legal_basis_explanation = legal_basis_explanation
-        self.allow_resubscribe = allow_resubscribe
+        self.allow_resubscribe: Any = allow_resubscribe
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
@@ -165,30 +177,29 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
 
         with airflow_errors():
+            self._begin()
             hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
-            subscription_id = whole_number("subscription_id", self.subscription_id)
             write = SetStatus(
                 hook.client.calls,
-                subscription_id=subscription_id,
+                subscription_id=self.subscription_id,
                 status=self.status,
-                legal_basis=self.legal_basis or None,
-                legal_basis_explanation=self.legal_basis_explanation or None,
-                allow_resubscribe=yes_or_no("allow_resubscribe", self.allow_resubscribe),
+                legal_basis=self.legal_basis,
+                legal_basis_explanation=self.legal_basis_explanation,
+                allow_resubscribe=self.allow_resubscribe,
             )
             try:
                 return self._write(hook, write, context)
             except (ValidationError, NotFoundError) as error:
                 if error.status is not None:
-                    _check_subscription(hook, subscription_id)
+                    _check_subscription(hook, self.subscription_id)
                 raise
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["status"] == self.status)
 
     def _result(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
-        number = whole_number("subscription_id", self.subscription_id)
         result = super()._result(subscriber, outcome, operation)
-        return {**result, "subscription_id": number, "status": self.status}
+        return {**result, "subscription_id": self.subscription_id, "status": self.status}
 
 
 def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
@@ -215,6 +226,10 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     """
 
     template_fields: Sequence[str] = (*_OneSubscriberOperator.template_fields, "business_unit_id")
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        **_OneSubscriberOperator.ARGUMENTS,
+        "business_unit_id": optional(count),
+    }
 
     def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -225,6 +240,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 
         with airflow_errors():
+            self._begin()
             hook = HubPrefsHook(
                 self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id
             )

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_hubprefs.arguments import PrivateArgument, normalised_subscriber, value_of, whole_number
+from airflow_provider_hubprefs.arguments import (
+    PrivateArgument,
+    ReadsArguments,
+    count,
+    normalised_subscriber,
+    number,
+    optional,
+    positive,
+    seconds,
+    text,
+    value_of,
+    yes_or_no,
+)
 from airflow_provider_hubprefs.compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -17,19 +29,22 @@ from airflow_provider_hubprefs.compat import (
 )
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.task_state import TaskState
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
+    from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
     from airflow_provider_hubprefs.compat import Context
 
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
-class HubPrefsOperationSensor(BaseSensorOperator):
+class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
     """Wait until the operation on one subscriber is COMPLETE or CANCELED.
 
     HubSpot has no endpoint for the operation itself (its OpenAPI documents show none). The sensor asks for the
@@ -52,6 +67,9 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         default ``[operators] default_deferrable``.
     :param max_budget_share: of the account's budget, at most, for all waits of a triggerer together that have the
         same share; they ask about up to 100 subscribers by one request. A task that pokes has the share for itself.
+    :param poke_interval: between two polls: a ``timedelta``, or seconds.
+    :param timeout: how long to wait: a ``timedelta``, or seconds; by default ``[sensors] default_timeout``.
+    :param max_wait: the longest pause with ``exponential_backoff``: a ``timedelta``, or seconds.
     :param hubprefs_conn_id: connection. (templated)
     :param api_version: overrides the connection's. (templated)
     :raises HubPrefsFailException: CANCELED, or an error that waiting does not help against.
@@ -66,6 +84,17 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         "hubprefs_conn_id",
         "api_version",
     )
+    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+        "subscription_id": optional(positive),
+        "business_unit_id": optional(count),
+        "expect": optional(text),
+        "fail_on_canceled": yes_or_no,
+        "max_transient_failures": count,
+        "deferrable": yes_or_no,
+        "max_budget_share": number,
+        "hubprefs_conn_id": text,
+        "api_version": optional(text),
+    }
     subscriber = PrivateArgument()
     ui_color = "#ffe8a3"
 
@@ -80,15 +109,26 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         max_transient_failures: int = 5,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_budget_share: float = 0.5,
+        poke_interval: timedelta | float | str = 60.0,
+        timeout: timedelta | float | str | None = None,
+        max_wait: timedelta | float | str | None = None,
         hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
+            durations = {
+                "poke_interval": seconds("poke_interval", poke_interval),
+                "timeout": optional(seconds)("timeout", timeout),
+                "max_wait": optional(seconds)("max_wait", max_wait),
+            }
+        except ValidationError as error:
+            raise HubPrefsFailException(str(error), error=error) from None
+        super().__init__(**durations, **kwargs)
         self.subscriber = subscriber
-        self.subscription_id = subscription_id
-        self.business_unit_id = business_unit_id
-        self.expect = expect
+        self.subscription_id: Any = subscription_id
+        self.business_unit_id: Any = business_unit_id
+        self.expect: Any = expect
         self.fail_on_canceled = fail_on_canceled
         self.max_transient_failures = max_transient_failures
         self.deferrable = deferrable
@@ -118,6 +158,7 @@ class HubPrefsOperationSensor(BaseSensorOperator):
 
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
+            self.read_arguments()
             wait = self._wait()
             client = self._hook.client
             try:
@@ -180,12 +221,11 @@ class HubPrefsOperationSensor(BaseSensorOperator):
         """
         from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 
-        number = self.subscription_id
         wait = OperationWait(
             subscriber=normalised_subscriber(value_of(self.subscriber)),
-            subscription_id=None if number is None else whole_number("subscription_id", number),
+            subscription_id=self.subscription_id,
             business_unit_id=self._hook.business_unit_id,
-            expect=self.expect or None,
+            expect=self.expect,
             fail_on_canceled=self.fail_on_canceled,
         )
         wait.check()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_hubprefs.arguments import seconds
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -31,6 +33,9 @@ class WaitTriggerBase(BaseTrigger):
     def __post_init__(self) -> None:
         """Airflow's part."""
         super().__init__()  # type: ignore[no-untyped-call]
+        for name in ("poke_interval", "max_wait"):
+            if getattr(self, name, None) is not None:
+                setattr(self, name, seconds(name, getattr(self, name), least=-1e10))  # any that was stored
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, always in this order."""

@@ -51,8 +51,9 @@ with DAG(
     sensed = HubPrefsOperationSensor(
         task_id="sensed", subscriber="{{ secretly(1) }}", expect="opted_out", poke_interval=0.1, timeout=30
     )
+    lists = task(task_id="lists")(lambda: [["{{ secretly(9) }}"]])()
     data = HubPrefsBatchUnsubscribeOperator.partial(task_id="data", on_rejected="report").expand(
-        subscribers=[["{{ secretly(9) }}"]]
+        subscribers=lists
     )
     from_task = HubPrefsBatchUnsubscribeOperator(
         task_id="from_task", subscribers=numbers(), on_rejected="report"

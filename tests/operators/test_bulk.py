@@ -367,7 +367,7 @@ class TestWhatRowsSayThemselves:
             ),
             (
                 {"subscription_id": 1, "status_column": "x", "on_conflict": "first"},
-                "on_conflict: expected one of error, last, opt_out_wins",
+                "on_conflict: expected 'error' or 'last' or 'opt_out_wins', got 'first'",
             ),
             (
                 {"subscription_id": 1, "status_column": "x", "allow_resubscribe": True},
@@ -434,7 +434,9 @@ def test_what_takes_hubspot_its_time_is_waited_for(hubspot: Simulator, context: 
     people = [f"p{number}@example.com" for number in range(5)]
     summary = opt_out(context, subscribers=people, wait_for_completion=True, poke_interval=0.1)
     assert outcomes(summary) == {"changed": 5}
-    with pytest.raises(HubPrefsFailException, match="timeout: expected seconds, more than 0, got 0"):
+    with pytest.raises(
+        HubPrefsFailException, match="timeout: expected seconds, more than 0, or a timedelta, got 0"
+    ):
         opt_out(context, subscribers=people, wait_for_completion=True, timeout=0)
 
 

@@ -120,7 +120,7 @@ class TestSetStatus:
             ({"subscription_id": "newsletter"}, "subscription_id: expected a whole number"),
             ({"subscriber": "jane.example.com"}, "subscriber: expected an e-mail address"),
             ({"subscriber": ""}, "subscriber: expected an e-mail address"),
-            ({"subscriber": None}, "subscriber: expected an e-mail address, got a NoneType"),
+            ({"subscriber": None}, "subscriber: expected an e-mail address, got nothing"),
             ({"api_version": "v7"}, "api_version: 'v7' is not supported"),
         ],
     )

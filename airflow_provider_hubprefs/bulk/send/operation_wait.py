@@ -66,7 +66,9 @@ class OperationWait:
         :raises ValidationError: names the argument.
         """
         if self.expect and self.expect not in EXPECTATIONS:
-            raise ValidationError(f"expect: expected one of {', '.join(EXPECTATIONS)}, got {self.expect!r}")
+            raise ValidationError(
+                f"expect: expected one of {', '.join(EXPECTATIONS)}, got {scrub(repr(self.expect))}"
+            )
         if self.expect == "opted_out" and self.subscription_id is not None:
             raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
         if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:
