@@ -34,27 +34,32 @@ class HubPrefsFailException(HubPrefsException, AirflowFailException):
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Turn errors of the layers below into Airflow's.
+    """Turn errors of the layers below into Airflow's, each of one line and without what it was raised from.
 
-    :raises HubPrefsFailException: credentials, scopes, settings, a request HubSpot calls wrong, rows that
-        contradict each other.
-    :raises HubPrefsException: everything else of HubSpot's, a source that cannot be read, a place that
-        cannot be written.
+    ``error`` of the exception keeps the original.
+
+    :raises HubPrefsFailException: no retry helps: credentials, scopes, settings, arguments, a request HubSpot calls
+        wrong, a source's format or columns, rows that contradict each other.
+    :raises HubPrefsException: everything else of HubSpot's, a source that is missing or cannot be read now, a place
+        that cannot be written. Against the limit of a day only a retry after midnight helps, and the text says so.
     """
     from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
-    from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
 
     try:
         yield
     except HubSpotError as error:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
-        raise kind(str(error), error=error) from error
-    except (CheckpointError, ContradictionError) as error:
-        raise HubPrefsFailException(str(error), error=error) from error
+        raise kind(str(error), error=error) from None
+    except CheckpointError as error:
+        raise HubPrefsFailException(str(error), error=error) from None
     except SourceError as error:
-        raise HubPrefsException(str(error), error=error) from error
+        kind = HubPrefsFailException if error.permanent else HubPrefsException
+        raise kind(str(error), error=error) from None
     except OSError as error:
+        where = f": {scrub(str(error.filename))}" if error.filename else ""
         raise HubPrefsException(
-            f"{error.strerror or type(error).__name__}: {error.filename}", error=error
-        ) from error
+            f"{error.strerror or scrub(str(error)) or type(error).__name__}{where}", error=error
+        ) from None

@@ -28,7 +28,8 @@ def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Cont
     where = f"they are in {letters}" if letters else "dead_letters would name them"
     text = f"of {summary['read']} rows, {counts}; {where}. Why: {summary['reasons']}"
     if operator.on_rejected == "fail":
-        context["ti"].xcom_push(key="return_value", value=summary)
+        if operator.do_xcom_push and "ti" in context:
+            context["ti"].xcom_push(key="return_value", value=summary)
         kind = HubPrefsException if summary["unconfirmed"] else HubPrefsFailException
         raise kind(f"{text}. All other rows are done; on_rejected='report' would succeed.")
     operator.log.warning("%s", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +52,7 @@ def rows_at(ranges: Sequence[PendingRows], rows: Iterable[Row]) -> Iterator[tupl
     """Yield place, category and row of all pending rows.
 
     :param rows: all rows of the source, the same as when they were sent.
-    :raises SourceError: the source has fewer rows than when they were sent.
+    :raises UnavailableError: the source has fewer rows than when they were sent.
     """
     sendable = enumerate(row for row in rows if row.problem is None)
     for one in ranges:
@@ -62,7 +62,7 @@ def rows_at(ranges: Sequence[PendingRows], rows: Iterable[Row]) -> Iterator[tupl
             if place == one.end - 1:
                 break
         else:
-            raise SourceError(
+            raise UnavailableError(
                 "The source has fewer rows than when they were sent: has it changed? Nothing was sent again; clear the "
                 "task to send the source as it is now"
             )

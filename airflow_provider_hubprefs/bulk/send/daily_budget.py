@@ -33,7 +33,10 @@ _OVERTAKING = 64
 """An answer that overtook a newer one names at most so many requests more; a new day brings back more."""
 
 _SUBSCRIBED = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED", subscription_id=1))
-_RESET = "They come back at midnight in the account's time zone"
+_RESET = (
+    "Run it again (clear the task) after midnight in the account's time zone, which HubSpot shows in Settings > "
+    "Account Defaults"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -131,9 +134,9 @@ class DailyBudget:
 
     def _error(self, need: int, done: str, hint: str = "") -> BudgetError:
         return BudgetError(
-            f"the next requests, up to {need:,}, are more than may be used: {self._account()}. {_RESET}. {done}; a "
-            f"later try resumes there.{hint} on_insufficient_budget='partial' or a smaller daily_reserve sends more "
-            "today",
+            f"too few of the day's requests are left: this takes up to {need:,}, and {self._account()}. {_RESET}. "
+            f"{done}; a later try resumes there.{hint} on_insufficient_budget='partial' or a smaller daily_reserve "
+            "sends more today",
             not_applied=True,
         )
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
+from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +143,7 @@ class Duplicates:
                 continue
             number, contradicted = counting.get(digests[row.number], (0, 0))
             if not number:
-                raise SourceError(
+                raise UnavailableError(
                     "The source changed while it was read. Run it again when nothing writes to it."
                 )
             if number == row.number:
@@ -162,7 +162,7 @@ class Duplicates:
         try:
             return self._database.execute(statement, values)
         except sqlite3.OperationalError as error:
-            raise SourceError(
+            raise UnavailableError(
                 "The temporary file for finding duplicates cannot be written. It takes about 30 MB for a million rows: "
                 "free disk space, or set TMPDIR to a directory that has it."
             ) from error

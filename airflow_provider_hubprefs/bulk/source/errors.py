@@ -9,8 +9,17 @@ class SourceError(Exception):
     The text says what is wrong with which file, what was expected and what to do. It quotes nothing of the content.
     """
 
+    permanent = True
+    """True if a person has to change the source or an argument first: trying again cannot help."""
 
-class EmptyFileError(SourceError):
+
+class UnavailableError(SourceError):
+    """A source cannot be read now: it is missing, being written, or its store fails."""
+
+    permanent = False
+
+
+class EmptyFileError(UnavailableError):
     """A file has no line, or only blank ones."""
 
 

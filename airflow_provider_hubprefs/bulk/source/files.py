@@ -15,8 +15,8 @@ from bisect import bisect_left
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
-from airflow_provider_hubprefs.bulk.source.stored import StoredFile, shown, unreadable
+from airflow_provider_hubprefs.bulk.source.errors import SourceError, UnavailableError
+from airflow_provider_hubprefs.bulk.source.stored import StoredFile, shown, unreadable, whole
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Files:
         versions = [{file.name: file.version for file in files} for files in (self._files, now)]
         for file in (*self._files, *now):
             if len({each.get(file.name) for each in versions}) == 2:
-                raise SourceError(
+                raise UnavailableError(
                     f"{file.label}: changed while it was read. What was sent until then was in the source. Run it "
                     "again when nothing writes to it any more."
                 )
@@ -163,8 +163,9 @@ def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[Path, Any]]:
         raise unreadable(error, label=shown(name)) from error
     if files := [(path, status) for path, status in found if not stat.S_ISDIR(status.st_mode)]:
         return files
-    raise SourceError(
-        f"{shown(name)}: no files found. Check the path and the connection. Names that begin with _ or . are not read."
+    raise UnavailableError(
+        f"{shown(name)}: no files found in {whole(folder)}. Check the path, and the connection of its store. Names "
+        "that begin with _ or . are not read."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.errors import SourceError, UnavailableError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ class StoredFile:
         try:
             opened = self.path.open("rb")
         except FileNotFoundError as error:
-            raise SourceError(
-                f"{self.label}: there is no such file. Check the path and the connection."
+            raise UnavailableError(
+                f"{self.label}: there is no such file: {whole(self.path)}. Check the path, and the connection of its "
+                "store."
             ) from error
         except Exception as error:  # stores raise what their libraries raise
             raise unreadable(error, label=self.label) from error
@@ -116,6 +117,12 @@ def shown(name: str) -> str:
     return ascii(scrub(name)[:100])
 
 
+def whole(path: Path) -> str:
+    """Return a whole path for error texts, masked like a name."""
+    absolute = getattr(path, "absolute", None)
+    return ascii(scrub(str(absolute() if absolute else path))[:300])
+
+
 def unreadable(error: Exception, *, label: str) -> SourceError:
     """Return the error for a file that cannot be read.
 
@@ -124,7 +131,7 @@ def unreadable(error: Exception, *, label: str) -> SourceError:
     cause = type(error).__name__
     if isinstance(error, OSError) and error.errno:
         cause = f"{cause}: {error.strerror}"
-    return SourceError(
+    return UnavailableError(
         f"{label}: cannot be read ({cause}). Is it damaged or cut short, or are the connection or its permissions "
         "wrong? Upload it again, or try again."
     )

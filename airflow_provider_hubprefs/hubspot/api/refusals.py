@@ -62,7 +62,7 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
         or _text(reply.headers.get("cf-ray"))
     )
     kind, hint, more = _meaning(reply, body, category, endpoint)
-    said = "; ".join(part for part in (_said(body, reply), hint) if part)
+    said = "; ".join(part for part in (hint, _said(body, reply)) if part)
     return kind(
         f"HubSpot answered {reply.status}{f' {category}' if category else ''} to {call}"
         f"{f': {said}' if said else ''}{f' [correlation id {correlation_id}]' if correlation_id else ''}",
@@ -124,7 +124,7 @@ def _limited(body: Mapping[str, Any], reply: Reply) -> _Meaning:
     policy = _text(body.get("policyName"))
     nothing_left = reply.headers.get("x-hubspot-ratelimit-daily-remaining", "").strip() == "0"
     if policy == "DAILY" or (policy is None and nothing_left):
-        hint = "the day's requests are used up; the limit resets at midnight in the account's time zone"
+        hint = "the day's requests are used up: run it again after midnight in the account's time zone"
         return DailyLimitError, hint, {"not_applied": True}
     return BurstLimitError, "", _TEMPORARY
 
