@@ -248,17 +248,17 @@ def yes_or_no(name: str, value: object) -> bool:
     return said
 
 
-def seconds(name: str, value: object, *, least: float = 0, most: float = 1e10) -> float:
+def seconds(name: str, value: object, *, least: float | None = None, most: float = 1e10) -> float:
     """Read a duration: a ``timedelta``, or seconds as a number or as text.
 
     :param name: of the argument, for the text.
-    :param least: the shortest; 0 means that it must be more than that.
+    :param least: the shortest; by default more than 0.
     :param most: the longest.
     :raises ValidationError: not a time to wait.
     """
     found = value.total_seconds() if isinstance(value, timedelta) else _number(value)
-    if found is None or not (least or 1e-9) <= found <= most:
-        limits = f"from {least:g} to {most:g}" if least else "more than 0"
+    if found is None or not (1e-9 if least is None else least) <= found <= most:
+        limits = "more than 0" if least is None else f"from {least:g} to {most:g}"
         raise _refused(name, f"seconds, {limits}, or a timedelta", value)
     return found
 

@@ -8,13 +8,20 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task, task_group
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_hubprefs.arguments import seconds, whole_number, yes_or_no
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
-from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
-from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+from airflow_provider_hubprefs.operators.bulk import (
+    HubPrefsBatchSetStatusOperator,
+    HubPrefsBatchUnsubscribeOperator,
+)
+from airflow_provider_hubprefs.operators.preferences import (
+    HubPrefsSetStatusOperator,
+    HubPrefsUnsubscribeAllOperator,
+)
+from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 from airflow_provider_hubprefs.simulator import Simulator
 
 from .conftest import DAGS, Run
@@ -64,7 +71,6 @@ def test_default_arguments_of_a_dag_reach_mapped_tasks_too(
 
 def test_tasks_whose_results_are_taken_run_first() -> None:
     with DAG("dependencies", schedule=None) as dag:
-        from airflow.providers.common.compat.sdk import task
 
         @task
         def one() -> str:
@@ -90,6 +96,88 @@ def test_a_serialized_dag_has_no_literal_address_of_an_unmapped_operator() -> No
     written = json.dumps(DagSerialization.to_dict(dag), default=str)
     assert re.findall(r"[\w.]+@example\.com", written) == []
     assert written.count("<private>") == 2
+
+
+def in_partial() -> object:
+    return HubPrefsBatchSetStatusOperator.partial(task_id="t", subscribers=["jane@example.com"], status="X")
+
+
+def in_expand() -> object:
+    begun = HubPrefsUnsubscribeAllOperator.partial(task_id="t")
+    return begun.expand(subscriber=["{{ params.who }}", "jane@example.com"])
+
+
+def in_expand_of_many() -> object:
+    begun = HubPrefsBatchUnsubscribeOperator.partial(task_id="t")
+    return begun.expand(subscribers=[["jane@example.com"]])
+
+
+def in_expand_kwargs() -> object:
+    return HubPrefsUnsubscribeAllOperator.partial(task_id="t").expand_kwargs(
+        [{"subscriber": "jane@example.com"}]
+    )
+
+
+def in_a_sensor() -> object:
+    begun = HubPrefsOperationSensor.partial(task_id="t", subscriber="jane@example.com")
+    return begun.expand(subscription_id=[1])
+
+
+def in_a_task_group() -> object:
+    @task_group
+    def group(address: str) -> None:
+        HubPrefsUnsubscribeAllOperator(task_id="t", subscriber=address)
+
+    return group.expand(address=["jane@example.com"])
+
+
+def in_default_args() -> object:
+    return HubPrefsUnsubscribeAllOperator(task_id="t")
+
+
+@pytest.mark.parametrize(
+    "define",
+    [
+        in_partial,
+        in_expand,
+        in_expand_of_many,
+        in_expand_kwargs,
+        in_a_sensor,
+        in_a_task_group,
+        in_default_args,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Task .* was never mapped")
+def test_an_address_that_airflow_would_store_with_the_dag_is_refused_where_the_dag_is_parsed(
+    define: Callable[[], object],
+) -> None:
+    default_args = {"subscriber": "jane@example.com"} if define is in_default_args else {}
+    with (
+        DAG("literals", schedule=None, default_args=default_args),
+        pytest.raises(ValueError, match=r"^subscribers?: an address in .* would be stored") as refused,
+    ):
+        define()
+    assert "earlier task's result" in str(refused.value)
+    assert "jane" not in str(refused.value)
+
+
+def test_what_airflow_stores_of_mapped_tasks_has_no_address() -> None:
+    with DAG("mapped", schedule=None, default_args={"status": "UNSUBSCRIBED"}) as dag:
+        addresses = task(task_id="addresses")(lambda: [])()
+        one, many = HubPrefsUnsubscribeAllOperator, HubPrefsBatchUnsubscribeOperator
+        one.partial(task_id="template", subscriber="{{ params.who }}").expand(poke_interval=[1])
+        one.partial(task_id="templates").expand(subscriber=["{{ params.one }}", "{{ params.two }}"])
+        one.partial(task_id="kwargs").expand_kwargs(addresses)
+        one.partial(task_id="some").expand_kwargs([{"subscriber": "{{ params.who }}"}, {"api_version": "v4"}])
+        one.partial(task_id="zipped").expand(subscriber=addresses.zip(addresses))
+        many.partial(task_id="both", subscribers=[addresses]).expand(email_column=["a", "b"])
+        many.partial(task_id="listed").expand(subscribers=[addresses, [addresses]])
+        HubPrefsOperationSensor.partial(task_id="sensor").expand(subscriber=addresses)
+        HubPrefsSetStatusOperator.partial(task_id="status", subscriber=addresses).expand(subscription_id=[1])
+    assert json.dumps(DagSerialization.to_dict(dag), default=str).count('"_is_mapped": true') == 9
+    assert {each.task_id for each in dag.tasks if each.upstream_task_ids} == {
+        "kwargs", "zipped", "both", "listed", "sensor", "status",
+    }  # fmt: skip
 
 
 def test_an_operator_shows_no_address() -> None:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import TriggerEvent
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
+from airflow_provider_hubprefs.arguments import count, is_absent, optional, seconds, text
 from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
 
@@ -56,21 +59,22 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     It searches the CRM (scope ``crm.objects.contacts.read``), so it sees contacts only, and as late as HubSpot's
     index does. Its cursor is kept in ``output``, too. On Airflow 3.3 all watchers of one connection share one search.
 
-    :param output: folder of the lists, for this watcher alone: any path that ``ObjectStoragePath`` reads and writes.
+    :param output: folder of the lists, for this watcher alone: a path object, or text that ``ObjectStoragePath`` takes.
+        Airflow renders no templates in a watcher's arguments; they are refused.
     :param since: begin with opt-outs at this time (ISO 8601, UTC where it has no offset) rather than now. Ignored
         where there is a cursor.
-    :param poll_interval: seconds between two searches.
-    :param overlap: seconds by which HubSpot's index may lag, at most.
+    :param poll_interval: between two searches: a ``timedelta``, or seconds.
+    :param overlap: by how much HubSpot's index may lag, at most: a ``timedelta``, or seconds.
     :param max_consecutive_failures: so many tries in a row may fail before the trigger does; each waits longer.
     :param hubprefs_conn_id: connection.
     :param api_version: overrides the connection's.
     :raises ValueError: an argument cannot work.
     """
 
-    output: str
+    output: Any
     since: str | None = None
-    poll_interval: float = 60.0
-    overlap: float = 600.0
+    poll_interval: Any = 60.0
+    overlap: Any = 600.0
     max_consecutive_failures: int = 10
     hubprefs_conn_id: str = HubPrefsHook.default_conn_name
     api_version: str | None = None
@@ -78,14 +82,19 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     def __post_init__(self) -> None:
         """Refuse what cannot work where the DAG is written."""
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
-        if not isinstance(self.output, str) or not self.output.strip():
-            raise ValueError(
-                f"output: expected a folder for the lists, such as s3://bucket/opt-outs, got {self.output!r}"
+        try:
+            self.output = _folder("output", self.output)
+            self.since = optional(_plain)("since", self.since)
+            self.poll_interval = seconds(
+                "poll_interval", self.poll_interval, least=SHORTEST_INTERVAL, most=86_400
             )
+            self.overlap = seconds("overlap", self.overlap, least=0, most=86_400)
+            self.max_consecutive_failures = count("max_consecutive_failures", self.max_consecutive_failures)
+            self.hubprefs_conn_id = _plain("hubprefs_conn_id", self.hubprefs_conn_id)
+            self.api_version = optional(_plain)("api_version", self.api_version)
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
         self._since = _milliseconds(self.since)
-        _check("poll_interval", self.poll_interval, "seconds", least=SHORTEST_INTERVAL)
-        _check("overlap", self.overlap, "seconds", least=0)
-        _check("max_consecutive_failures", self.max_consecutive_failures, "a number", least=0)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments. Airflow knows an event trigger by their order, which must not change."""
@@ -206,9 +215,27 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         return await policy(do, *arguments)
 
 
-def _check(name: str, value: object, what: str, *, least: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= 86_400:
-        raise ValueError(f"{name}: expected {what} from {least:g} to 86400, got {value!r}")
+def _folder(name: str, value: Any) -> str:
+    """Read a folder: a text, or a path object of Airflow's or of Python's."""
+    if hasattr(value, "open"):
+        value = str(value) if hasattr(type(value), "fs") else f"file://{value.absolute()}"
+    if not isinstance(value, str) or is_absent(value):
+        kind = "nothing" if is_absent(value) else f"a {type(value).__name__}"
+        raise ValidationError(
+            f"{name}: expected a folder for the lists, such as s3://bucket/opt-outs, got {kind}"
+        )
+    return _plain(name, value)
+
+
+def _plain(name: str, value: object) -> str:
+    """Read a text that is no template: Airflow renders none in a watcher."""
+    found = text(name, value)
+    if "{{" in found or "{%" in found:
+        raise ValidationError(
+            f"{name}: expected a text without a template, which Airflow does not render in a watcher; read an "
+            f"environment variable where the DAG is parsed; got {scrub(repr(found))[:60]}"
+        )
+    return found
 
 
 def _milliseconds(since: str | None) -> int | None:

@@ -279,7 +279,12 @@ def test_the_limit_of_searches_is_kept(
         ({"output": None}, "output: expected a folder"),
         ({"poll_interval": 0}, "poll_interval: expected seconds"),
         ({"poll_interval": -5}, "poll_interval: expected seconds"),
-        ({"poll_interval": "60"}, "poll_interval: expected seconds"),
+        ({"poll_interval": "often"}, "poll_interval: expected seconds"),
+        ({"output": 5}, "output: expected a folder .*, got a int"),
+        ({"output": "{{ var.value.folder }}/lists"}, "output: expected a text without a template"),
+        ({"since": "{{ ds }}"}, "since: expected a text without a template"),
+        ({"hubprefs_conn_id": "{{ params.portal }}"}, "hubprefs_conn_id: expected a text without"),
+        ({"hubprefs_conn_id": ""}, "hubprefs_conn_id: expected a text, got nothing"),
         ({"poll_interval": float("nan")}, "poll_interval: expected seconds"),
         ({"overlap": -1}, "overlap: expected seconds"),
         ({"since": "yesterday"}, "since: expected a time"),
@@ -306,3 +311,16 @@ def test_it_can_be_stored_and_made_again(watcher: Any) -> None:
     made = getattr(importlib.import_module(module), name)(**stored)
     assert made.serialize() == (classpath, kwargs)
     assert json.loads(json.dumps(kwargs)) == kwargs
+
+
+def test_a_folder_may_be_a_path_object(tmp_path: Path) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    outputs = [
+        tmp_path / "my lists",
+        ObjectStoragePath(f"file://{tmp_path}/my lists"),
+        f"file://{tmp_path}/my lists",
+    ]
+    assert {HubPrefsOptOutTrigger(output=each).output for each in outputs} == {outputs[2]}
+    stored = ObjectStoragePath("s3://bucket/lists", conn_id="store")
+    assert HubPrefsOptOutTrigger(output=stored).output == "s3://store@bucket/lists"
