@@ -14,7 +14,6 @@ from airflow_provider_hubprefs.arguments import (
     path,
     paths,
     positive,
-    text,
     value_of,
     yes_or_no,
 )
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
     from airflow_provider_hubprefs.storage import Place
 
@@ -59,8 +59,14 @@ class HubPrefsBatchOperator(WaitingBase):
         order, others in the order of their names, each with its own header. CSV with a header or one address a line,
         JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
-    :param delimiter: of a CSV file; detected by default. (templated)
-    :param encoding: of the file; UTF-8 by default. (templated)
+    :param read_options: how the source is read, a mapping with any of these names. (templated)
+        ``format``: ``csv``, ``lines`` (one address a line), ``jsonl`` or ``parquet``; by default the name and the
+        first lines of a file say it. ``encoding``: UTF-8 by default. ``delimiter``: detected by default. ``header``:
+        False for CSV without one, and for ``subscribers`` that are lists or tuples; columns are numbers from 1 then,
+        such as ``email_column=1``. ``skip_lines``: how many lines come before the header. ``where``: only rows with
+        one of these values are read, such as ``{"Opted Out": ["TRUE", "1", "yes"]}``; case and spaces around do not
+        matter, several columns must all match, and rows left out are counted as ``skipped``. ``status_values``: what
+        words of the ``status_column`` mean besides HubSpot's own, such as ``{"TRUE": "UNSUBSCRIBED"}``.
     :param batch_size: subscribers per request. HubSpot documents no limit for this API.
     :param verify: read every subscriber back that HubSpot says is as wanted; those that are not as wanted are
         *unconfirmed*. One more request a batch.
@@ -87,8 +93,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "subscribers",
         "source",
         "email_column",
-        "delimiter",
-        "encoding",
+        "read_options",
         "dead_letters",
         "report",
         "hubprefs_conn_id",
@@ -98,8 +103,6 @@ class HubPrefsBatchOperator(WaitingBase):
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
         "email_column": optional(column, default="email"),
-        "delimiter": optional(text),
-        "encoding": optional(text),
         "batch_size": positive,
         "verify": yes_or_no,
         "max_budget_share": number,
@@ -120,9 +123,8 @@ class HubPrefsBatchOperator(WaitingBase):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
-        email_column: str = "email",
-        delimiter: str | None = None,
-        encoding: str | None = None,
+        email_column: str | int = "email",
+        read_options: Mapping[str, Any] | str | None = None,
         batch_size: int = 100,
         verify: bool = False,
         max_budget_share: float = 1.0,
@@ -135,12 +137,16 @@ class HubPrefsBatchOperator(WaitingBase):
         on_changed_source: Literal["fail", "restart"] = "fail",
         **kwargs: Any,
     ) -> None:
+        for name in ("delimiter", "encoding", "format", "where"):
+            if name in kwargs:
+                raise TypeError(
+                    f"{name}: expected in read_options={{{name!r}: ...}}, got it as an argument of its own"
+                )
         super().__init__(**kwargs)
         self.subscribers = subscribers
         self.source = source
         self.email_column = email_column
-        self.delimiter = delimiter
-        self.encoding = encoding
+        self.read_options = read_options
         self.batch_size = batch_size
         self.verify = verify
         self.max_budget_share = max_budget_share
@@ -170,7 +176,7 @@ class HubPrefsBatchOperator(WaitingBase):
         with airflow_errors():
             self._begin()
             self._check_arguments()
-            given: Any = value_of(self.subscribers) if self.source is None else files_at(self.source)
+            given = self._source()
             self._running = HubPrefsHook(
                 self.hubprefs_conn_id,
                 self.api_version,
@@ -190,18 +196,32 @@ class HubPrefsBatchOperator(WaitingBase):
             self._running.client.stop()
         super().on_kill()
 
+    def _source(self) -> Any:
+        from airflow_provider_hubprefs.bulk.source.items import flattened
+        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+
+        if self.source is not None:
+            return files_at(self.source)
+        return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
+
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
 
     def _reading(self) -> dict[str, Any]:
-        """How the source is read."""
+        """How the source is read.
+
+        :raises ValidationError: an option is unknown, of the wrong type, or makes no sense with another argument.
+        """
+        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+
+        columns, options = self._columns(), ReadOptions.of(self.read_options)
+        options.check(columns, of_files=self.source is not None)
+        return {"columns": columns, "options": options}
+
+    def _columns(self) -> Columns:
         from airflow_provider_hubprefs.bulk.source.columns import Columns
 
-        return {
-            "columns": Columns(email=self.email_column),
-            "delimiter": self.delimiter,
-            "encoding": self.encoding,
-        }
+        return Columns(email=str(self.email_column))
 
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
@@ -209,6 +229,7 @@ class HubPrefsBatchOperator(WaitingBase):
         if (value_of(self.subscribers) is None) == (self.source is None):
             got = "neither" if self.source is None else "both"
             raise ValidationError(f"expected either subscribers or source, got {got}")
+        self._reading()
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None

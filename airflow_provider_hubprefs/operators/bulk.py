@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, column, count, optional, positive, text, yes_or_no
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
+    from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -51,12 +53,16 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     Its result and its other parameters are those of :class:`HubPrefsBatchOperator`.
 
     Columns are named as in the file's header, or as the keys of mappings. A cell that cannot be read makes its row
-    *invalid*, and no other: INVALID_STATUS (case does not matter), INVALID_SUBSCRIPTION (also where the portal has no
+    *invalid*, and no other: INVALID_STATUS (HubSpot's names, its labels such as "Opted out", and ``status_values``),
+    INVALID_SUBSCRIPTION (also where the portal has no
     active subscription of this id), INVALID_LEGAL_BASIS (also where it is empty and ``allow_resubscribe`` needs one).
 
     With a column of subscriptions only a row of the same subscriber *and* subscription is a duplicate. With a column
     of statuses the source is read twice, first to find rows that contradict each other: they have the same subscriber
     and subscription, and different statuses. Of rows that agree in status the first counts, whatever their legal basis.
+    A row whose status, subscription or legal basis cannot be read may be an opt-out: its subscriber's other rows opt
+    out, or are *invalid* (CONTRADICTED_BY_INVALID_ROW), whatever ``on_conflict`` says. An opt-out needs no legal basis:
+    one that cannot be read is left out.
 
     :param subscription_id: of one of the portal's active definitions. Either this or ``subscription_column``.
         (templated)
@@ -104,13 +110,13 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self,
         *,
         subscription_id: int | str | None = None,
-        subscription_column: str | None = None,
+        subscription_column: str | int | None = None,
         status: str | None = None,
-        status_column: str | None = None,
+        status_column: str | int | None = None,
         legal_basis: str | None = None,
-        legal_basis_column: str | None = None,
+        legal_basis_column: str | int | None = None,
         legal_basis_explanation: str | None = None,
-        legal_basis_explanation_column: str | None = None,
+        legal_basis_explanation_column: str | int | None = None,
         allow_resubscribe: bool | str = False,
         on_conflict: OnConflict = "error",
         **kwargs: Any,
@@ -128,11 +134,12 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         self.on_conflict = on_conflict
 
     def _reading(self) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.source.columns import Columns
+        return {**super()._reading(), "on_conflict": self.on_conflict}
 
+    def _columns(self) -> Columns:
         named = {name: getattr(self, f"{name}_column") for name in _SAME_FOR_ALL}
-        columns = Columns(email=self.email_column, **named)
-        return {**super()._reading(), "columns": columns, "on_conflict": self.on_conflict}
+        given = {name: str(column) for name, column in named.items() if column not in {None, ""}}
+        return replace(super()._columns(), **given, every_status=self.status or None)
 
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_hubprefs.bulk.source import residue
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, by_library, normalise
 from tests.helpers import LONG
 
@@ -67,7 +68,8 @@ def test_for_other_domains_the_library_itself_is_of_the_same_opinion(text: str) 
         theirs = email_validator.validate_email(text, check_deliverability=False).normalized.lower()
     except email_validator.EmailNotValidError:
         theirs = ""
-    assert (verdict(text, short_cut=True) or "") == theirs
+    if not residue.found_in(text):  # which the library lets pass
+        assert (verdict(text, short_cut=True) or "") == theirs
 
 
 @pytest.mark.parametrize(

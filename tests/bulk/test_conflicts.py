@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, SourceError
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
+from airflow_provider_hubprefs.bulk.source.row import Wanted
 from tests.helpers import LONG
 
 COLUMNS = Columns(status="status", subscription="id")
@@ -68,9 +69,45 @@ def test_of_many_only_the_first_few_rows_are_named() -> None:
         details(source, "error")
 
 
-def test_another_subscription_or_an_invalid_row_contradicts_no_row() -> None:
-    source = [*items(IN), *items(OUT, number=8), {"email": "jane@example.com", "status": "x", "id": 7}]
-    assert details(source, "error")[:2] == [IN, OUT]
+def test_another_subscription_contradicts_no_row() -> None:
+    assert details([*items(IN), *items(OUT, number=8)], "error") == [IN, OUT]
+
+
+UNREADABLE: list[dict[str, Any]] = [
+    {"status": "unsubscribe"},
+    {"status": ""},
+    {"status": None},
+    {"status": OUT, "id": "x"},
+    {"status": IN, "basis": "x"},
+]
+
+
+@pytest.mark.parametrize("on_conflict", ["error", "last", "opt_out_wins"])
+@pytest.mark.parametrize("row", UNREADABLE, ids=str)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_row_that_cannot_be_read_keeps_its_subscriber_from_being_subscribed_by_another(
+    on_conflict: Any, row: dict[str, Any], *, first: bool
+) -> None:
+    columns = Columns(status="status", subscription="id", legal_basis="basis")
+    unreadable = {"email": " Jane@Example.com", "id": 7, **row}
+    others = [*items(IN), *items(NEITHER, number=8), *items(OUT, number=9), *items(IN, address="bob@x.test")]
+    source = [unreadable, *others] if first else [*others, unreadable]
+    rows = list(read_rows(source, columns=columns, on_conflict=on_conflict))
+    said = [found for found in rows if found.number != (1 if first else 5)]
+    place = "row 1" if first else "row 5"
+    assert [found.category for found in said] == ["CONTRADICTED_BY_INVALID_ROW"] * 2 + [None, None]
+    assert [found.wanted and found.wanted.status for found in said] == [None, None, OUT, IN]
+    assert said[0].detail == f"{place} is about the same subscriber, cannot be read and may be an opt-out"
+
+
+def test_an_opt_out_needs_no_legal_basis_and_drops_one_that_cannot_be_read() -> None:
+    columns = Columns(status="status", legal_basis="basis", legal_basis_explanation="why")
+    bad = {"basis": "withdrawn by phone", "why": "\udcff"}
+    (row,) = read_rows([{"email": "a@x.test", "status": "opted out", **bad}], columns=columns)
+    assert (row.problem, row.wanted) == (None, Wanted(status=OUT))
+    of_all = Columns(legal_basis="basis", every_status=OUT)
+    assert next(read_rows([{"email": "a@x.test", **bad}], columns=of_all)).problem is None
+    assert next(read_rows([{"email": "a@x.test", **bad}], columns=Columns(legal_basis="basis"))).problem
 
 
 def test_without_a_column_of_subscriptions_the_subscriber_alone_decides() -> None:
@@ -146,6 +183,7 @@ def test_as_a_dict_would_decide_it(people: list[tuple[str, str, int]], on_confli
         return
     rows = list(read_rows(source, columns=COLUMNS, on_conflict=on_conflict))
     assert [row.number for row in rows] == list(range(1, len(people) + 1))
+    unreadable = {address.strip().lower() for address, status, _ in people if status == "?"}
     sent = {
         (row.subscriber, row.wanted.subscription_id): row.wanted.status
         for row in rows
@@ -155,4 +193,6 @@ def test_as_a_dict_would_decide_it(people: list[tuple[str, str, int]], on_confli
     assert sent == {
         key: OUT if on_conflict == "opt_out_wins" and OUT in all_of else all_of[-1]
         for key, all_of in said.items()
+        if key[0] not in unreadable
+        or (OUT if on_conflict == "opt_out_wins" and OUT in all_of else all_of[-1]) == OUT
     }

@@ -84,9 +84,11 @@ def test_a_column_that_does_not_fit_is_named(tmp_path: Path, columns: Any, says:
 
 
 def test_another_column_of_a_type_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    path = written(tmp_path / "people.parquet", {"email": [JANE], "which": [1.5]})
-    with pytest.raises(SourceError, match=r'"which" is of type double. Expected text or whole numbers'):
+    path = written(tmp_path / "people.parquet", {"email": [JANE], "which": [[1]], "flag": [True]})
+    with pytest.raises(SourceError, match=r'"which" is of type list.*Expected text or whole numbers'):
         places(path, columns=Columns(subscription="which"))
+    with pytest.raises(SourceError, match=r'"flag" is of type bool. Expected text or whole numbers'):
+        places(path, columns=Columns(status="flag"))
     with pytest.raises(SourceError, match='no column is called "what"'):
         places(path, columns=Columns(status="what"))
 
@@ -127,13 +129,14 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.parquet import cells_of
 from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-for _ in cells_of(StoredFile(Path(sys.argv[1])), Columns()): pass
+for _ in cells_of(StoredFile(Path(sys.argv[1])), Columns(), ReadOptions()): pass
 before = peak()
-print(sum(1 for _ in cells_of(StoredFile(Path(sys.argv[2])), Columns())), peak() - before)
+print(sum(1 for _ in cells_of(StoredFile(Path(sys.argv[2])), Columns(), ReadOptions())), peak() - before)
 """
 
 

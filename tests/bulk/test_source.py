@@ -24,8 +24,10 @@ from airflow_provider_hubprefs.bulk.source import text as lines_module
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.files import fingerprint_of
+from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from tests.helpers import LONG
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class TestIterables:
         assert places([{"mail": JANE}], columns=Columns(email="Mail")) == [(1, JANE, None)]
 
     @pytest.mark.parametrize(
-        "item", [None, 3, b"x@y.test", [], {}, {"email": None}, {"email": 3}, "", "\ud800@x.test"]
+        "item", [None, 3, b"x@y.test", {}, {"email": None}, {"email": 3}, "", "\ud800@x.test"]
     )
     def test_an_item_that_holds_no_address_is_an_invalid_row(self, item: Any) -> None:
         bad, good = read_rows([item, JANE])
@@ -106,12 +108,14 @@ class TestCsv:
         assert places(written(tmp_path, text), columns=Columns(email="e-mail")) == [(2, JANE, None)]
 
     def test_a_delimiter_can_be_given(self, tmp_path: Path) -> None:
-        assert places(written(tmp_path, f"id~email\n1~{JANE}\n"), delimiter="~") == [(2, JANE, None)]
+        assert places(written(tmp_path, f"id~email\n1~{JANE}\n"), options=ReadOptions(delimiter="~")) == [
+            (2, JANE, None)
+        ]
 
-    @pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n"])
+    @pytest.mark.parametrize("delimiter", [7, ",,", '"', "\n"])
     def test_a_delimiter_that_can_be_none_is_refused(self, delimiter: str) -> None:
-        with pytest.raises(SourceError, match="delimiter"):
-            read_rows([], delimiter=delimiter)
+        with pytest.raises(ValidationError, match="delimiter: expected one character"):
+            ReadOptions.of({"delimiter": delimiter, "format": "csv"})
 
     def test_numbers_are_lines_of_the_file_whatever_spans_lines_or_is_blank(self, tmp_path: Path) -> None:
         text = f'\ufeffname,email\r\n\r\n"Doe,\r\nJane",{JANE}\r\n   \r\n"B ""ob""","{BOB}"\r\n,\r\n'
@@ -128,7 +132,7 @@ class TestCsv:
         assert long == Row(3, JANE)
 
     def test_a_quote_that_is_never_closed_costs_one_row_only(self, tmp_path: Path) -> None:
-        path = written(tmp_path, f'name,email\n"Jane,{JANE}\n' + f"Bob,{BOB}\n" + "x,a@x.test\n" * 3000)
+        path = written(tmp_path, f'name,email\n"Doe, Jane,{JANE}\n' + f"Bob,{BOB}\n" + "x,a@x.test\n" * 3000)
         rows = list(read_rows(path))
         assert len(rows) == 3002
         assert [row.problem for row in rows[:3]] == ["invalid", None, None]
@@ -136,7 +140,7 @@ class TestCsv:
 
     def test_an_address_that_swallowed_the_next_line_gives_it_back(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'email,name\n"{JANE},Jane\n{BOB},"\nx@y.test,x\n')
-        assert places(path) == [(2, "", "invalid"), (3, "", "invalid"), (4, "x@y.test", None)]
+        assert places(path) == [(2, "", "invalid"), (3, BOB, None), (4, "x@y.test", None)]
 
     def test_a_header_may_be_quoted_and_span_lines_but_swallows_no_row(self, tmp_path: Path) -> None:
         assert places(written(tmp_path, f'"first\nname","email"\nx,{JANE}\n')) == [(3, JANE, None)]
@@ -242,7 +246,7 @@ class TestColumns:
             ("SUBSCRIBED,,,", "INVALID_SUBSCRIPTION", "the subscription is empty"),
             ("SUBSCRIBED", "INVALID_SUBSCRIPTION", "the subscription is empty"),
             (f"SUBSCRIBED,{BOB},,", "INVALID_SUBSCRIPTION", "not a whole number"),
-            ("SUBSCRIBED,7.0,,", "INVALID_SUBSCRIPTION", "not a whole number"),
+            ("SUBSCRIBED,7.5,,", "INVALID_SUBSCRIPTION", "not a whole number"),
             ("SUBSCRIBED,-7,,", "INVALID_SUBSCRIPTION", "not a whole number"),
             ("SUBSCRIBED,\u0667,,", "INVALID_SUBSCRIPTION", "not a whole number"),
             (f"SUBSCRIBED,{2**63},,", "INVALID_SUBSCRIPTION", "not a whole number"),
@@ -361,16 +365,15 @@ class TestBytes:
         bad, good = read_rows(path)
         assert bad.problem == "invalid"
         assert "byte 2 of the address" in bad.detail
-        assert "encoding=" in bad.detail
+        assert "encoding" in bad.detail
         assert good == Row(3, JANE)
 
     def test_an_encoding_can_be_declared(self, tmp_path: Path) -> None:
         path = written(tmp_path, "email\njürgen@x.test\n".encode("cp1252"))
-        assert places(path, encoding="cp1252") == [(2, "jürgen@x.test", None)]
-        with pytest.raises(SourceError, match="not known to Python"):
-            places(path, encoding="klingon")
-        with pytest.raises(SourceError, match="not known to Python"):
-            places(path, encoding="rot13")
+        assert places(path, options=ReadOptions(encoding="cp1252")) == [(2, "jürgen@x.test", None)]
+        for unknown in ("klingon", "rot13", "utf\0", 8):
+            with pytest.raises(ValidationError, match="encoding: expected one that is known to Python"):
+                ReadOptions.of({"encoding": unknown})
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
     def test_a_byte_order_mark_decides_the_encoding(self, tmp_path: Path, encoding: str) -> None:
@@ -380,7 +383,7 @@ class TestBytes:
         path = written(tmp_path, f"email\n{JANE}\n".encode("utf-16-le"))
         with pytest.raises(SourceError, match=r"NUL bytes.*UTF-16"):
             places(path)
-        assert places(path, encoding="utf-16-le") == [(2, JANE, None)]
+        assert places(path, options=ReadOptions(encoding="utf-16-le")) == [(2, JANE, None)]
 
     def test_text_that_ends_within_a_character_of_a_declared_encoding_is_an_error(
         self, tmp_path: Path
@@ -662,7 +665,11 @@ def test_arbitrary_bytes_give_rows_or_a_source_error_that_shows_no_address(
     tmp_path: Path, columns: Columns, content: bytes, name: str, encoding: str | None
 ) -> None:
     try:
-        rows = list(read_rows(written(tmp_path, content, name), columns=columns, encoding=encoding))
+        rows = list(
+            read_rows(
+                written(tmp_path, content, name), columns=columns, options=ReadOptions(encoding=encoding)
+            )
+        )
     except SourceError as error:
         assert not re.search(r"[^\s@]@|@[^\s@]", str(error))
         assert str(error).isprintable()

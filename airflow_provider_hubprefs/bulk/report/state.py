@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.bulk.report.outcome import (
     Outcome,
 )
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_replaced
+from airflow_provider_hubprefs.bulk.source.row import Counts
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 
@@ -87,6 +88,8 @@ class RunState:
         """Whether all rows were sent and none is pending. The run sets it."""
         self.incomplete_because: str | None = None
         """Why the run ended early; set by what ended it: an exception, or the daily budget."""
+        self.source_counts = Counts()
+        """What reading the source has counted besides rows; its reader counts. The run sets it."""
         self.started_at = now()
         self._dead_letters = dead_letters
         self._usage, self._usage_before = usage or Usage(), Usage()
@@ -191,6 +194,7 @@ class RunState:
             "active_subscriptions": self.active_subscriptions,
             "tries": self.tries,
             "operations": dict(self.operations),
+            "source_counts": asdict(self.source_counts),
             "started_at": self.started_at,
             "duration": self.duration,
             "usage": {
@@ -215,6 +219,7 @@ class RunState:
         self.active_subscriptions = saved["active_subscriptions"]
         self.tries = saved["tries"] + (not same_try)
         self.operations.update(saved["operations"])
+        self.source_counts.keep_most(Counts(**saved.get("source_counts", {})))
         self.started_at = saved["started_at"]
         self._duration_before = saved["duration"]
         answered = Counter({int(bucket): answers for bucket, answers in saved["usage"]["answered"].items()})

@@ -22,6 +22,8 @@ class Summary(TypedDict):
     """What a run's task returns, in JSON; sums over all its tries.
 
     :param read: rows; the six outcomes after it add up to it.
+    :param skipped: rows that ``where`` left out; they are not among those read.
+    :param multiline_records: CSV records that span lines, each read as one row.
     :param reasons: number of rows that were not applied, by outcome and category.
     :param complete: whether all rows of the source were sent and none is pending.
     :param incomplete_because: why not, if it is not.
@@ -48,6 +50,8 @@ class Summary(TypedDict):
     invalid: int
     duplicate: int
     unconfirmed: int
+    skipped: int
+    multiline_records: int
     reasons: dict[str, int]
     complete: bool
     incomplete_because: str | None
@@ -90,6 +94,8 @@ def summary_of(
         invalid=counts["invalid"],
         duplicate=counts["duplicate"],
         unconfirmed=counts["unconfirmed"],
+        skipped=state.source_counts.skipped,
+        multiline_records=state.source_counts.multiline_records,
         reasons=dict(reasons.most_common()),
         complete=state.complete,
         incomplete_because=state.incomplete_because,

@@ -41,7 +41,8 @@ def outcome_of_unsent(row: Row) -> Outcome:
     """The outcome of a row that is a duplicate or invalid."""
     if row.problem == "duplicate":
         return Outcome(row, "duplicate", message=row.detail)
-    return Outcome(row, "invalid", row.category, row.detail)
+    meant = f"; is {row.suggestion} meant?" if row.suggestion else ""
+    return Outcome(row, "invalid", row.category, row.detail + meant)
 
 
 def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected", "unconfirmed"]) -> Outcome:

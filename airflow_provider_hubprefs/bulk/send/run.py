@@ -74,6 +74,7 @@ def run_bulk(
     letters = DeadLetters(dead_letters) if dead_letters is not None else None
     source = checkpoint.identity.get("source") if checkpoint is not None else None
     state = RunState(letters, usage=client.usage, source=source)
+    state.source_counts = getattr(read, "counts", state.source_counts)
     resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
     caller = RowCaller(client, state.operations)
     budget = DailyBudget(

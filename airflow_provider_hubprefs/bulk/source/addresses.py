@@ -12,34 +12,50 @@ import unicodedata
 
 import email_validator
 
+from airflow_provider_hubprefs.bulk.source import residue
+
 LONGEST = 254
 """Characters of an address (RFC 5321)."""
 
 # Deliberately narrower than what is allowed: lower-case ASCII, no two hyphens in a row (so no IDNA form). With at
 # most 64 characters in all, no limit on a part's length can be exceeded either.
 _PLAIN = re.compile(
-    r"[a-z0-9_+'&-]+(?:\.[a-z0-9_+'&-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}",
+    r"(?!')[a-z0-9_+'&-]+(?:\.[a-z0-9_+'&-]+)*@(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,}",
 )
 _LONGEST_PLAIN = 64
 
-# What copying from a web page or a mail leaves around an address: str.strip() knows the spaces, but not the
-# characters without a width (soft hyphen, zero-width space and joiners, direction controls, BOM).
+INVISIBLE = (
+    "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
+    "\u2066\u2067\u2068\u2069\ufe00\ufe0e\ufe0f\ufeff"
+)
+"""Characters without a width, which copying from a web page or a mail leaves: soft hyphen, zero-width space and
+joiners, direction controls, byte order mark."""
+
+# str.strip() knows the spaces.
 _AROUND = (
     " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-    "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+    "\u2028\u2029\u202f\u205f\u3000" + INVISIBLE
 )
 
 
 class AddressError(ValueError):
-    """Text is not an e-mail address. The message says why and quotes none of the text."""
+    """Text is not an e-mail address. The message says why and quotes none of the text.
+
+    Its ``suggestion`` is the address that may be meant, or nothing. It belongs only where addresses belong: not into a
+    log, and not into another error's text.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.suggestion = ""
 
 
 def normalise(text: str) -> str:
     """Return the form in which an address is compared and sent.
 
     Trimmed (invisible characters too), Unicode NFC, lower case; the domain in its ASCII form (``xn--``), which
-    every mail system knows. Nothing is guessed: ``mailto:`` and ``Jane <...>`` are not addresses.
+    every mail system knows. Nothing is guessed: ``mailto:`` and ``Jane <...>`` are not addresses, and neither is what
+    spreadsheets, word processors, links and wrong encodings make of one (:mod:`.residue`).
 
     :param text: what was given.
     :raises AddressError: its syntax is not that of an address. Reserved domains such as ``.test`` or ``.invalid``
@@ -51,9 +67,37 @@ def normalise(text: str) -> str:
     return by_library(text)
 
 
+def is_address(text: str) -> bool:
+    """Whether :func:`normalise` accepts a text."""
+    try:
+        normalise(text)
+    except AddressError:
+        return False
+    return True
+
+
 def by_library(text: str) -> str:
     """Do the same as :func:`normalise`, always by the library."""
+    try:
+        return _by_library(text)
+    except AddressError as error:
+        error.suggestion = _suggestion(text)
+        raise
+
+
+def _suggestion(text: str) -> str:
+    if len(text) > 2 * LONGEST:
+        return ""
+    try:
+        return _by_library(residue.removed_from(unicodedata.normalize("NFC", text.strip(_AROUND))))
+    except AddressError:
+        return ""
+
+
+def _by_library(text: str) -> str:
     given = unicodedata.normalize("NFC", text.strip(_AROUND))
+    if len(given) <= LONGEST and (why := residue.found_in(given)):
+        raise AddressError(why)
     address = unicodedata.normalize("NFC", given.lower())
     if not address:
         raise AddressError("the address is empty")

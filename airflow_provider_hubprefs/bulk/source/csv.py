@@ -1,28 +1,77 @@
-"""CSV: the header, and records that stay apart even where quotes are broken."""
+"""CSV: records that stay apart even where quotes are broken."""
 
 from __future__ import annotations
 
 import csv
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.source.columns import could_be_address, position, positions, quoted
-from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.addresses import is_address
+from airflow_provider_hubprefs.bulk.source.header import (
+    cells_in,
+    first_row,
+    header_row,
+    without_spaces_around,
+)
 from airflow_provider_hubprefs.bulk.source.text import LONGEST_LINE, TOO_LONG, WHY_TOO_LONG, Lines, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_provider_hubprefs.bulk.source.columns import Columns
-
-DELIMITERS = ",;\t|"
-"""Those that are detected in a header."""
+    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+    from airflow_provider_hubprefs.bulk.source.row import Counts
 
 _MOST_LINES = 1000
 """Lines of one record. A longer record is a quote that was never closed."""
 
+_NOT_CLOSED = "a quote is not closed, or text follows a closing quote"
 
-def records_of(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]:
+
+class _Table(NamedTuple):
+    """Where the cells are.
+
+    :param delimiter: between cells.
+    :param width: how many cells a record has.
+    :param address: position of the address.
+    :param more: positions of the other columns that are read.
+    :param one_line: positions of the cells that hold no line break: one in them is of a quote that was never closed.
+    :param spaced: whether spaces follow delimiters.
+    """
+
+    delimiter: str
+    width: int
+    address: int
+    more: Sequence[int]
+    one_line: Sequence[int]
+    spaced: bool
+
+    def is_record(self, line: str) -> bool:
+        """Whether a line is a record by itself, not a part of a note: as many cells, an address where addresses are.
+
+        Running text has a space after a comma.
+        """
+        for cells in (line.rstrip("\r\n").split(self.delimiter), cells_in(line, self.delimiter)):
+            if len(cells) == self.width and (
+                self.spaced or not any(cell.startswith(" ") and cell.strip() for cell in cells)
+            ):
+                return is_address(cells[self.address].strip().strip('"'))
+        return False
+
+    def alone(self, line: str) -> list[str]:
+        """Return the cells of a line with a stray quote, where the quote is in none of the cells that are read."""
+        cells = line.rstrip("\r\n").split(self.delimiter)
+        read = {self.address, *self.more}
+        if len(cells) == self.width and not any('"' in cells[at] for at in read):
+            return cells if self.is_record(line) else []
+        cells = cells_in(line, self.delimiter)  # the quote that is open swallows the rest of the line only
+        open_at_last = line.count('"') % 2 == 1 and len(cells) - 1 not in read
+        return cells if open_at_last and len(cells) == self.width and self.is_record(line) else []
+
+
+def records_of(
+    lines: Lines, columns: Columns, options: ReadOptions, delimiters: str, counts: Counts
+) -> Iterator[Raw]:
     """Yield the address of every record and the other cells that are read; missing cells are empty.
 
     A line without a quote is a record: splitting it takes a third of the time that ``csv`` takes.
@@ -30,9 +79,11 @@ def records_of(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]
     :param delimiters: those to choose from.
     :raises SourceError: a column is missing, or there is more than one of its name.
     """
-    delimiter, column, more, one_line = _header(lines, columns, delimiters)
+    table = _table(lines, columns, options, delimiters)
+    delimiter, column, more = table.delimiter, table.address, table.more
     splits = max(column, *more) + 1 if more else column + 1
     rest: Sequence[str] = ()
+    swallowed: Sequence[int] = ()
     for line in lines:
         number = lines.number
         if line is TOO_LONG:
@@ -43,64 +94,47 @@ def records_of(lines: Lines, columns: Columns, delimiters: str) -> Iterator[Raw]
                 continue
             cells = line.rstrip("\r\n").split(delimiter, splits)
         else:
-            cells = _quoted_record(line, lines, delimiter, one_line)
+            cells, swallowed = _quoted_record(line, lines, table, counts)
         if not cells:
-            yield number, "", "a quote is not closed, or text follows a closing quote", ()
-        elif column < len(cells):
+            yield number, "", _NOT_CLOSED, ()
+        else:
             if more:
                 rest = [cells[at] if at < len(cells) else "" for at in more]
-            yield number, cells[column], "", rest
-        else:
-            yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", ()
+            if column < len(cells):
+                yield number, cells[column], "", rest
+            else:
+                yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", rest
+        for at in swallowed:
+            why = f"stands in a quoted cell that begins in line {number}, and looks like a row: is a quote missing?"
+            yield at, "", why, ()
+        swallowed = ()
 
 
-def _header(lines: Lines, columns: Columns, delimiters: str) -> tuple[str, int, Sequence[int], Sequence[int]]:
-    """Read the header.
-
-    :return: the delimiter; the positions of the address, of the other columns that are read, and of those whose cells
-        hold no line break.
-    """
-    header = next(line for line in lines if not line.isspace())
-    spans_lines = header.count('"') % 2 == 1
-    while header.count('"') % 2 and len(header) <= LONGEST_LINE:  # a name with a line break in it
-        header += next(lines, '"')
-    delimiter, cells = split_header(header, columns.email, delimiters)
-    has_address = bool(positions(cells, columns.email))
-    looks_like_data = could_be_address(header) and (
-        spans_lines or not has_address
-    )  # a quote would swallow rows
-    printable = header.strip().replace("\t", " ").isprintable()
-    if looks_like_data or not cells or not (has_address or printable):
-        raise SourceError(
-            f"{lines.name}: no column is called {quoted(columns.email)}. The first line looks like data, not like a "
-            "header. Expected one in UTF-8 or the declared encoding: add it, or close the quote that is open in it."
-        )
-    address = position(cells, "email", columns.email, label=lines.name)
-    more = [(what, position(cells, what, called, label=lines.name)) for what, called in columns.more()]
+def _table(lines: Lines, columns: Columns, options: ReadOptions, delimiters: str) -> _Table:
+    more = [*columns.more(), *(("where", name) for name, _ in options.where)]
+    found = (header_row if options.header else first_row)(
+        lines, [("email", columns.email), *more], delimiters
+    )
+    address, *others = found.positions
     # Only an explanation may contain a line break; elsewhere one means that a quote was never closed.
-    one_line = [at for what, at in more if what != "legal_basis_explanation"]
-    return delimiter, address, [at for _, at in more], [address, *one_line]
+    one_line = [at for at, (what, _) in zip(others, more, strict=True) if what not in _SEVERAL_LINES]
+    return _Table(found.delimiter, found.width, address, others, [address, *one_line], found.spaced)
 
 
-def split_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[str]]:
-    """Return the delimiter that yields most columns, preferably the address among them; and the columns' names."""
-    splits = [(delimiter, _cells(header, delimiter)) for delimiter in delimiters]
-    return max(splits, key=lambda split: (bool(positions(split[1], email_column)), len(split[1])))
+_SEVERAL_LINES = ("legal_basis_explanation", "where")
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return []
-
-
-def _quoted_record(first: str, lines: Lines, delimiter: str, one_line: Sequence[int]) -> list[str]:
+def _quoted_record(
+    first: str, lines: Lines, table: _Table, counts: Counts
+) -> tuple[list[str], Sequence[int]]:
     """Read a record with quotes in it, which may span lines.
 
+    Two stray quotes make one cell of all rows between them. Where most of the lines that a cell swallowed are records
+    by themselves, the cell is none, and all of them are read again. Where only some of them are, nothing says which
+    is right: the cell is read as one, and they are invalid rows.
+
     :param first: its first line, which was taken already.
-    :param one_line: positions of the cells that hold no line break: one in them is of a quote that was never closed.
-    :return: nothing where a quote is missing. The lines that the stray quote swallowed are then read again.
+    :return: its cells, none where a quote is missing; and the numbers of lines in it that look like rows.
     """
     taken: list[str] = []
 
@@ -114,11 +148,45 @@ def _quoted_record(first: str, lines: Lines, delimiter: str, one_line: Sequence[
             yield line
 
     try:
-        cells = next(csv.reader(take(), delimiter=delimiter, strict=True))
+        cells = next(_reader(take(), table.delimiter))
     except csv.Error:
-        cells = []
-    if len(taken) > 1 and any(len(cells[at].strip().splitlines()) > 1 for at in one_line if at < len(cells)):
-        cells = []
-    if not cells:
-        lines.put_back(taken[1:])
-    return cells
+        cells = _with_spaces_after_quotes(first, table.delimiter) if len(taken) == 1 else []
+    if len(taken) == 1:
+        return cells or table.alone(first), ()
+    one_line = not any(len(cells[at].strip().splitlines()) > 1 for at in table.one_line if at < len(cells))
+    if cells and one_line:
+        rows, others = _rows_in(taken, cells, table)
+        if len(rows) <= others:
+            counts.multiline_records += 1
+            begin = lines.number - len(taken) + 1
+            return cells, [begin + at for at in rows]
+    lines.put_back(taken[1:])
+    return table.alone(first), ()
+
+
+def _rows_in(taken: Sequence[str], cells: Sequence[str], table: _Table) -> tuple[list[int], int]:
+    """Find the lines that a cell swallowed and that are records by themselves.
+
+    Where the address comes after that cell, it stands in the last line, which is a record's end then: unless the first
+    line is a record, too.
+
+    :return: their positions, and how many other lines there are.
+    """
+    swallowed = [at for at in range(1, len(taken)) if not taken[at].isspace()]
+    last = len(taken) - 1
+    ends = table.address < len(cells) and cells[table.address].strip() in taken[last]
+    if ends and not table.is_record(taken[0]):
+        swallowed = [at for at in swallowed if at != last]
+    rows = [at for at in swallowed if table.is_record(taken[at])]
+    return rows, len(swallowed) - len(rows)
+
+
+def _reader(lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=delimiter != " ")
+
+
+def _with_spaces_after_quotes(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(_reader(iter([without_spaces_around(line, delimiter)]), delimiter))
+    except csv.Error:
+        return []

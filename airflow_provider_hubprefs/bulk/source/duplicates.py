@@ -1,7 +1,8 @@
 """Rows that repeat or contradict another, and which of them counts.
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
-them. They contradict each other when their statuses differ, whatever their legal basis.
+them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read, but
+whose subscriber can, may be an opt-out: no other row subscribes this subscriber.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
 SQLite creates the file with mode 0600 and unlinks it as soon as it is open: it is gone however the process ends.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import msgspec
 
 from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, UnavailableError
+from airflow_provider_hubprefs.bulk.source.row import CONTRADICTED_BY_INVALID_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +56,7 @@ class Duplicates:
     def __init__(self, on_conflict: OnConflict, place_of: Callable[[int], str]) -> None:
         self._on_conflict = on_conflict
         self._place_of = place_of
+        self._unreadable = False
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
 
     def __enter__(self) -> Self:
@@ -65,6 +68,7 @@ class Duplicates:
             f"PRAGMA cache_size = -{_CACHE}",
             # number: of the row that counts so far; status: its first letter; other: of the first that contradicts it
             "CREATE TABLE keys (digest BLOB PRIMARY KEY, number INTEGER, status TEXT, other INTEGER) WITHOUT ROWID",
+            "CREATE TABLE unreadable (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID",
             "BEGIN",  # never committed: nothing of it has to last
         ):
             self._execute(statement)
@@ -83,6 +87,12 @@ class Duplicates:
             if row.problem is None:
                 status = (row.wanted and row.wanted.status) or ""
                 values += (self._digest(row), row.number, status[:1])
+            elif row.may_opt_out:
+                self._unreadable = True
+                self._execute(
+                    "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    (self._digest_of(row.subscriber), row.number),
+                )
         if not values:
             return False
         added = len(values) // 3
@@ -147,15 +157,32 @@ class Duplicates:
                     "The source changed while it was read. Run it again when nothing writes to it."
                 )
             if number == row.number:
-                yield row
+                yield self._unless_contradicted(row)
             else:
                 place = self._place_of(number)
                 detail = f"{place} counts" if contradicted else f"first in {place}"
                 yield msgspec.structs.replace(row, problem="duplicate", detail=detail)
 
+    def _unless_contradicted(self, row: Row) -> Row:
+        if not self._unreadable or row.wanted is None or row.wanted.status == "UNSUBSCRIBED":
+            return row
+        found = self._execute(
+            "SELECT number FROM unreadable WHERE digest = ?", (self._digest_of(row.subscriber),)
+        ).fetchone()
+        if found is None:
+            return row
+        why = f"{self._place_of(found[0])} is about the same subscriber, cannot be read and may be an opt-out"
+        return msgspec.structs.replace(
+            row, problem="invalid", category=CONTRADICTED_BY_INVALID_ROW, detail=why, wanted=None
+        )
+
     def _digest(self, row: Row) -> bytes:
         # No address has a line break in it.
-        key = f"{row.subscriber}\n{row.wanted.subscription_id}" if row.wanted else row.subscriber
+        return self._digest_of(
+            f"{row.subscriber}\n{row.wanted.subscription_id}" if row.wanted else row.subscriber
+        )
+
+    def _digest_of(self, key: str) -> bytes:
         return blake2b(key.encode(), digest_size=11, salt=self._salt).digest()
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:

@@ -1,17 +1,19 @@
-"""The formats of a source: CSV, one address a line, JSON Lines and Parquet files, and iterables."""
+"""The formats of files: CSV, one address a line, JSON Lines and Parquet; and which of them a file has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
+from airflow_provider_hubprefs.bulk.source.addresses import is_address
 from airflow_provider_hubprefs.bulk.source.columns import folded, positions
-from airflow_provider_hubprefs.bulk.source.csv import DELIMITERS, records_of, split_header
+from airflow_provider_hubprefs.bulk.source.csv import records_of
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
+from airflow_provider_hubprefs.bulk.source.header import DELIMITERS, separator_in, split_header
+from airflow_provider_hubprefs.bulk.source.items import LOOKED_AT, ItemReader
 from airflow_provider_hubprefs.bulk.source.parquet import cells_of, is_parquet
 from airflow_provider_hubprefs.bulk.source.text import (
     LONGEST_LINE,
@@ -23,13 +25,15 @@ from airflow_provider_hubprefs.bulk.source.text import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
     from airflow_provider_hubprefs.bulk.source.columns import Columns
+    from airflow_provider_hubprefs.bulk.source.options import Format, ReadOptions
+    from airflow_provider_hubprefs.bulk.source.row import Counts
     from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 
-_TextFormat: TypeAlias = Literal["csv", "lines", "jsonl"]
-"""``lines``: one address a line, without a header."""
-
-_SUFFIXES: dict[str, _TextFormat] = {
+_SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "lines",
@@ -37,78 +41,104 @@ _SUFFIXES: dict[str, _TextFormat] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-_MISSING = object()
+_NO_JSON = object()
+_decode = msgspec.json.Decoder().decode
 
 
-def rows_of_items(items: Iterable[Any], columns: Columns) -> Iterator[Raw]:
-    """Yield what each item of an iterable says: an address, or a mapping."""
-    more = [called for _, called in columns.more()]
-    for number, item in enumerate(items, start=1):
-        yield _of_item(number, item, columns.email, more)
-
-
-def rows_of_file(
-    file: StoredFile, columns: Columns, *, delimiter: str | None, encoding: str | None
-) -> Iterator[Raw]:
-    """Yield every row of a file. The ending of its name, its first bytes and its first line say its format.
+def rows_of_file(file: StoredFile, columns: Columns, options: ReadOptions, counts: Counts) -> Iterator[Raw]:
+    """Yield every row of a file. The ending of its name, its first bytes and its first lines say its format.
 
     :param columns: see :func:`~.reader.read_rows`, as for the others.
     :raises SourceError: it cannot be read, or not to its end.
     """
-    if is_parquet(file):
-        yield from _of_parquet(file, columns)
+    if options.format == "parquet" or (options.format is None and is_parquet(file)):
+        yield from _of_parquet(file, columns, options)
         return
     try:
-        with lines_of(file, encoding=encoding) as lines:
-            yield from _of_lines(lines, columns, delimiter or DELIMITERS, named=_named_format(file.path.name))
+        with lines_of(file, encoding=options.encoding) as lines:
+            yield from _of_lines(lines, columns, options, counts, named=_named_format(file.path.name))
     except ParquetError:
-        yield from _of_parquet(file, columns)
+        if options.format is not None:
+            raise
+        yield from _of_parquet(file, columns, options)
 
 
-def _of_lines(lines: Lines, columns: Columns, delimiters: str, *, named: _TextFormat | None) -> Iterator[Raw]:
+def _of_lines(
+    lines: Lines, columns: Columns, options: ReadOptions, counts: Counts, *, named: Format | None
+) -> Iterator[Raw]:
+    for _ in islice(lines, options.skip_lines):
+        pass
     first = _first_line(lines)
-    format_ = _format_of(first, named, columns.email, delimiters)
+    delimiters = options.delimiter or DELIMITERS
+    if separator := separator_in(first):
+        next(line for line in lines if line == first)
+        delimiters = options.delimiter or separator
+        named = "csv"
+        _first_line(lines)
+    sample = lines.peek(LOOKED_AT)
+    format_ = options.format or _format_of(sample, named, columns, options, delimiters, label=lines.name)
     if format_ == "csv":
-        yield from records_of(lines, columns, delimiters)
-        return
-    if format_ == "jsonl" and first.lstrip().startswith("["):
-        raise SourceError(f"{lines.name}: is a JSON array. Write one object a line (JSON Lines) instead.")
-    if format_ == "lines" and (more := columns.more()):
+        yield from records_of(lines, columns, options, delimiters, counts)
+    elif format_ == "jsonl":
+        yield from _of_json_lines(lines, sample, columns, options)
+    else:
+        _check_addresses(columns, options, label=lines.name)
+        yield from _of_addresses(lines)
+
+
+def _of_parquet(file: StoredFile, columns: Columns, options: ReadOptions) -> Iterator[Raw]:
+    if not options.header or options.skip_lines:
         raise SourceError(
-            f"{lines.name}: has one address a line and no columns, and {more[0][0]}_column names one. Expected "
-            "CSV with a header, or JSON Lines."
+            f"{file.label}: is a Parquet file, whose columns have names. Expected no header and no skip_lines in "
+            "read_options."
         )
-    yield from _of_each(lines, _of_json(columns) if format_ == "jsonl" else _of_address)
+    for number, (given, *more) in enumerate(cells_of(file, columns, options), start=1):
+        yield (number, "", "the address is empty", more) if given is None else (number, given, "", more)
 
 
-def _of_parquet(file: StoredFile, columns: Columns) -> Iterator[Raw]:
-    for number, (given, *more) in enumerate(cells_of(file, columns), start=1):
-        yield (number, "", "the address is empty", ()) if given is None else (number, given, "", more)
-
-
-def _named_format(name: str) -> _TextFormat | None:
+def _named_format(name: str) -> Format | None:
     path = PurePosixPath(name.lower())
     if path.suffix in (".gz", ".zst"):
         path = path.with_suffix("")
     return _SUFFIXES.get(path.suffix)
 
 
-def _format_of(first: str, named: _TextFormat | None, email_column: str, delimiters: str) -> _TextFormat:
+def _format_of(
+    sample: Sequence[str],
+    named: Format | None,
+    columns: Columns,
+    options: ReadOptions,
+    delimiters: str,
+    *,
+    label: str,
+) -> Format:
+    """Say which format the first lines have. The name of a file does not make a table a list of addresses.
+
+    :raises SourceError: they have none.
+    """
+    first = sample[0]
     if named == "jsonl" or (named is None and first.lstrip().startswith("{")):
+        if not options.header:
+            raise SourceError(
+                f"{label}: is JSON Lines, whose fields have names. Expected no header in read_options."
+            )
         return "jsonl"
-    if positions(split_header(first, email_column, delimiters)[1], email_column):
+    if not options.header or positions(split_header(first, columns.email, delimiters)[1], columns.email):
         return "csv"
-    if named == "lines" or (not any(delimiter in first for delimiter in delimiters) and _is_address(first)):
+    if named != "lines":
+        one = not any(delimiter in first for delimiter in delimiters) and is_address(first)
+        return "lines" if one else "csv"
+    lines = [line for line in sample if not line.isspace()]
+    if any(map(is_address, lines)):
         return "lines"
-    return "csv"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        normalise(text)
-    except AddressError:
-        return False
-    return True
+    if any(delimiter in line for line in lines for delimiter in delimiters):
+        return "csv"
+    if len(lines) > 1:
+        raise SourceError(
+            f"{label}: none of its first {len(lines)} lines is an address. Expected one address a line, or a table "
+            "whose header names the address: its name may end otherwise, or set read_options={'format': ...}."
+        )
+    return "lines"
 
 
 def _first_line(lines: Lines) -> str:
@@ -124,58 +154,75 @@ def _first_line(lines: Lines) -> str:
         if "\0" in line:
             raise SourceError(
                 f"{lines.name}: line {lines.number} has NUL bytes: it is no text, or in an encoding such as UTF-16 "
-                "without a byte order mark. Declare it (encoding=...) or save the file as UTF-8."
+                "without a byte order mark. Declare it (read_options={'encoding': ...}) or save the file as UTF-8."
             )
         lines.put_back([line])
         return line
     raise EmptyFileError(f"{lines.name}: has only blank lines. Was it written to its end?")
 
 
-def _of_each(lines: Lines, read: Callable[[int, str], Raw]) -> Iterator[Raw]:
+def _check_addresses(columns: Columns, options: ReadOptions, *, label: str) -> None:
+    """Refuse what names a column where there is none."""
+    named = [*columns.more(), *(("where", name) for name, _ in options.where)]
+    if not named and folded(columns.email) != "email":
+        named = [("email", columns.email)]
+    if named:
+        argument = "where" if named[0][0] == "where" else f"{named[0][0]}_column"
+        raise SourceError(
+            f"{label}: has one address a line and no columns, and {argument} names one. Expected CSV with a header, or "
+            "JSON Lines."
+        )
+
+
+def _of_addresses(lines: Lines) -> Iterator[Raw]:
     for line in lines:
         if line is TOO_LONG:
             yield (lines.number, "", WHY_TOO_LONG, ())
         elif not line.isspace():
-            yield read(lines.number, line)
+            yield (lines.number, line, "", ())
 
 
-def _of_address(number: int, line: str) -> Raw:
-    return (number, line, "", ())
+def _of_json_lines(
+    lines: Lines, sample: Sequence[str], columns: Columns, options: ReadOptions
+) -> Iterator[Raw]:
+    reader = ItemReader(columns, options, label=lines.name)
+    found = [_json(line) for line in sample if line is not TOO_LONG and not line.isspace()]
+    _check_json(sample[0], found, label=lines.name)
+    reader.check_first([item for item in found if item is not _NO_JSON])
+    for line in lines:
+        if line is TOO_LONG:
+            yield (lines.number, "", WHY_TOO_LONG, ())
+        elif not line.isspace():
+            item = _json(line)
+            if item is _NO_JSON:
+                yield (lines.number, "", "the line is no JSON", ())
+            else:
+                yield reader.read(lines.number, item)
+    reader.check_last()
 
 
-def _of_json(columns: Columns) -> Callable[[int, str], Raw]:
-    decode = msgspec.json.Decoder().decode
-    more = [called for _, called in columns.more()]
+def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
+    """Refuse JSON that is not one object a line, and what is no JSON.
 
-    def read(number: int, line: str) -> Raw:
-        try:
-            item = decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return (number, "", "the line is no JSON", ())
-        return _of_item(number, item, columns.email, more)
-
-    return read
-
-
-def _of_item(number: int, item: Any, email: str, more: Sequence[str]) -> Raw:
-    if isinstance(item, str):
-        return (number, item, "", [None] * len(more))
-    if not isinstance(item, Mapping):
-        return (number, "", f"neither text nor a mapping, but {type(item).__name__}", ())
-    value = _value(item, email)
-    if value is _MISSING:
-        return (number, "", "has no field of the address column's name", ())
-    if value is None:
-        return (number, "", "the address is empty", ())
-    if not isinstance(value, str):
-        return (number, "", f"the address is not text, but {type(value).__name__}", ())
-    cells = [None if (cell := _value(item, called)) is _MISSING else cell for called in more]
-    return (number, value, "", cells)
+    :param found: what the first lines hold, each by itself.
+    """
+    if first.lstrip().startswith("["):
+        raise SourceError(f"{label}: is a JSON array. Write one object a line (JSON Lines) instead.")
+    rows = [isinstance(item, dict | str) for item in found]
+    begins = first.lstrip().startswith("{") and not rows[0]
+    if begins and not any(rows[1:2]):
+        raise SourceError(
+            f"{label}: is JSON that spans lines. Expected one object a line (JSON Lines), each with the address."
+        )
+    if not any(rows):
+        raise SourceError(
+            f"{label}: none of its first {len(found)} lines is JSON. Expected one object a line (JSON Lines): another "
+            "ending of the name, or read_options={'format': ...}, says what it is."
+        )
 
 
-def _value(item: Mapping[Any, Any], called: str) -> Any:
-    value = item.get(called, _MISSING)
-    if value is _MISSING:
-        wanted = folded(called)
-        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
-    return value
+def _json(line: str) -> Any:
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _NO_JSON

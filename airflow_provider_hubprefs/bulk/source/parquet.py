@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_hubprefs.bulk.source.columns import Columns
+    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
     from airflow_provider_hubprefs.bulk.source.stored import StoredFile
 
 _SUFFIXES = (".parquet", ".pq")
@@ -38,7 +39,7 @@ def rows_of(file: StoredFile) -> int:
         return int(parquet.metadata.num_rows)
 
 
-def cells_of(file: StoredFile, columns: Columns) -> Iterator[tuple[Any, ...]]:
+def cells_of(file: StoredFile, columns: Columns, options: ReadOptions) -> Iterator[tuple[Any, ...]]:
     """Yield the address of every row, or None, and the cells of the other columns that are read.
 
     :raises SourceError: it cannot be read, or not to its end; there is no such column, or one of another type;
@@ -46,10 +47,11 @@ def cells_of(file: StoredFile, columns: Columns) -> Iterator[tuple[Any, ...]]:
     """
     with _opened(file) as parquet:
         schema = parquet.schema_arrow
-        wanted = [("email", columns.email), *columns.more()]
+        wanted = [("email", columns.email), *columns.more(), *(("where", name) for name, _ in options.where)]
         names = [schema.names[position(schema.names, *one, label=file.label)] for one in wanted]
-        for name in names:
-            _check_type(schema.field(name), file.label, text_only=name == names[0])
+        for (what, _), name in zip(wanted, names, strict=True):
+            scalar = what == "where" or (what == "status" and bool(options.status_values))
+            _check_type(schema.field(name), file.label, what, any_scalar=scalar)
         batches = parquet.iter_batches(_ROWS, columns=list(dict.fromkeys(names)), use_threads=False)
         for batch in batches:
             yield from zip(*(_cells(batch.column(name)) for name in names), strict=True)
@@ -75,7 +77,7 @@ def _opened(file: StoredFile) -> Iterator[Any]:
             ) from error
 
 
-def _check_type(column: Any, label: str, *, text_only: bool) -> None:
+def _check_type(column: Any, label: str, what: str, *, any_scalar: bool) -> None:
     from pyarrow import types  # noqa: PLC0415
 
     kind = column.type
@@ -83,9 +85,13 @@ def _check_type(column: Any, label: str, *, text_only: bool) -> None:
         kind = kind.value_type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind):
         return
-    if types.is_integer(kind) and not text_only:
+    if types.is_integer(kind) and what != "email":
         return
-    expected = "text" if text_only else "text or whole numbers"
+    if types.is_floating(kind) and what == "subscription":  # what a gap makes of whole numbers
+        return
+    if any_scalar and not types.is_nested(kind):
+        return
+    expected = "text" if what == "email" else "text or whole numbers"
     raise SourceError(
         f"{label}: column {quoted(column.name)} is of type {scrub(str(column.type))[:40]}. Expected {expected}: "
         "convert it, or name another column."

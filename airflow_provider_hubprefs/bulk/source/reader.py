@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
-from airflow_provider_hubprefs.bulk.source.columns import Columns
+from airflow_provider_hubprefs.bulk.source.columns import Columns, folded_cell
 from airflow_provider_hubprefs.bulk.source.duplicates import Duplicates, OnConflict
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
-from airflow_provider_hubprefs.bulk.source.formats import rows_of_file, rows_of_items
-from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Row, Wanted
+from airflow_provider_hubprefs.bulk.source.formats import rows_of_file
+from airflow_provider_hubprefs.bulk.source.items import flattened, rows_of_items
+from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Counts, Row, Wanted
 from airflow_provider_hubprefs.storage import Path
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ _SHOWN = 254
 _AT_ONCE = 100
 """So many rows are looked up together, as many as a batch has."""
 _ONLY_ADDRESS = Columns()
+_DEFAULTS = ReadOptions()
 _log = logging.getLogger(__name__)
 
 
@@ -37,10 +40,10 @@ def read_rows(
     source: Source,
     *,
     columns: Columns = _ONLY_ADDRESS,
-    delimiter: str | None = None,
-    encoding: str | None = None,
+    options: ReadOptions = _DEFAULTS,
     check: Callable[[Wanted], None] | None = None,
     on_conflict: OnConflict = "error",
+    counts: Counts | None = None,
 ) -> Iterator[Row]:
     """Yield every row of a source in order, flagged.
 
@@ -50,17 +53,17 @@ def read_rows(
     :param source: :class:`~.files.Files` or a path (CSV, one address a line, JSON Lines, each plain, gzip or zstd;
         Parquet), or an iterable of addresses or of mappings.
     :param columns: names of the columns, fields or keys that are read.
-    :param delimiter: of a CSV file; when None, its header decides between ``,`` ``;`` tab and ``|``.
-    :param encoding: of a text file; when None UTF-8, or what its byte order mark says.
+    :param options: how it is read.
     :param check: looks at what each row wants; a row for which it raises :class:`~.row.CellError` is invalid.
     :param on_conflict: what to do about rows that contradict each other, see :data:`~.duplicates.OnConflict`.
+    :param counts: takes what is counted besides the rows.
+    :raises ValidationError: the options make no sense with the columns or the source (at once).
     :raises SourceError: the source is no source (at once), cannot be read, or changes meanwhile (while reading).
     """
     if on_conflict not in get_args(OnConflict):
         raise SourceError(f"on_conflict: expected one of {', '.join(get_args(OnConflict))}.")
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise SourceError("The delimiter must be one character, and neither a quote nor a line break.")
-    given = _checked(source)
+    given = _checked(source, options)
+    options.check(columns, of_files=isinstance(given, Files))
     twice = columns.status is not None
     if twice and isinstance(given, Iterator):
         raise SourceError(
@@ -68,21 +71,38 @@ def read_rows(
             "be read only once. Give a list or a file."
         )
     duplicates = Duplicates(on_conflict, given.place_of if isinstance(given, Files) else "row {}".format)
-    read = partial(_all_rows, given, columns, check, delimiter=delimiter, encoding=encoding)
+    read = partial(_all_rows, given, columns, options, check, counts or Counts())
     return _flagged(read, duplicates, twice=twice)
 
 
-def reader_of(source: Source, **reading: Any) -> Callable[[], Iterator[Row]]:
-    """Return a function that reads a source from its beginning, as often as it is called.
+def reader_of(source: Source, **reading: Any) -> Reader:
+    """Return what reads a source from its beginning.
 
     :param reading: see :func:`read_rows`.
-    :return: its rows raise SourceError where the source is another one than the first time.
     """
-    given = files_of(source)
-    return lambda: read_rows(given, **reading)
+    return Reader(source, reading)
 
 
-def _checked(source: Any) -> Files | Iterable[Any]:
+class Reader:
+    """Reads a source from its beginning, as often as it is called.
+
+    Its rows raise SourceError where the source is another one than the first time.
+
+    :param reading: see :func:`read_rows`.
+    """
+
+    def __init__(self, source: Source, reading: Mapping[str, Any]) -> None:
+        self._source = files_of(source)
+        self._reading = reading
+        self.counts = Counts()
+        """What the reading that came furthest has counted."""
+
+    def __call__(self) -> Iterator[Row]:
+        """Yield all rows."""
+        return read_rows(self._source, **self._reading, counts=self.counts)
+
+
+def _checked(source: Any, options: ReadOptions) -> Files | Iterable[Any]:
     """Refuse at once what is no source.
 
     :raises SourceError: its type cannot hold rows.
@@ -91,56 +111,76 @@ def _checked(source: Any) -> Files | Iterable[Any]:
     if isinstance(source, Files):
         return source
     not_rows = isinstance(source, str | bytes | bytearray | memoryview | Mapping)
-    if not_rows or hasattr(source, "read") or not isinstance(source, Iterable):
+    table = hasattr(source, "columns")  # iterating over a data frame gives the names of its columns
+    if not_rows or table or hasattr(source, "read") or not isinstance(source, Iterable):
         raise SourceError(
-            f"A source cannot be of type {type(source).__name__}. Give a list of addresses or of mappings, or "
-            "a path object (ObjectStoragePath, pathlib.Path)."
+            f"A source cannot be of type {type(source).__name__}. Give a list of addresses or of mappings"
+            f"{' (to_dict of a data frame makes them)' if table else ''}, or a path object (ObjectStoragePath, "
+            "pathlib.Path)."
         )
-    return source
+    return cast("Iterable[Any]", flattened(source, options))
 
 
 def _all_rows(
     source: Files | Iterable[Any],
     columns: Columns,
+    options: ReadOptions,
     check: Callable[[Wanted], None] | None,
-    *,
-    delimiter: str | None,
-    encoding: str | None,
+    counts: Counts,
 ) -> Iterator[Row]:
     """Yield the rows of all files one after the other, numbered throughout."""
-    if not isinstance(source, Files):
-        yield from _validated(rows_of_items(source, columns), columns, check)
-        return
-    number, only_empty = 0, True
-    for file in source:
-        file.before = number
-        try:
-            raw_rows = rows_of_file(file, columns, delimiter=delimiter, encoding=encoding)
-            for row in _validated(raw_rows, columns, check, file=file.name, before=number):
-                number = row.number
-                yield row
-            only_empty = False
-        except EmptyFileError as error:
-            if file.name is None:
-                raise
-            _log.warning("%s", error)  # some warehouses write an empty file where a worker had no rows
-    if only_empty:
-        raise EmptyFileError(
-            "All files of the source are empty. Expected at least one line; were they written?"
-        )
+    counted = Counts()
+    validated = partial(
+        _validated, columns=columns, options=options, check=check, counts=counted, most=counts
+    )
+    try:
+        if not isinstance(source, Files):
+            yield from validated(rows_of_items(source, columns, options))
+            return
+        number, only_empty = 0, True
+        for file in source:
+            file.before = number
+            try:
+                raw_rows = rows_of_file(file, columns, options, counted)
+                for row in validated(raw_rows, file=file.name, before=number):
+                    number = row.number
+                    yield row
+                only_empty = False
+            except EmptyFileError as error:
+                if file.name is None:
+                    raise
+                _log.warning("%s", error)  # some warehouses write an empty file where a worker had no rows
+        if only_empty:
+            raise EmptyFileError(
+                "All files of the source are empty. Expected at least one line; were they written?"
+            )
+    finally:
+        counts.keep_most(counted)
 
 
 def _validated(
     raw_rows: Iterator[Raw],
-    columns: Columns,
-    check: Callable[[Wanted], None] | None,
     *,
+    columns: Columns,
+    options: ReadOptions,
+    check: Callable[[Wanted], None] | None,
+    counts: Counts,
+    most: Counts,
     file: str | None = None,
     before: int = 0,
 ) -> Iterator[Row]:
     """Make rows of what was found: addresses normalised, other cells read, or invalid and why."""
-    wanted_of = columns.reader()
-    for position, given, why_not, cells in raw_rows:
+    wanted_of = columns.reader(dict(options.status_values))
+    read = len(columns.more())
+    where = [frozenset(values) for _, values in options.where]
+    for position, given, why_not, all_cells in raw_rows:
+        cells = all_cells
+        if where and cells:
+            if not all(folded_cell(cell) in values for cell, values in zip(cells[read:], where, strict=True)):
+                counts.skipped += 1
+                most.keep_most(counts)
+                continue
+            cells = cells[:read]
         number, subscriber, wanted = before + position, "", None
         try:
             subscriber = _subscriber(given, why_not)
@@ -149,8 +189,18 @@ def _validated(
             if check is not None and wanted is not None:
                 check(wanted)
         except CellError as error:
-            shown = subscriber or _shown(given)
-            yield Row(number, shown, "invalid", str(error), error.category, None, file, before)
+            yield Row(
+                number,
+                subscriber or _shown(given),
+                "invalid",
+                str(error),
+                error.category,
+                None,
+                file,
+                before,
+                error.suggestion,
+                bool(subscriber) and (wanted is None or wanted.status == "UNSUBSCRIBED"),
+            )
         else:
             yield Row(number, subscriber, None, "", None, wanted if cells else None, file, before)
 
@@ -161,7 +211,8 @@ def _subscriber(given: str, why_not: str) -> str:
     try:
         return normalise(given)
     except AddressError as error:
-        raise CellError(INVALID_ADDRESS, _undecodable(given) or str(error)) from None
+        why = _undecodable(given) or str(error)
+        raise CellError(INVALID_ADDRESS, why, suggestion=error.suggestion) from None
 
 
 def _shown(given: str) -> str:
@@ -174,7 +225,10 @@ def _undecodable(given: str) -> str:
     if escaped is None:
         return ""
     byte = len(given[:escaped].encode(errors="surrogateescape")) + 1
-    return f"byte {byte} of the address is not in the file's encoding: declare the right one (encoding=...)"
+    return (
+        f"byte {byte} of the address is not in the file's encoding: declare the right one "
+        "(read_options={'encoding': ...})"
+    )
 
 
 def _flagged(read: Callable[[], Iterator[Row]], duplicates: Duplicates, *, twice: bool) -> Iterator[Row]:

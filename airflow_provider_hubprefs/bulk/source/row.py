@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,7 @@ INVALID_ADDRESS = "INVALID_ADDRESS"
 INVALID_STATUS = "INVALID_STATUS"
 INVALID_SUBSCRIPTION = "INVALID_SUBSCRIPTION"
 INVALID_LEGAL_BASIS = "INVALID_LEGAL_BASIS"
+CONTRADICTED_BY_INVALID_ROW = "CONTRADICTED_BY_INVALID_ROW"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -27,11 +29,30 @@ class CellError(ValueError):
     """A cell cannot be read. The text says why and does not quote the cell: it may hold an address.
 
     :param category: for the report.
+    :param suggestion: of an address, the one that may be meant.
     """
 
-    def __init__(self, category: str, why: str) -> None:
+    def __init__(self, category: str, why: str, *, suggestion: str = "") -> None:
         super().__init__(why)
         self.category = category
+        self.suggestion = suggestion
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one reading of a source has counted besides its rows.
+
+    :param skipped: rows that ``where`` leaves out.
+    :param multiline_records: CSV records that span lines and count as one row.
+    """
+
+    skipped: int = 0
+    multiline_records: int = 0
+
+    def keep_most(self, other: Counts) -> None:
+        """Take over what another reading of the same source has counted, as far as it came further."""
+        self.skipped = max(self.skipped, other.skipped)
+        self.multiline_records = max(self.multiline_records, other.multiline_records)
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +67,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     :param wanted: what its other columns say; None where there are none.
     :param file: name of the row's file, where the source is a folder, a glob or a list of files.
     :param before: the numbers up to this one belong to the files before.
+    :param suggestion: of an invalid address, the one that may be meant. Only a dead letter shows it.
+    :param may_opt_out: of an invalid row, whether it may say that its subscriber opts out: another row does not
+        subscribe this subscriber then.
     """
 
     number: int
@@ -56,6 +80,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     wanted: Wanted | None = None
     file: str | None = None
     before: int = 0
+    suggestion: str = ""
+    may_opt_out: bool = False
 
     @property
     def position(self) -> int:

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, ParquetError, SourceError
 from airflow_provider_hubprefs.bulk.source.stored import Readable
-from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,8 +30,8 @@ WHY_TOO_LONG = f"the line is longer than {LONGEST_LINE:,} characters"
 
 Raw: TypeAlias = tuple[int, str, str, Sequence[object]]
 """A row as it was found: its position, the text given as its address, what is wrong with the row (or ""), and the
-cells of the other columns that are read (:meth:`~.columns.Columns.more`); without cells where there are no such columns
-or the row has no address."""
+cells of the other columns that are read (:meth:`~.columns.Columns.more`, then those of ``where``); without cells where
+there are no such columns or the row cannot be taken apart."""
 
 _BUFFER = 1 << 18
 _ENCODINGS = {  # by byte order mark; the longer ones first, because they begin with the shorter ones
@@ -83,6 +83,12 @@ class Lines:
         self._back.extendleft(reversed(again))
         self.number -= len(again)
 
+    def peek(self, count: int) -> list[str]:
+        """Look at some of the next lines, blank ones too; they are given again."""
+        lines = list(islice(self, count))
+        self.put_back(lines)
+        return lines
+
     def _read(self) -> str:
         try:
             line = self._text.readline(LONGEST_LINE + 1)
@@ -93,7 +99,7 @@ class Lines:
         except UnicodeError as error:  # never with UTF-8: its undecodable bytes make one row invalid
             raise SourceError(
                 f"{self.name}: after line {self.number} the text is not in the encoding it was opened with. "
-                "Declare the right one (encoding=...) or save the file as UTF-8."
+                "Declare the right one (read_options={'encoding': ...}) or save the file as UTF-8."
             ) from error
         return TOO_LONG
 
@@ -128,20 +134,15 @@ def lines_of(file: StoredFile, *, encoding: str | None) -> Iterator[Lines]:
         for magic, what in _NO_TEXT.items():
             if head.startswith(magic):
                 raise SourceError(f"{name}: is {what}. Save it as CSV (UTF-8), JSON Lines or plain text.")
-        yield Lines(_decoded(stream, head, encoding, name=name), name=name)
+        yield Lines(_decoded(stream, head, encoding), name=name)
 
 
-def _decoded(stream: Any, head: bytes, encoding: str | None, *, name: str) -> io.TextIOWrapper:
+def _decoded(stream: Any, head: bytes, encoding: str | None) -> io.TextIOWrapper:
     if encoding is None:
         encoding = next((known for order, known in _ENCODINGS.items() if head.startswith(order)), "utf-8")
-    try:
-        if codecs.lookup(encoding).name == "utf-8":
-            encoding = "utf-8-sig"  # the same, but a byte order mark is left out
-        return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
-    except (LookupError, ValueError) as error:
-        raise SourceError(
-            f"{name}: encoding {ascii(scrub(encoding))[:40]} is not known to Python. Give one such as utf-8 or cp1252."
-        ) from error
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # the same, but a byte order mark is left out
+    return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
 
 
 def _zstd(name: str) -> Any:

@@ -1,0 +1,172 @@
+"""Items that are rows: addresses, mappings, named rows of a database, and rows by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.source.columns import folded, position, positions, quoted
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_hubprefs.bulk.source.columns import Columns
+    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+    from airflow_provider_hubprefs.bulk.source.text import Raw
+
+LOOKED_AT = 20
+"""So many of the first rows say whether a source is of the form that is expected."""
+
+_MISSING = object()
+_BY_POSITION = (
+    "Rows of several values need read_options={'header': False} and columns by number (email_column=1), or names: give "
+    "mappings such as {'email': ...}"
+)
+
+
+class ItemReader:
+    """Reads one item after another.
+
+    :param columns: names of the fields that are read.
+    :param label: of the source, for error texts.
+    """
+
+    def __init__(self, columns: Columns, options: ReadOptions, *, label: str) -> None:
+        self._columns = columns
+        self._label = label
+        self._by_position = not options.header
+        self._email = columns.email
+        self._where = [name for name, _ in options.where]
+        self._more = [*(called for _, called in columns.more()), *self._where]
+        self._unseen = set(self._where)
+
+    def read(self, number: int, item: Any) -> Raw:
+        """Return what an item says: an address, or several values."""
+        if isinstance(item, str):
+            if self._where:
+                return (number, item, "has no columns, and where names one", ())
+            return (number, item, "", [None] * len(self._more))
+        values = named_values(item)
+        if values is None and isinstance(item, list | tuple) and self._by_position:
+            values = {str(at): value for at, value in enumerate(item, start=1)}
+        if values is None:
+            nested = f". {_BY_POSITION}" if isinstance(item, list | tuple) else ""
+            return (number, "", f"neither text nor a mapping, but {type(item).__name__}{nested}", ())
+        if self._unseen:
+            self._unseen = {name for name in self._unseen if _value(values, name) is _MISSING}
+        cells = [None if (cell := _value(values, called)) is _MISSING else cell for called in self._more]
+        value = _value(values, self._email)
+        if value is _MISSING:
+            return (number, "", "has no field of the address column's name", cells)
+        if value is None:
+            return (number, "", "the address is empty", cells)
+        if not isinstance(value, str):
+            return (number, "", f"the address is not text, but {type(value).__name__}", cells)
+        return (number, value, "", cells)
+
+    def check_first(self, items: Sequence[Any]) -> None:
+        """Look at the first items: where none of them has a field that every row needs, its name is wrong.
+
+        :raises SourceError: names it, and the fields there are.
+        """
+        if self._by_position:
+            return
+        found = [item if isinstance(item, Mapping) else named_values(item) for item in items]
+        names = list(dict.fromkeys(key for item in found for key in item or () if isinstance(key, str)))
+        if not items or None in found:
+            return
+        needed = [("email", self._email), *(one for one in self._columns.more() if one[0] in _NEEDED)]
+        for what, called in needed:
+            if not positions(names, called):
+                position(names, what, called, label=self._label)
+
+    def check_last(self) -> None:
+        """Look back at all items.
+
+        :raises SourceError: none of them has a field that ``where`` names.
+        """
+        if self._unseen:
+            raise SourceError(
+                f"{self._label}: no row has a field {', '.join(map(quoted, sorted(self._unseen)))}, which where of "
+                "read_options names. Check its spelling."
+            )
+
+
+_NEEDED = ("status", "subscription")
+
+
+def rows_of_items(items: Iterable[Any], columns: Columns, options: ReadOptions) -> Iterator[Raw]:
+    """Yield what each item of an iterable says.
+
+    :raises SourceError: the items have no field of a name that every row needs.
+    """
+    reader = ItemReader(columns, options, label="subscribers")
+    left = iter(items)
+    first = list(islice(left, LOOKED_AT))
+    reader.check_first(first)
+    number = 0
+    for number, item in enumerate(chain(first, left), start=1):
+        yield reader.read(number, item)
+    if number:
+        reader.check_last()
+
+
+def flattened(items: Any, options: ReadOptions) -> Any:
+    """Return the rows of items that are lists of rows, as mapped tasks return them; other items as they are.
+
+    Lists and tuples may be rows by position as well. They are lists of rows where they hold addresses and mappings
+    only; where one column of them has no address in it, they are rows.
+
+    :param items: an iterable.
+    :raises SourceError: the items are rows by position, and ``header`` of the options does not say so.
+    """
+    if isinstance(items, Iterator) or not options.header or not _is_nested(next(iter(items), None)):
+        return items
+    parts = list(items)
+    nested = [part for part in parts if _is_nested(part)]
+    widths = {len(part) for part in nested}
+    values = [value for part in nested for value in part]
+    plain = all(isinstance(value, str) or named_values(value) is not None for value in values)
+    table = (
+        len(widths) == 1
+        and widths != {1}
+        and any(
+            not any(isinstance(value, Mapping) or "@" in str(value) for value in column)
+            for column in zip(*nested, strict=True)
+        )
+    )
+    if not plain or table:
+        raise SourceError(
+            f"subscribers: a list of {type(parts[0]).__name__}s, not of addresses. {_BY_POSITION}."
+        )
+    return [row for part in parts for row in (part if _is_nested(part) else [part])]
+
+
+def named_values(item: Any) -> Mapping[Any, Any] | None:
+    """Return the values of a database's row by their names; None for what has no names."""
+    if isinstance(item, str | bytes) or item is None:
+        return None
+    if isinstance(item, Mapping):
+        return item
+    mapping = getattr(item, "_mapping", None)  # SQLAlchemy
+    if isinstance(mapping, Mapping):
+        return mapping
+    if hasattr(item, "_asdict"):  # namedtuple
+        return dict(item._asdict())
+    if hasattr(item, "keys") and hasattr(item, "__getitem__"):  # sqlite3
+        return {key: item[key] for key in item.keys()}  # noqa: SIM118 - no mapping
+    return None
+
+
+def _is_nested(item: Any) -> bool:
+    return isinstance(item, list | tuple | set | frozenset) and named_values(item) is None
+
+
+def _value(item: Mapping[Any, Any], called: str) -> Any:
+    value = item.get(called, _MISSING)
+    if value is _MISSING:
+        wanted = folded(called)
+        value = next((item[key] for key in item if isinstance(key, str) and folded(key) == wanted), _MISSING)
+    return value
