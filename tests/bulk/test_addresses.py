@@ -151,3 +151,85 @@ def test_the_processs_own_settings_of_the_library_do_not_matter(monkeypatch: pyt
     assert normalise("jürgen@Example.com") == "jürgen@example.com"
     with pytest.raises(AddressError):
         normalise('"jane doe"@brand.example')
+
+
+@pytest.mark.parametrize(
+    ("given", "why", "meant"),
+    [
+        ("o\u2019neil@example.com", "word processors", "o'neil@example.com"),
+        ("\u201ccy@example.com\u201d", "quotation", "cy@example.com"),
+        ("\u00abcy@example.com\u00bb", "quotation", "cy@example.com"),
+        ("mary\u2013jane@example.com", "word processors", "mary-jane@example.com"),
+        ("mary\u2011jane@example.com", "word processors", "mary-jane@example.com"),
+        ("mary\u00adjane@example.com", "word processors", "maryjane@example.com"),
+        ("mary\u200bjane@example.com", "word processors", "maryjane@example.com"),
+        ("\u2022 cy@example.com", "word processors", "cy@example.com"),
+        ("\u2022cy@example.com", "word processors", "cy@example.com"),
+        ("\uff4aane@example.com", "another form", "jane@example.com"),
+        ("jane\uff20example.com", "another form", "jane@example.com"),
+        ("o\ufb03ce@example.com", "another form", "office@example.com"),
+        ("m\ufffdller@example.com", "lost", ""),
+        ("M\u00c3\u00bcller@example.com", "wrong encoding", "müller@example.com"),
+        ("o\u00e2\u20ac\u2122neil@example.com", "wrong encoding", "o'neil@example.com"),
+        ("jane\u20ac@example.com", "word processors", ""),
+        ("'bob@example.com", "spreadsheets", "bob@example.com"),
+        ("=bob@example.com", "spreadsheets", "bob@example.com"),
+        ('="bob@example.com"', "spreadsheets", "bob@example.com"),
+        ("`bob@example.com`", "quotation", "bob@example.com"),
+        ("?bob@example.com", "spreadsheets", "bob@example.com"),
+        ("%20ann@example.com", "links", "ann@example.com"),
+        ("ann%2Bnews@example.com", "links", "ann+news@example.com"),
+        ("ann%40example.com", "links", "ann@example.com"),
+        ("m%C3%BCller@example.com", "links", "müller@example.com"),
+        ("mailto:bob@example.com?subject=Stop", "mailto", "bob@example.com"),
+        ("mailto%3Abob@example.com", "links", "bob@example.com"),
+        ('"bob@example.com"', "quotation", "bob@example.com"),
+        ("'bob@example.com'", "quotation", "bob@example.com"),
+        ("<bob@example.com>", "angle brackets", "bob@example.com"),
+        ("Bob Doe <bob@example.com>", "beside the address", "bob@example.com"),
+        ('"Doe, Bob" <Bob@example.com>', "beside the address", "bob@example.com"),
+        ("bob@example.com; cy@example.com", "more than one", ""),
+        ("bob@example.com ::: cy@example.com", "more than one", ""),
+        ("bob@example.com,", "", "bob@example.com"),
+        ("bob@example.com'", "", "bob@example.com"),
+    ],
+)
+def test_what_was_made_of_an_address_is_none_and_what_is_meant_is_suggested(
+    given: str, why: str, meant: str
+) -> None:
+    with pytest.raises(AddressError, match=why) as caught:
+        normalise(given)
+    assert "must have an at sign" not in str(caught.value)
+    assert "@" not in str(caught.value)
+    assert caught.value.suggestion == meant
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            "o'neil@example.com",
+            "müller@example.com",
+            "a+b@example.com",
+            "x/y@example.com",
+            "a=b@example.com",
+        ),
+        *(
+            "50%off@example.com",
+            "a%b@example.com",
+            "100%dear@example.com",
+            "what?now@example.com",
+            "#1@example.com",
+        ),
+        *(
+            "joão@example.com",
+            "用户@example.com",
+            "पता@example.com",
+            "ทำ@example.com",
+            "user1@xn--mnchen-3ya.de",
+        ),
+        *("-dash@example.com", "+plus@example.com", "{x}@example.com", "a`b@example.com", "a&b@example.com"),
+    ],
+)
+def test_what_may_be_an_address_passes(given: str) -> None:
+    assert normalise(given) == given

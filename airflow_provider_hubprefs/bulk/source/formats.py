@@ -74,7 +74,7 @@ def _of_lines(
         next(line for line in lines if line == first)
         delimiters = options.delimiter or separator
         named = "csv"
-        _first_line(lines)
+        first = _first_line(lines)
     sample = lines.peek(LOOKED_AT)
     format_ = options.format or _format_of(sample, named, columns, options, delimiters, label=lines.name)
     if format_ == "csv":
@@ -82,7 +82,7 @@ def _of_lines(
     elif format_ == "jsonl":
         yield from _of_json_lines(lines, sample, columns, options)
     else:
-        _check_addresses(columns, options, label=lines.name)
+        _check_addresses(first, columns, options, label=lines.name)
         yield from _of_addresses(lines)
 
 
@@ -161,10 +161,10 @@ def _first_line(lines: Lines) -> str:
     raise EmptyFileError(f"{lines.name}: has only blank lines. Was it written to its end?")
 
 
-def _check_addresses(columns: Columns, options: ReadOptions, *, label: str) -> None:
-    """Refuse what names a column where there is none."""
+def _check_addresses(first: str, columns: Columns, options: ReadOptions, *, label: str) -> None:
+    """Refuse what names a column where there is none; a list of addresses may stand beside tables, in one source."""
     named = [*columns.more(), *(("where", name) for name, _ in options.where)]
-    if not named and folded(columns.email) != "email":
+    if not named and folded(columns.email) != "email" and not is_address(first):
         named = [("email", columns.email)]
     if named:
         argument = "where" if named[0][0] == "where" else f"{named[0][0]}_column"
@@ -210,7 +210,7 @@ def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
         raise SourceError(f"{label}: is a JSON array. Write one object a line (JSON Lines) instead.")
     rows = [isinstance(item, dict | str) for item in found]
     begins = first.lstrip().startswith("{") and not rows[0]
-    if begins and not any(rows[1:2]):
+    if begins and (first.rstrip().endswith(("{", "[", ",")) or not any(rows[1:2])):
         raise SourceError(
             f"{label}: is JSON that spans lines. Expected one object a line (JSON Lines), each with the address."
         )

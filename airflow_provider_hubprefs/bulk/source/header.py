@@ -33,8 +33,8 @@ _AHEAD = 20
 _SEPARATOR = re.compile(rf'[{INVISIBLE}]*"?sep=([^"\r\n])"?[,;\t|]*\s*', re.IGNORECASE)
 
 
-class Found(NamedTuple):
-    """What a header says.
+class TableShape(NamedTuple):
+    """How a table is built, as its header or its first row says.
 
     :param positions: of the columns asked for.
     """
@@ -51,7 +51,7 @@ def separator_in(line: str) -> str | None:
     return found[1] if found else None
 
 
-def header_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str) -> Found:
+def header_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str) -> TableShape:
     """Read the header.
 
     :param wanted: columns: what each is for, and its name; the address first.
@@ -65,7 +65,7 @@ def header_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str)
     delimiter, cells = split_header(header, called, delimiters)
     if not positions(cells, called) or (spans_lines and could_be_address(header)):
         raise _no_header(lines, header, number, called, delimiters)
-    return Found(
+    return TableShape(
         delimiter,
         len(cells),
         [position(cells, what, name, label=lines.name) for what, name in wanted],
@@ -73,7 +73,7 @@ def header_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str)
     )
 
 
-def first_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str) -> Found:
+def first_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str) -> TableShape:
     """Look at the first row of a file without a header, where columns are numbers; it is given again.
 
     :raises SourceError: the row ends before a column.
@@ -94,7 +94,7 @@ def first_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str) 
                 f"{lines.name}: there is no column {name} ({what}). Line {lines.number + 1} has {len(cells)}, counted "
                 "from 1; if the delimiter is another one, set read_options={'delimiter': ...}."
             )
-    return Found(delimiter, len(cells), at, f"{delimiter} " in row)
+    return TableShape(delimiter, len(cells), at, f"{delimiter} " in row)
 
 
 def split_header(header: str, email_column: str, delimiters: str) -> tuple[str, Sequence[str]]:

@@ -122,7 +122,8 @@ def flattened(items: Any, options: ReadOptions) -> Any:
     :param items: an iterable.
     :raises SourceError: the items are rows by position, and ``header`` of the options does not say so.
     """
-    if isinstance(items, Iterator) or not options.header or not _is_nested(next(iter(items), None)):
+    no_rows = isinstance(items, Iterator | str | bytes | Mapping) or not isinstance(items, Iterable)
+    if no_rows or not options.header or not _is_nested(next(iter(items), None)):
         return items
     parts = list(items)
     nested = [part for part in parts if _is_nested(part)]
