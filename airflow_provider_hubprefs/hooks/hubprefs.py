@@ -245,6 +245,8 @@ class HubPrefsHook(BaseHook):
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
         floor = round(since.timestamp() * 1000)
         found = run(find_opt_outs(self.client.asend, self.client.calls.version, floor=floor))
+        if found.missed:
+            self.log.warning("%d contacts that have opted out could not be read now", len(found.missed))
         return plain(sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at))
 
     def check_subscription(self, subscription_id: int) -> None:
