@@ -38,7 +38,7 @@ class Mirror:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        self._task: Callable[..., Any] = module.dag.task_dict["mirror"].python_callable  # type: ignore[attr-defined]
+        self._task: Callable[..., Any] = module.dag.task_dict["mirror"].python_callable
 
     def add(self, number: int, rows: int) -> None:
         lines = "".join(f'{{"subscriber":"p{number}-{row}@example.com"}}\n' for row in range(rows))

@@ -311,7 +311,7 @@ class HubPrefsHook(BaseHook):
             with self._make_client(Client, self.connection, self._fields, TEST_SETTINGS) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
-            # Airflow tests a copy of the connection under a name that nobody has seen.
+            # Airflow tests a copy of the connection, under a name of its own.
             return False, str(error).replace(f"connection {self.connection.conn_id!r}", "this connection")
 
     @classmethod

@@ -136,7 +136,8 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         An event is emitted until Airflow has certainly stored it.
         """
         lists: OptOutLists = await self._retried(asyncio.to_thread, self._open_lists)
-        begun, missed = lists.cursor.floor is None, {}
+        begun = lists.cursor.floor is None
+        missed: Mapping[int, int] = {}
         async for shared in shared_stream:
             # The cursor may be further back than what the shared search asks for, and has read already.
             found: Found = shared
@@ -249,7 +250,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             before_sleep=log,
             reraise=True,
         )
-        result = await policy(do, *arguments)
+        result: T = await policy(do, *arguments)
         if policy.statistics.get("attempt_number", 1) > 1:
             _log.info(
                 "The watcher of %r for %s works again, after it failed", self.hubprefs_conn_id, self.output

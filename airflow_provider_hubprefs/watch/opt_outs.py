@@ -96,7 +96,7 @@ class OptOutLists:
         :raises ListError: another watcher writes to this folder.
         """
         if self._saved is None:
-            self._save(self.cursor)  # from now on a list without a cursor is somebody else's
+            self._save(self.cursor)  # from now on a list without a cursor is not this watcher's
         cursor = msgspec.structs.replace(self.cursor)
         floor = found.watermark + 1 if cursor.floor is None else cursor.floor
         recent = {(contact, at) for contact, at in cursor.recent}

@@ -388,7 +388,7 @@ def test_a_list_that_another_watcher_has_written_stays(tmp_path: Path, kind: Any
         first.take(Found([OptOut(1, None, 5)], 5, 0, {}))  # between the other's check and its list
         write(number, rows)
 
-    second._write = both  # type: ignore[method-assign]
+    second._write = both  # type: ignore[method-assign,assignment]
     for _ in range(2):
         with pytest.raises(ListError, match="another watcher"):
             second.take(Found([OptOut(2, None, 6)], 6, 0, {}))
