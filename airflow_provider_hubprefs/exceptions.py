@@ -59,7 +59,7 @@ def airflow_errors() -> Iterator[None]:
         kind = HubPrefsFailException if error.permanent else HubPrefsException
         raise kind(str(error), error=error) from None
     except OSError as error:
-        where = f": {scrub(str(error.filename))}" if error.filename else ""
+        where = f": {'/'.join(map(scrub, str(error.filename).split('/')))}" if error.filename else ""
         raise HubPrefsException(
             f"{error.strerror or scrub(str(error)) or type(error).__name__}{where}", error=error
         ) from None

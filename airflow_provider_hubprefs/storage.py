@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Path(Protocol):
@@ -28,6 +28,9 @@ class Path(Protocol):
 
     def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's signature
         """Delete the file."""
+
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """Find what is in the folder."""
 
     def exists(self) -> bool:
         """Return whether there is a file."""

@@ -245,6 +245,8 @@ class HubPrefsHook(BaseHook):
             raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
         floor = round(since.timestamp() * 1000)
         found = run(find_opt_outs(self.client.asend, self.client.calls.version, floor=floor))
+        if found.missed:
+            self.log.warning("%d contacts that have opted out could not be read now", len(found.missed))
         return plain(sorted((one for one in found.opt_outs if one.at >= floor), key=lambda one: one.at))
 
     def check_subscription(self, subscription_id: int) -> None:
@@ -309,7 +311,7 @@ class HubPrefsHook(BaseHook):
             with self._make_client(Client, self.connection, self._fields, TEST_SETTINGS) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
-            # Airflow tests a copy of the connection under a name that nobody has seen.
+            # Airflow tests a copy of the connection, under a name of its own.
             return False, str(error).replace(f"connection {self.connection.conn_id!r}", "this connection")
 
     @classmethod

@@ -176,6 +176,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
                 # Final: soft_fail skips, and a retry would only wait for the same.
                 raise HubPrefsFailException(str(answer.error), error=answer.error)
             if answer.done:
+                self.log.info(answer.text)
                 return PokeReturnValue(is_done=True, xcom_value=answer.result)
             (self.log.warning if answer.unknown_status else self.log.info)(answer.text)
             return self._go_on(wait, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import TriggerEvent
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from airflow_provider_hubprefs.arguments import count, is_absent, optional, seconds, text
+from airflow_provider_hubprefs.arguments import count, is_absent, optional, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 
     from airflow_provider_hubprefs.hubspot.api.contacts import Found
+    from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
 T = TypeVar("T")
 
@@ -66,8 +68,11 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     :param poll_interval: between two searches: a ``timedelta``, or seconds.
     :param overlap: by how much HubSpot's index may lag, at most: a ``timedelta``, or seconds.
     :param max_consecutive_failures: so many tries in a row may fail before the trigger does; each waits longer.
-    :param hubprefs_conn_id: connection.
+    :param hubprefs_conn_id: connection. A token that is replaced in it is used by the next search.
     :param api_version: overrides the connection's.
+    :param ignore_own: leave out opt-outs that this connection's own app has made, as HubSpot's history of the property
+        says (``sourceType`` INTEGRATION with the app's id). HubSpot tells only a private app which one it is: with
+        other credentials nothing is left out, and the log says so.
     :raises ValueError: an argument cannot work.
     """
 
@@ -78,6 +83,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     max_consecutive_failures: int = 10
     hubprefs_conn_id: str = HubPrefsHook.default_conn_name
     api_version: str | None = None
+    ignore_own: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work where the DAG is written."""
@@ -92,9 +98,11 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             self.max_consecutive_failures = count("max_consecutive_failures", self.max_consecutive_failures)
             self.hubprefs_conn_id = _plain("hubprefs_conn_id", self.hubprefs_conn_id)
             self.api_version = optional(_plain)("api_version", self.api_version)
+            self.ignore_own = yes_or_no("ignore_own", self.ignore_own)
         except ValidationError as error:
             raise ValueError(str(error)) from None
         self._since = _milliseconds(self.since)
+        self._app: tuple[str, str | None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments. Airflow knows an event trigger by their order, which must not change."""
@@ -114,9 +122,11 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         trigger = cls(**kwargs)
         floor: int | None = None
         seen: Mapping[int, int] = {}
+        missed: Mapping[int, int] = {}
         while True:
-            found = await trigger._retried(trigger._search, floor, seen)
+            found = await trigger._retried(trigger._search, floor, seen, missed)
             floor, seen = max(found.floor, found.watermark - trigger._overlap), found.seen
+            missed = found.missed
             yield found
             await asyncio.sleep(trigger.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311
 
@@ -127,10 +137,13 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         """
         lists: OptOutLists = await self._retried(asyncio.to_thread, self._open_lists)
         begun = lists.cursor.floor is None
+        missed: Mapping[int, int] = {}
         async for shared in shared_stream:
-            # The cursor may be further back than what the shared search asks for.
-            found = shared if begun else await self._retried(self._search, lists.cursor.floor, {})
-            begun = True
+            # The cursor may be further back than what the shared search asks for, and has read already.
+            found: Found = shared
+            if not begun:
+                found = await self._retried(self._search, lists.cursor.floor, {}, missed)
+                begun, missed = not found.missed, found.missed
             await self._retried(asyncio.to_thread, lists.take, found)
             for new in await self._retried(asyncio.to_thread, lists.undelivered):
                 yield TriggerEvent(  # type: ignore[no-untyped-call]
@@ -160,10 +173,10 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         folder.mkdir(parents=True, exist_ok=True)
         return OptOutLists(folder, connection=self.hubprefs_conn_id, overlap=self._overlap, since=self._since)
 
-    async def _search(self, floor: int | None, seen: Mapping[int, int]) -> Found:
+    async def _search(self, floor: int | None, seen: Mapping[int, int], missed: Mapping[int, int]) -> Found:
         """Search once, with the connection as it is now.
 
-        :param floor: see :func:`~airflow_provider_hubprefs.hubspot.api.contacts.find_opt_outs`, also for ``seen``;
+        :param floor: see :func:`~airflow_provider_hubprefs.hubspot.api.contacts.find_opt_outs`, also for the others;
             None: ``overlap`` before the last change that HubSpot's index knows.
         """
         settings = {"retry_total": min(RETRY_TOTAL, self.poll_interval)}
@@ -176,7 +189,27 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             if floor is None:
                 newest = await client.send(last_change_call(version))
                 floor = max([0, *(one.modified - self._overlap for one in newest.results)])
-            return await find_opt_outs(client.send, version, floor=floor, seen=seen)
+            found = await find_opt_outs(client.send, version, floor=floor, seen=seen, missed=missed)
+            if self.ignore_own and (own := await self._own_app(client)) is not None:
+                found.opt_outs[:] = [one for one in found.opt_outs if one.app != own]
+            return found
+
+    async def _own_app(self, client: AsyncClient) -> str | None:
+        """Id of the connection's app; None where HubSpot does not tell. Asked once for each token."""
+        from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken, token_info_call
+
+        if self._app is None or self._app[0] != client.auth.identity():
+            app = None
+            if isinstance(client.auth, StaticToken):
+                with suppress(NotFoundError, ValidationError):  # a service key
+                    app = (await client.send(token_info_call(client.auth.access_token))).app_id
+            if app is None:
+                _log.warning(
+                    "ignore_own: HubSpot does not tell which app connection %r belongs to; no opt-out is left out",
+                    self.hubprefs_conn_id,
+                )
+            self._app = client.auth.identity(), None if app is None else str(app)
+        return self._app[1]
 
     async def _retried(self, do: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Repeat something until it succeeds, or has failed too often in a row.
@@ -190,11 +223,16 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             error = state.outcome and state.outcome.exception()
             return 1 if isinstance(error, ListError) else self.max_consecutive_failures
 
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+
         def log(state: RetryCallState) -> None:
             error = state.outcome and state.outcome.exception()
             _log.warning(
-                "The watcher of %r failed: %s: %s (failure %d in a row, %d tolerated; next try in %.0f s)",
+                "The watcher of %r for %s sees no opt-outs since %s: %s: %s (failure %d in a row, %d tolerated; next "
+                "try in %.0f s)",
                 self.hubprefs_conn_id,
+                self.output,
+                began,
                 type(error).__name__,
                 error,
                 state.attempt_number,
@@ -212,7 +250,12 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             before_sleep=log,
             reraise=True,
         )
-        return await policy(do, *arguments)
+        result: T = await policy(do, *arguments)
+        if policy.statistics.get("attempt_number", 1) > 1:
+            _log.info(
+                "The watcher of %r for %s works again, after it failed", self.hubprefs_conn_id, self.output
+            )
+        return result
 
 
 def _folder(name: str, value: Any) -> str:

@@ -3,20 +3,20 @@
 A list is written before the cursor moves, under the number that the cursor has. A triggerer that is killed in between
 writes the same list again, with what is new since; it was not delivered yet. A triggerer that is killed after that,
 and before the delivery is certain, delivers the same list again. So no opt-out is in two lists, and a reader who takes
-each number once reads each opt-out once.
+each number once reads each opt-out once. The cursor itself remembers the last opt-outs: a reader may delete lists.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_provider_hubprefs.storage import ObjectPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_hubprefs.hubspot.api.contacts import Found, OptOut
     from airflow_provider_hubprefs.storage import Path
@@ -42,14 +42,14 @@ class NewList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cursor(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Where a watcher resumes: a few numbers, however much has happened.
+    """Where a watcher resumes: a few numbers, and the opt-outs of the last minutes.
 
     :param connection: whose opt-outs are in the lists.
     :param floor: opt-outs before this time are all in lists, or are not wanted; milliseconds since 1970, like all
         times here. None before the first search.
     :param watermark: HubSpot was read up to this time.
     :param next: number of the next list.
-    :param first: lists from this number on may have opt-outs that are not before the floor.
+    :param recent: contact and time of each listed opt-out that is not before the floor.
     :param delivered: all lists before this number were delivered.
     """
 
@@ -57,7 +57,7 @@ class Cursor(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     floor: int | None
     watermark: int = 0
     next: int = 1
-    first: int = 1
+    recent: list[list[int]] = []
     delivered: int = 1
 
 
@@ -71,7 +71,7 @@ class OptOutLists:
     :param connection: whose opt-outs these are.
     :param overlap: that distance in milliseconds; the index must never lag more.
     :param since: floor where there is no cursor yet; None: what is later than all that the first search finds.
-    :raises ListError: the folder belongs to another watcher.
+    :raises ListError: the folder belongs to another watcher, or its cursor is gone.
     """
 
     def __init__(self, folder: Path, *, connection: str, overlap: int, since: int | None = None) -> None:
@@ -82,47 +82,48 @@ class OptOutLists:
         self.cursor = Cursor(connection=connection, floor=since)
         if self._saved is not None:
             self.cursor = self._resume(self._saved, connection)
-        # Contact and time of each listed opt-out that is not before the floor, with the number of its list.
-        self._listed = {
-            key: number
-            for number in range(self.cursor.first, self.cursor.next)
-            for key in self._keys(number)
-            if key[1] >= (self.cursor.floor or 0)
-        }
+        elif (found := next(iter(folder.glob("opt-outs-*.jsonl")), None)) is not None:
+            raise ListError(
+                f"{folder.name!r} has lists ({found.name!r}) and no cursor: it cannot be known what is in them. Give "
+                "this watcher another output, or move the lists away, and set since to the time of the last one"
+            )
+        # A list that the cursor does not count was left by a watcher that was killed while it wrote.
+        self._unfinished = self.cursor.next if self._path(self.cursor.next).exists() else 0
 
     def take(self, found: Found) -> None:
         """Write what is new in a search of the contacts to a list. Safe to repeat when it fails.
 
         :raises ListError: another watcher writes to this folder.
         """
+        if self._saved is None:
+            self._save(self.cursor)  # from now on a list without a cursor is not this watcher's
         cursor = msgspec.structs.replace(self.cursor)
         floor = found.watermark + 1 if cursor.floor is None else cursor.floor
-        listed = dict(self._listed)
-        new = [one for one in found.opt_outs if one.at >= floor and (one.contact_id, one.at) not in listed]
+        recent = {(contact, at) for contact, at in cursor.recent}
+        new = [one for one in found.opt_outs if one.at >= floor and (one.contact_id, one.at) not in recent]
         if new:
             new.sort(key=lambda one: (one.at, one.contact_id))
             self._check_alone()
             self._write(cursor.next, new)
-            listed.update(((one.contact_id, one.at), cursor.next) for one in new)
+            recent.update((one.contact_id, one.at) for one in new)
             cursor.next += 1
         cursor.watermark = max(cursor.watermark, found.watermark)
         cursor.floor = floor = max(floor, cursor.watermark - self._overlap)
-        listed = {key: number for key, number in listed.items() if key[1] >= floor}
-        cursor.first = min(listed.values(), default=cursor.next)
+        cursor.recent = sorted([contact, at] for contact, at in recent if at >= floor)
         if cursor != self.cursor:
             self._save(cursor)
-            self._listed = listed
 
     def undelivered(self) -> list[NewList]:
-        """The lists whose delivery is not certain, oldest first."""
+        """The lists whose delivery is not certain, oldest first; a list that was deleted has been read."""
         return [
             NewList(
                 number=number,
-                name=self._name(number),
-                count=sum(1 for _ in self._lines(number)),
+                name=self._path(number).name,
+                count=self._count(number),
                 watermark=_iso(self.cursor.watermark),
             )
             for number in range(self.cursor.delivered, self.cursor.next)
+            if self._path(number).exists()
         ]
 
     def mark_delivered(self, new: NewList) -> None:
@@ -165,33 +166,51 @@ class OptOutLists:
                 "of its own. Where one triggerer has just replaced another, this passes"
             )
 
-    def _name(self, number: int) -> str:
-        return f"opt-outs-{number:08}.jsonl"
+    def _path(self, number: int) -> Path:
+        return self._folder / f"opt-outs-{number:08}.jsonl"
 
     def _write(self, number: int, opt_outs: Sequence[OptOut]) -> None:
-        """Write a list. Until the cursor moves, the next write replaces it."""
-        with (self._folder / self._name(number)).open("wb") as file:
-            for one in opt_outs:
-                row = {
-                    "subscriber": one.subscriber,
-                    "contact_id": one.contact_id,
-                    "opted_out_at": _iso(one.at),
-                    "opted_out_at_ms": one.at,
-                }
-                file.write(msgspec.json.encode(row) + b"\n")
+        """Write a list. Until the cursor moves, this watcher may write it again, and no other may.
 
-    def _lines(self, number: int) -> Iterator[bytes]:
-        """Lines of a list; a list that was deleted has none."""
-        path = self._folder / self._name(number)
+        :raises ListError: another watcher has written it.
+        """
+        path = self._path(number)
+        if number == self._unfinished:
+            path.unlink(missing_ok=True)
+        try:
+            with _created(path) as file:
+                self._unfinished = number
+                for one in opt_outs:
+                    row = {
+                        "subscriber": one.subscriber,
+                        "contact_id": one.contact_id,
+                        "opted_out_at": _iso(one.at),
+                        "opted_out_at_ms": one.at,
+                    }
+                    file.write(msgspec.json.encode(row) + b"\n")
+        except FileExistsError:
+            self._unfinished = 0
+            raise ListError(
+                f"another watcher has written {path.name!r} to {self._folder.name!r}: give every watcher an output of "
+                "its own. Where one triggerer has just replaced another, this passes"
+            ) from None
+
+    def _count(self, number: int) -> int:
+        with self._path(number).open("rb") as file:
+            return sum(1 for _ in file)
+
+
+def _created(path: Path) -> IO[Any]:
+    """Create a file, where there is none.
+
+    :raises FileExistsError: there is one.
+    """
+    try:
+        return path.open("xb")
+    except (ValueError, NotImplementedError):  # a store that cannot create exclusively
         if path.exists():
-            with path.open("rb") as file:
-                yield from file
-
-    def _keys(self, number: int) -> Iterator[tuple[int, int]]:
-        """Contact and time of a list's lines."""
-        for line in self._lines(number):
-            row = msgspec.json.decode(line)
-            yield row["contact_id"], row["opted_out_at_ms"]
+            raise FileExistsError(path.name) from None
+        return path.open("wb")
 
 
 def _iso(milliseconds: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
@@ -19,4 +21,16 @@ with DAG(
         """Everything HubSpot offers is a method of the hook."""
         return len(HubPrefsHook().get_definitions().results)
 
+    @task
+    def answer() -> object:
+        """An answer is plain data in XCom."""
+        return HubPrefsHook().unsubscribe_all("jane@example.com")
+
+    @task
+    def rows(answered: Any) -> object:
+        """So are its rows; an earlier task's answer is a dict."""
+        assert answered["status"] == "COMPLETE"
+        return [HubPrefsHook().get_unsubscribe_all("jane@example.com").results, {"done": answered["status"]}]
+
     count_subscriptions()
+    rows(answer())

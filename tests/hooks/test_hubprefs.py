@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -270,8 +273,39 @@ def test_a_static_token_is_masked_also_where_the_connection_is_wrong(connect: Ca
 
 def test_it_works_in_a_task(run_dag: Callable[..., Any], hubspot: Simulator) -> None:
     run = run_dag("hubprefs_hook_in_task")
-    assert run.tasks == {"count_subscriptions": "success"}
+    assert set(run.tasks.values()) == {"success"}
+    answer, (rows, done) = run.xcom("answer"), run.xcom("rows")
+    assert (answer["status"], rows[0]["wideStatusType"]) == ("COMPLETE", "PORTAL_WIDE")
+    assert {row["subscriberIdString"] for row in [*answer["results"], *rows]} == {"j***@e***.com"}
+    assert done == {"done": "COMPLETE"}
     assert run.xcom("count_subscriptions") == len(hubspot.subscription_ids) + 1  # one is archived
+
+
+def test_an_answer_is_a_model_and_plain_data(hubspot: Simulator, hubprefs_default: str) -> None:
+    hook = HubPrefsHook()
+    links = hook.generate_links(JANE)
+    assert links.manage_preferences_url.startswith("http")
+    assert "http" not in json.dumps(links)
+    hubspot.opt_out(BOB)
+    found = hook.find_opt_outs(datetime(2026, 1, 1, tzinfo=UTC))
+    answers: list[Any] = [
+        links,
+        hook.get_definitions(include_translations=True),
+        hook.set_status(JANE, hubspot.subscription_ids[0], "UNSUBSCRIBED"),
+        hook.get_statuses(JANE),
+        hook.batch_get_statuses([JANE, BOB]),
+        *found,
+    ]
+    for answer in answers:
+        for again in (answer, pickle.loads(pickle.dumps(answer)), copy.deepcopy(answer)):
+            stored = json.dumps(again)
+            assert len(stored) > 20
+            assert "jane" not in f"{stored} {again}"
+            assert not any(name in stored for name in ("jane", "bob"))
+            assert repr(again) == repr(answer)
+    assert answers[3].results[0].subscriber == JANE
+    assert answers[4].complete
+    assert [type(one.statuses) for one in answers[4].results] == [list, list]
 
 
 def test_who_has_opted_out_since(hubspot: Simulator, hubprefs_default: str) -> None:

@@ -88,7 +88,21 @@ def test_a_template_that_gives_nothing_leaves_an_optional_argument_out(kind: Any
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_an_argument_cannot_be_is_refused_by_its_name_and_without_an_address(kind: Any) -> None:
-    wrong = ({"a": 1}, object(), b"bytes", [[JANE]], [], JANE, [JANE, 5], 2026, -1, 1.5, True, "\x00", "nan")
+    wrong: tuple[Any, ...] = (
+        {"a": 1},
+        object(),
+        b"bytes",
+        [[JANE]],
+        [],
+        JANE,
+        [JANE, 5],
+        2026,
+        -1,
+        1.5,
+        True,
+        "\x00",
+        "nan",
+    )
     for name in kind.ARGUMENTS:
         refused = 0
         for value in wrong:
@@ -235,7 +249,7 @@ def test_what_is_no_duration_is_refused_before_the_write(hubspot: Simulator, nam
                 made(kind, **{name: wrong}).execute({})
     for trigger in (HubPrefsBatchTrigger, HubPrefsOperationTrigger):
         with pytest.raises(ValidationError, match="poke_interval: expected seconds"):
-            trigger(poke_interval="soon")
+            trigger(poke_interval="soon")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="poll_interval: expected seconds"):
         HubPrefsOptOutTrigger(output="file:///tmp/x", poll_interval=0)
     assert hubspot.requests == []

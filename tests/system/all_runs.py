@@ -128,9 +128,9 @@ class Done:
 
     @property
     def mirror(self) -> list[dict[str, Any]]:
-        """Rows of the file to which the watcher's runs add opt-outs."""
-        path = self.files / "lists" / "mirror.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """Rows of the folder to which the watcher's runs copy opt-outs."""
+        copies = sorted((self.files / "lists" / "mirror").glob("*.jsonl"))
+        return [json.loads(line) for path in copies for line in path.read_text().splitlines()]
 
     def begin(self, name: str, dag_id: str, **conf: Any) -> None:
         """Trigger a DAG; its run is called ``name`` here."""

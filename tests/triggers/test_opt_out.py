@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk.serde import deserialize, serialize
 
+from airflow_provider_hubprefs.hubspot.api.contacts import Found
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.triggers import opt_out
@@ -324,3 +325,86 @@ def test_a_folder_may_be_a_path_object(tmp_path: Path) -> None:
     assert {HubPrefsOptOutTrigger(output=each).output for each in outputs} == {outputs[2]}
     stored = ObjectStoragePath("s3://bucket/lists", conn_id="store")
     assert HubPrefsOptOutTrigger(output=stored).output == "s3://store@bucket/lists"
+
+
+def test_own_opt_outs_are_left_out_where_hubspot_tells_whose_they_are(
+    hubspot: Simulator, watcher: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(**more: Any) -> list[str]:
+        running = Running(watcher(output=f"file://{tmp_path / str(more)}", **more))
+        await searched(hubspot, 3)
+        hubspot.portal.unsubscribe_all(f"own-{more}@example.com", None)
+        hubspot.opt_out(f"other-{more}@example.com")
+        await running.until(1)
+        await searched(hubspot, 3)
+        await running.stop()
+        return [each.partition("-")[0] for event in running.events for each in subscribers(event)]
+
+    assert run_guarded(story()) == ["other", "own"]
+    assert run_guarded(story(ignore_own=True)) == ["other"]
+    hubspot.fault("status", status=404, match={"endpoint": "token_info"}, times=None)  # a service key
+    assert run_guarded(story(ignore_own="True")) == ["other", "own"]
+    assert (
+        len([record for record in caplog.records if "HubSpot does not tell which app" in record.getMessage()])
+        == 1
+    )
+
+
+def test_a_contact_that_the_shared_search_has_read_already_is_read_again_for_a_watcher_that_comes_later(
+    hubspot: Simulator, watcher: Any, tmp_path: Path
+) -> None:
+    async def story() -> list[dict[str, Any]]:
+        lists = tmp_path / "lists"
+        begun = Running(watcher())
+        await searched(hubspot, 2)
+        hubspot.opt_out(JANE)
+        await begun.until(1)
+        await begun.stop()
+        for state in lists.iterdir():
+            state.unlink()
+        late = watcher(since="2026-01-01")
+        await asyncio.to_thread(lambda: late._open_lists().take(Found([], 1, 0, {})))
+        everything = await late._search(0, {}, {})
+        nothing = {"status": "COMPLETE", "results": []}
+        hubspot.fault("answer", match={"endpoint": "batch_read_contacts"}, times=1, json=nothing)
+
+        async def shared() -> Any:
+            for _ in range(3):
+                yield Found([], everything.watermark, 0, everything.seen)
+            await asyncio.sleep(60)
+
+        running = Running(late, shared())
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    (only,) = run_guarded(story())
+    assert subscribers(only) == [JANE]
+
+
+def test_a_token_that_is_replaced_in_the_connection_is_used_by_the_next_search(
+    hubspot: Simulator, watcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hubspot.load({"tokens": {"second": {"value": "pat-second-000000000000"}}})
+
+    async def story() -> None:
+        running = Running(watcher())
+        await searched(hubspot, 2)
+        connection = {"conn_type": "hubprefs", "host": hubspot.url, "password": "pat-revoked-00000000000"}
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        await searched(hubspot, 2)
+        connection["password"] = "pat-second-000000000000"
+        monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", json.dumps(connection))
+        await searched(hubspot, 3)
+        await running.stop()
+
+    with caplog.at_level("INFO"):
+        run_guarded(story())
+    assert hubspot.requests[-1].token == "second"
+    said = [record.getMessage() for record in caplog.records if record.name == opt_out.__name__]
+    (failing, *_), (works,) = (
+        [text for text in said if "sees no opt-outs since 20" in text],
+        [text for text in said if "works again" in text],
+    )
+    assert "for file://" in failing
+    assert "hubprefs_default" in works

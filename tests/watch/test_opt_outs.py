@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from airflow.sdk import ObjectStoragePath
+from upath import UPath
 
-from airflow_provider_hubprefs.hubspot.api.contacts import Found, OptOut, find_opt_outs
+from airflow_provider_hubprefs.hubspot.api.contacts import LOOKS, Found, OptOut, find_opt_outs
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.transport.client import Client, run
 from airflow_provider_hubprefs.simulator import Simulator
-from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
+from airflow_provider_hubprefs.watch.opt_outs import ListError, NewList, OptOutLists
 from tests.helpers import LONG
 
 START = 1_800_000_000.0
@@ -64,14 +66,16 @@ class Watcher:
     def restart(self) -> None:
         self.lists = opt_outs_in(self.folder, since=BEGIN)
         self.seen: dict[int, int] = {}
+        self.missed: dict[int, int] = {}
 
     def poll(self, kill: random.Random | None = None, chance: float = 0.0) -> None:
         client, floor = self.client, self.lists.cursor.floor
         assert floor is not None
         try:
             with killing(self.lists, kill, chance):
-                found = run(find_opt_outs(client.asend, client.calls.version, floor=floor, seen=self.seen))
-                self.seen = found.seen
+                past = {"seen": self.seen, "missed": self.missed}
+                found = run(find_opt_outs(client.asend, client.calls.version, floor=floor, **past))
+                self.seen, self.missed = found.seen, found.missed
                 self.lists.take(found)
                 for new in self.lists.undelivered():
                     self.delivered.append(new.number)
@@ -178,7 +182,8 @@ def test_every_opt_out_is_in_one_list_whenever_the_watcher_is_killed(
     )
     written = sorted(int(file.stem.rpartition("-")[2]) for file in tmp_path.glob("opt-outs-*.jsonl"))
     assert sorted(set(watcher.delivered)) == written == list(range(1, len(written) + 1))
-    assert len(msgspec.json.encode(watcher.lists.cursor)) < 200
+    cursor = watcher.lists.cursor
+    assert len(msgspec.json.encode(cursor)) < 200 + 25 * len(cursor.recent)
 
 
 def test_more_at_the_same_moment_than_a_search_can_page_to(
@@ -284,6 +289,113 @@ def test_a_cursor_that_this_release_does_not_know_is_refused_and_kept(
     with pytest.raises(ListError, match="cannot be read"):
         opt_outs_in(tmp_path)
     assert lists._place.load() == state
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        {"json": {"status": "COMPLETE", "results": [], "numErrors": 1, "errors": [{"message": "?"}]}},
+        {"json": {"status": "COMPLETE", "results": None}},
+        {"stale": True},
+    ],
+    ids=["error", "nothing", "read before the search"],
+)
+def test_a_contact_that_a_read_leaves_out_is_looked_for_again(
+    simulate: Any, clock: Clock, tmp_path: Path, left_out: dict[str, Any]
+) -> None:
+    hubspot = simulate()
+    clock.now += 1
+    hubspot.opt_out("jane@x.example")
+    if left_out.pop("stale", False):
+        old = {"id": "1001", "updatedAt": "2027-01-01T00:00:00Z", "properties": {"hs_email_optout": "false"}}
+        left_out = {"json": {"status": "COMPLETE", "results": [old]}}
+    hubspot.fault("answer", match={"endpoint": "batch_read_contacts"}, times=3, **left_out)
+    watcher = Watcher(hubspot, tmp_path)
+    watcher.poll()
+    assert lines(tmp_path) == []
+    assert watcher.lists.cursor.watermark < clock.now * 1000
+    watcher.restart()  # the cursor did not pass her
+    clock.now += 1
+    hubspot.opt_out("bob@x.example")
+    for _ in range(3):
+        watcher.poll()
+    assert [row["subscriber"] for row in lines(tmp_path)] == ["jane@x.example", "bob@x.example"]
+    assert watcher.lists.cursor.watermark == clock.now * 1000
+
+
+def test_a_contact_that_is_never_read_is_given_up_with_a_line_in_the_log(
+    simulate: Any, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hubspot = simulate()
+    clock.now += 1
+    hubspot.opt_out("jane@x.example")
+    nothing = {"status": "COMPLETE", "results": []}
+    hubspot.fault("answer", match={"endpoint": "batch_read_contacts"}, times=None, json=nothing)
+    watcher = Watcher(hubspot, tmp_path)
+    for looks in range(LOOKS + 2):
+        assert (watcher.lists.cursor.watermark == clock.now * 1000) is (looks >= LOOKS)
+        watcher.poll()
+    (said,) = [record.getMessage() for record in caplog.records if "given up" in record.getMessage()]
+    assert "1001" in said
+    assert "jane" not in said
+    assert hubspot.stats["answers"]["batch_read_contacts"] == {"200": LOOKS}
+
+
+def test_lists_that_a_reader_deletes_are_not_written_or_delivered_again(tmp_path: Path) -> None:
+    found = Found([OptOut(1, "a@x.example", 5), OptOut(2, "b@x.example", 6)], 6, 0, {})
+    lists = opt_outs_in(tmp_path)
+    lists.take(found)
+    for deleted_before_that_was_saved in (True, False):
+        (tmp_path / "opt-outs-00000001.jsonl").unlink(missing_ok=True)
+        again = opt_outs_in(tmp_path)
+        again.take(found)
+        assert again.undelivered() == []
+        assert lines(tmp_path) == []
+        if deleted_before_that_was_saved:
+            lists.mark_delivered(NewList(number=1, name="", count=2, watermark=""))
+    again.take(Found([OptOut(3, None, 7)], 7, 0, {}))
+    assert [(new.number, new.count) for new in again.undelivered()] == [(2, 1)]
+
+
+def test_a_folder_with_lists_and_no_cursor_is_refused(tmp_path: Path) -> None:
+    lists = opt_outs_in(tmp_path)
+    lists.take(Found([OptOut(1, None, 5)], 5, 0, {}))
+    for state in tmp_path.glob("cursor*"):
+        state.write_bytes(b"")
+    with pytest.raises(ListError, match=r"has lists .* and no cursor: .* Give this watcher another output"):
+        opt_outs_in(tmp_path)
+    assert [row["contact_id"] for row in lines(tmp_path)] == [1]
+
+
+class NotExclusive(type(Path())):  # type: ignore[misc]
+    """A store that cannot create a file exclusively."""
+
+    def open(self, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        if "x" in mode:
+            raise ValueError(mode)
+        return super().open(mode, *arguments, **more)
+
+
+@pytest.mark.parametrize("kind", [Path, ObjectStoragePath, UPath, NotExclusive])
+def test_a_list_that_another_watcher_has_written_stays(tmp_path: Path, kind: Any) -> None:
+    folder = kind(f"memory://{tmp_path}" if kind is UPath else tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    opt_outs_in(folder).take(Found([], 1, 0, {}))
+    first, second = opt_outs_in(folder), opt_outs_in(folder)
+    write = second._write
+
+    def both(number: int, rows: Any) -> None:
+        first.take(Found([OptOut(1, None, 5)], 5, 0, {}))  # between the other's check and its list
+        write(number, rows)
+
+    second._write = both  # type: ignore[method-assign,assignment]
+    for _ in range(2):
+        with pytest.raises(ListError, match="another watcher"):
+            second.take(Found([OptOut(2, None, 6)], 6, 0, {}))
+        second._write = write  # type: ignore[method-assign]
+    (only,) = [file for file in folder.iterdir() if file.name.startswith("opt-outs-")]
+    assert b'"contact_id":1' in only.read_bytes()
+    assert b'"contact_id":2' not in only.read_bytes()
 
 
 def test_nothing_shows_an_address() -> None:

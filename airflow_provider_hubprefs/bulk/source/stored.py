@@ -117,10 +117,14 @@ def shown(name: str) -> str:
     return ascii(scrub(name)[:100])
 
 
-def whole(path: Path) -> str:
-    """Return a whole path for error texts, masked like a name."""
+def whole(path: Any) -> str:
+    """Return a whole path for error texts, each part masked where it looks like an address."""
+    protocol = getattr(path, "protocol", "")
     absolute = getattr(path, "absolute", None)
-    return ascii(scrub(str(absolute() if absolute else path))[:300])
+    text = str(absolute() if absolute else path)
+    if protocol not in {"", "file", "local"}:
+        text = f"{protocol}://{path.path}"  # as text it would show the connection like an address
+    return ascii("/".join(map(scrub, text.split("/"))))[:300]
 
 
 def unreadable(error: Exception, *, label: str) -> SourceError:

@@ -12,7 +12,8 @@ neither missed nor moves others to another page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,6 +34,10 @@ READ = 50
 """Contacts of one read with history: "the maximum number of inputs supported in a batch request for property
 histories is 50" (HubSpot's error for more)."""
 
+LOOKS = 10
+"""So often in a row a contact is looked for that HubSpot leaves out of its reads."""
+
+_log = logging.getLogger(__name__)
 _SCOPES = (frozenset({"crm.objects.contacts.read"}),)
 SEARCH_CONTACTS = Endpoint(
     name="search_contacts",
@@ -50,10 +55,16 @@ READ_CONTACTS = Endpoint(
 
 
 class PropertyVersion(Wire, frozen=True, kw_only=True):
-    """A property's value from a time on (``ValueWithTimestamp``)."""
+    """A property's value from a time on (``ValueWithTimestamp``).
+
+    :param source_type: what wrote it: INTEGRATION is an app, as recorded answers of HubSpot's show.
+    :param source_id: of an app, its id.
+    """
 
     value: str | None = None
     timestamp: DateTime | None = None
+    source_type: str | None = None
+    source_id: str | int | None = None
 
 
 class Contact(Wire, frozen=True, kw_only=True):
@@ -75,23 +86,31 @@ class Contact(Wire, frozen=True, kw_only=True):
         return _milliseconds(self.updated_at)
 
     @property
-    def opted_out_at(self) -> int | None:
-        """Time of the opt-out, in milliseconds since 1970; None without one, or if it was taken back.
+    def opted_out(self) -> bool:
+        """Whether the property says so now, whatever its history."""
+        return _true(self.properties.get(OPT_OUT))
+
+    def opt_out(self) -> OptOut | None:
+        """The contact's opt-out, with its time; None without one, or if it was taken back.
 
         The same value written again is not another opt-out.
         """
         versions = sorted(
             (self.history or {}).get(OPT_OUT) or (), key=lambda version: _milliseconds(version.timestamp)
         )
+        address = self.properties.get("email")
         if not versions:
-            return self.modified if _true(self.properties.get(OPT_OUT)) else None
-        since = None
+            return OptOut(self.id, address, self.modified) if self.opted_out else None
+        since: PropertyVersion | None = None
         for version in versions:
             if not _true(version.value):
                 since = None
             elif since is None:
-                since = _milliseconds(version.timestamp)
-        return since
+                since = version
+        if since is None:
+            return None
+        app = str(since.source_id) if since.source_type == "INTEGRATION" and since.source_id else None
+        return OptOut(self.id, address, _milliseconds(since.timestamp), app)
 
 
 class Contacts(Wire, frozen=True, kw_only=True):
@@ -115,11 +134,13 @@ class OptOut:
 
     :param subscriber: the contact's address; None for a contact without.
     :param at: in milliseconds since 1970.
+    :param app: id of the app that wrote it; None: not an app, or HubSpot does not say.
     """
 
     contact_id: int
     subscriber: str | None
     at: int
+    app: str | None = None
 
     def __repr__(self) -> str:
         return f"OptOut(contact_id={self.contact_id}, at={self.at})"
@@ -131,15 +152,17 @@ class Found:
 
     :param opt_outs: of the contacts that were read.
     :param watermark: the last change of a contact that has opted out, as the index had it at the beginning, in
-        milliseconds since 1970; 0 without such a contact.
+        milliseconds since 1970; 0 without such a contact. It stays before contacts that are still to be read.
     :param floor: contacts changed at this time or later were read.
-    :param seen: the contacts found, by id, with the time of their last change.
+    :param seen: the contacts found and read, by id, with the time of their last change.
+    :param missed: the contacts found and not read, by id, with how often in a row that was so.
     """
 
     opt_outs: list[OptOut]
     watermark: int
     floor: int
     seen: dict[int, int]
+    missed: dict[int, int] = field(default_factory=dict)
 
 
 async def find_opt_outs(
@@ -148,13 +171,18 @@ async def find_opt_outs(
     *,
     floor: int,
     seen: Mapping[int, int] | None = None,
+    missed: Mapping[int, int] | None = None,
 ) -> Found:
     """Find all contacts that have opted out and were changed in some way at a time or after it.
+
+    HubSpot may leave a contact out of a read (207, ``numErrors``), or read it as it was before the search. It is
+    looked for :data:`LOOKS` times then, and given up: it may have been deleted.
 
     :param send: ``asend`` of a client.
     :param version: API version of the connection.
     :param floor: milliseconds since 1970.
     :param seen: contacts that are read again only if changed since, as :class:`Found` returned it before.
+    :param missed: as :class:`Found` returned it before.
     """
     newest = await send(search_call(version, floor=floor, newest_first=True))
     contacts = {contact.id: contact for contact in newest.results}
@@ -169,15 +197,33 @@ async def find_opt_outs(
     known = seen or {}
     changed = [one.id for one in contacts.values() if known.get(one.id) != one.modified]
     opt_outs: list[OptOut] = []
+    unread = set(changed)
     for begin in range(0, len(changed), READ):
         read = await send(read_call(version, changed[begin : begin + READ]))
-        opt_outs += [
-            OptOut(contact.id, contact.properties.get("email"), at)
-            for contact in read.results
-            if (at := contact.opted_out_at) is not None
-        ]
+        for contact in read.results:
+            if contact.id not in unread:
+                continue
+            if (opt_out := contact.opt_out()) is not None:
+                opt_outs.append(opt_out)
+            # Without one: was it taken back, or is the read, or its history, behind the search?
+            if opt_out is not None or (
+                contact.modified >= contacts[contact.id].modified and not contact.opted_out
+            ):
+                unread.discard(contact.id)
+    looks = {one: (missed or {}).get(one, 0) + 1 for one in unread}
+    missed = {one: number for one, number in looks.items() if number < LOOKS}
+    if given_up := sorted(looks.keys() - missed.keys()):
+        _log.warning(
+            "%d contacts that have opted out could not be read %d times in a row, and are given up: were they deleted? "
+            "Their ids: %s",
+            len(given_up),
+            LOOKS,
+            ", ".join(map(str, given_up[:20])),
+        )
     watermark = max((contact.modified for contact in newest.results), default=0)
-    return Found(opt_outs, watermark, floor, {one.id: one.modified for one in contacts.values()})
+    watermark = min([watermark, *(contacts[one].modified - 1 for one in missed)])
+    read_now = {one.id: one.modified for one in contacts.values() if one.id not in missed}
+    return Found(opt_outs, watermark, floor, read_now, missed)
 
 
 def last_change_call(version: str) -> Call[Contacts]:

@@ -47,6 +47,7 @@ class TokenInfo(Wire, frozen=True, kw_only=True):
     """HubSpot's description of a private app's token."""
 
     hub_id: int | None = None
+    app_id: int | None = None
     scopes: list[str] | None = None
 
 

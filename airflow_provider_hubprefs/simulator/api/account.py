@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator.portal.portal import Portal
 
 _USER_ID = 5170043
+APP_ID = 7710000
+"""The one app of the portal; writes through the API are its own."""
 
 
 class AccessTokenInfoRequest(msgspec.Struct, rename="camel"):
@@ -62,7 +64,7 @@ def token_info(portal: Portal, call: ApiCall) -> ApiAnswer:
     answer = {
         "userId": _USER_ID,
         "hubId": portal.settings.portal_id,
-        "appId": 7710000,
+        "appId": APP_ID,
         "scopes": sorted(token.scopes),
     }
     return ApiAnswer(200, answer)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from airflow_provider_hubprefs.simulator.answers import ApiAnswer, invalid
+from airflow_provider_hubprefs.simulator.api.account import APP_ID
 from airflow_provider_hubprefs.simulator.portal.clock import iso
+from airflow_provider_hubprefs.simulator.portal.portal import API
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +167,10 @@ def _history(contact: PortalContact) -> Iterator[dict[str, Any]]:
         if version.opted_out is not None and (not values or values[-1].opted_out != version.opted_out):
             values.append(version)
     for version in reversed(values):
-        yield {"value": _text(version), "timestamp": iso(version.at), "sourceType": "EMAIL"}
+        source = {"sourceType": "EMAIL"}
+        if version.source == API:
+            source = {"sourceType": "INTEGRATION", "sourceId": str(APP_ID)}
+        yield {"value": _text(version), "timestamp": iso(version.at), **source}
 
 
 def _text(version: ContactVersion) -> str | None:

@@ -27,12 +27,14 @@ class ContactVersion(NamedTuple):
 
     :param at: in milliseconds since 1970.
     :param opted_out: ``hs_email_optout``; ``None`` where it was never set.
+    :param source: what changed it.
     :param indexed_at: when searches see it, in milliseconds since 1970.
     """
 
     at: int
     opted_out: bool | None
     indexed_at: int
+    source: str = ""
 
 
 @dataclass(slots=True)
@@ -101,13 +103,14 @@ class PortalContacts:
                 opted_out = True
             elif opted_out and change.status == "SUBSCRIBED" and change.subscription is not None:
                 opted_out = not self._settings.resubscribe_clears_opt_out
-            found.append(self._version(contact.email, change.at, opted_out=opted_out))
+            found.append(self._version(contact.email, change.at, change.source, opted_out=opted_out))
         for at in contact.touched:
             before = [version for version in found if version.at <= at]
-            found.append(self._version(contact.email, at, opted_out=before[-1].opted_out if before else None))
+            opted_out = before[-1].opted_out if before else None
+            found.append(self._version(contact.email, at, opted_out=opted_out))
         contact.versions = sorted(found, key=lambda version: version.at)
 
-    def _version(self, key: str, at: int, *, opted_out: bool | None) -> ContactVersion:
+    def _version(self, key: str, at: int, source: str = "", *, opted_out: bool | None) -> ContactVersion:
         """Make a version; the same change always takes the index the same time."""
         share = zlib.crc32(f"{self._seed}:{key}:{at}".encode()) / 2**32
-        return ContactVersion(at, opted_out, at + drawn_ms(self._settings.indexing_seconds, share))
+        return ContactVersion(at, opted_out, at + drawn_ms(self._settings.indexing_seconds, share), source)

@@ -1,0 +1,118 @@
+"""The example DAGs: how they look in Airflow, and the mirror of opt-outs, whenever its worker is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from tests.conftest import ROOT, Run
+
+EXAMPLES = sorted((ROOT / "dags").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_says_what_it_does(file: Path) -> None:
+    dag = DagBag(file).dags[file.stem]
+    assert dag.description
+    assert dag.doc_md
+    assert dag.doc_md.strip()
+    assert {"hubprefs", "example"} <= set(dag.tags)
+
+
+class Mirror:
+    """The task of the example, over a folder of the watcher's lists."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HUBPREFS_OPT_OUTS", f"file://{folder}")
+        self.folder = folder
+        spec = importlib.util.spec_from_file_location("example", ROOT / "dags" / "hubprefs_on_opt_out.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._task: Callable[..., Any] = module.dag.task_dict["mirror"].python_callable
+
+    def add(self, number: int, rows: int) -> None:
+        lines = "".join(f'{{"subscriber":"p{number}-{row}@example.com"}}\n' for row in range(rows))
+        (self.folder / f"opt-outs-{number:08}.jsonl").write_text(lines)
+
+    def run(self, *extras: dict[str, Any]) -> Any:
+        class Events(dict[Any, Any]):
+            def __missing__(self, key: Any) -> Any:
+                return [SimpleNamespace(extra=extra) for extra in extras]
+
+        return self._task(triggering_asset_events=Events(some="asset"))
+
+    def killed(self, number: int, *, after: int) -> None:
+        """Run it in a process that is killed when so many bytes are written."""
+        if (child := os.fork()) == 0:
+            try:
+                self._die_in_write(after)
+                self.run({"payload": {"number": number}})
+            finally:
+                os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    def _die_in_write(self, after: int) -> None:
+        from airflow.sdk import ObjectStoragePath
+
+        def write_bytes(path: Any, content: bytes) -> None:
+            with path.open("wb") as file:
+                file.write(content[:after])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        ObjectStoragePath.write_bytes = write_bytes  # type: ignore[method-assign,assignment]
+
+    def rows(self) -> list[int]:
+        """How many rows each copy has."""
+        return [len(path.read_text().splitlines()) for path in sorted((self.folder / "mirror").iterdir())]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    return Mirror(tmp_path, monkeypatch)
+
+
+def test_a_kill_at_any_moment_loses_nothing_of_the_mirror(mirror: Mirror) -> None:
+    mirror.add(1, 1000)
+    mirror.add(2, 500)
+    assert mirror.run({"payload": {"number": 2}}) == {"lists": 2, "opt_outs": 1500}
+    for number, after in enumerate((0, 100, 10**9), start=3):
+        mirror.add(number, 10)
+        mirror.killed(number, after=after)
+        assert mirror.rows()[:2] == [1000, 500]
+        mirror.add(number + 10, 1)  # the next event comes before the retry
+        mirror.run({"payload": {"number": number + 10}})
+        (mirror.folder / f"opt-outs-{number + 10:08}.jsonl").unlink()
+    assert mirror.rows() == [1000, 500, 10, 10, 10, 1, 1, 1]
+
+
+@pytest.mark.parametrize("extras", [[], [{}], [{"payload": None}], [{"payload": {"number": 1}}]])
+def test_an_event_that_names_no_list_copies_what_is_missing_or_skips(
+    mirror: Mirror, extras: list[dict[str, Any]]
+) -> None:
+    from airflow.providers.common.compat.sdk import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException):
+        mirror.run(*extras)
+    mirror.add(1, 3)
+    assert mirror.run(*extras) == {"lists": 1, "opt_outs": 3}
+    with pytest.raises(AirflowSkipException, match="has all lists already"):
+        mirror.run(*extras)
+
+
+def test_the_mirror_triggered_by_hand_copies_what_there_is(
+    run_dag: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUBPREFS_OPT_OUTS", f"file://{tmp_path}")
+    (tmp_path / "opt-outs-00000001.jsonl").write_text("{}\n")
+    run = run_dag("hubprefs_on_opt_out")
+    assert (run.tasks, run.xcom("mirror")) == ({"mirror": "success"}, {"lists": 1, "opt_outs": 1})
