@@ -185,7 +185,7 @@ class OptOutLists:
         path = self._folder / self._name(number)
         if path.exists():
             with path.open("rb") as file:
-                yield from file
+                yield from iter(file.readline, b"")
 
     def _keys(self, number: int) -> Iterator[tuple[int, int]]:
         """Contact and time of a list's lines."""
