@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_hubprefs import compat
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
@@ -57,8 +58,6 @@ def test_in_an_event_loop_secrets_are_masked_without_a_message(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, *, in_loop: bool
 ) -> None:
     """A message that another thread sends ends the triggerer of Airflow before 3.2.2 (apache/airflow#64620)."""
-    from airflow.sdk.log import redact
-
     seed = 64620 + in_loop  # a seed of its own makes tokens that no other test has had masked
     with Simulator(portal={"oauth": {**OAUTH, "rotate": True}}, seed=seed) as hubspot:
         connection = {"conn_type": "hubprefs", "host": hubspot.url, "extra": json.dumps(OAUTH)}
@@ -100,7 +99,8 @@ class TestFilesThatCannotBeIterated:
     @pytest.fixture(autouse=True)
     def _as_on_2_11(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "any").write_text("a line")
-        with compat.ObjectStoragePath(f"file://{tmp_path}/any").open() as file:
+        path: Any = compat.ObjectStoragePath(f"file://{tmp_path}/any")
+        with path.open() as file:
             monkeypatch.delattr(type(file), "__iter__", raising=False)
             with pytest.raises(TypeError):
                 list(file)
@@ -164,7 +164,7 @@ def test_its_names_are_those_of_the_compat_provider() -> None:
     for name in {*others, *errors, "AirflowException", "AirflowFailException", "AirflowTaskTimeout"}:
         assert getattr(compat, name) is getattr(sdk, name), name
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = compat.no_such_name  # type: ignore[attr-defined]
+        _ = compat.no_such_name
 
 
 def test_fixtures_without_pytest_say_what_to_install() -> None:
@@ -193,7 +193,12 @@ class TestExamples:
         from airflow.sdk import DAG
 
         enter = DAG.__enter__
-        monkeypatch.setattr(DAG, "__enter__", lambda dag: made.append(dag) or enter(dag))
+
+        def noted(dag: DAG) -> DAG:
+            made.append(dag)
+            return enter(dag)
+
+        monkeypatch.setattr(DAG, "__enter__", noted)
         runpy.run_path(str(ROOT / "dags" / "hubprefs_on_opt_out.py"))
         ((dag_id, (task,)),) = [(dag.dag_id, dag.tasks) for dag in made]
         assert dag_id == "hubprefs_on_opt_out"

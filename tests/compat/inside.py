@@ -57,7 +57,8 @@ def form() -> dict[str, Any]:
     from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
-    manager: Any = ProvidersManager()
+    make: Any = ProvidersManager
+    manager = make()
     info = manager.providers["airflow-provider-hubprefs"]
     drawn = set(manager.connection_form_widgets)
     if hasattr(manager, "iter_connection_type_hook_ui_metadata"):

@@ -7,7 +7,9 @@ by date stands for Airflow's constraints file. The wheel must fit in without cha
 imported, the example DAGs and the README's are parsed, the main job runs, Airflow is asked for the connection's form,
 and tasks wait in a real triggerer. An environment that is complete is used again.
 
-``VERSIONS="2.11.2 3.1.8"`` runs only some of them. Of the sdist, too, it is tried whether its tests can be collected.
+``VERSIONS="2.11.2 3.1.8"`` runs only some of them, ``VERSIONS="3.2.1@2026-04-25"`` another one by the packages of that
+day, and ``COMPAT_PYTHON=3.13`` (or a path) takes another Python than this one. Of the sdist it is tried whether its
+tests can be collected.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ class Environment:
 
     def __init__(self, version: Version) -> None:
         self.version = version
-        self.folder = HOME / version.airflow
+        self.asked_python = os.environ.get("COMPAT_PYTHON", "")
+        self.folder = HOME / f"{version.airflow}{self.asked_python.replace('/', '-')}"
         self.python = self.folder / "venv" / "bin" / "python"
         self.pins = self.folder / "pins.txt"
         self.home = self.folder / "home"
@@ -93,7 +96,9 @@ class Environment:
         if not self.pins.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            python = ".".join(map(str, min(sys.version_info[:2], self.version.newest_python)))
+            python = self.asked_python or ".".join(
+                map(str, min(sys.version_info[:2], self.version.newest_python))
+            )
             self._uv("venv", "--quiet", "--python", python, str(self.folder / "venv"))
             self._install(f"apache-airflow=={self.version.airflow}")
             frozen = self._freeze()
@@ -188,27 +193,13 @@ class Environment:
             hubspot = self._simulator(processes, portal)
             self._airflow("db", "migrate")
             self._connect(hubspot)
-            parts = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
-            if self.major > 2:  # the API server first: a task that cannot reach it fails
-                parts = {"api-server": ["--port", self._port], **parts, "dag-processor": []}
-            for part, arguments in parts.items():
-                command = [str(self.python.with_name("airflow")), part, *arguments]
-                processes.start(part, command, env=self._env(), log=self.home / f"{part}.log")
-                if part == "api-server":
-                    wait_for("the API server", lambda: processes.check() or self._answers(), timeout=120)
-
-            def ended() -> bool:
-                processes.check()
-                return all(
-                    state in {"success", "failed", "upstream_failed"} for state in self._states().values()
-                )
-
             try:
-                wait_for("waiting sensors", lambda: processes.check() or self._waiting(), timeout=240)
+                self._start(processes)
+                wait_while_alive(processes, "waiting sensors", self._waiting)
                 with Client(StaticToken(hubspot["token"]), host=hubspot["url"]) as client:
                     for name in CONNECTIONS:
                         client.send(client.calls.unsubscribe_all(f"{name}.too@example.com"))
-                wait_for("the end of all tasks", ended, timeout=120)
+                wait_while_alive(processes, "the end of all tasks", self._ended)
                 processes.check()
             except AssertionError as error:
                 raise CompatError(f"{error}; tasks: {self._states()}; see {self.home}") from None
@@ -227,6 +218,17 @@ class Environment:
                 raise CompatError(f"{text!r} is in the logs; see {self.home}")
         return f"{len(self._states())} waits"
 
+    def _start(self, processes: Processes) -> None:
+        """Start the parts of Airflow; the API server first: a task that cannot reach it fails."""
+        parts = {"scheduler": ["--skip-serve-logs"], "triggerer": ["--skip-serve-logs"]}
+        if self.major > 2:
+            parts = {"api-server": ["--port", self._port], **parts, "dag-processor": []}
+        for part, arguments in parts.items():
+            command = [str(self.python.with_name("airflow")), part, *arguments]
+            processes.start(part, command, env=self._env(), log=self.home / f"{part}.log")
+            if part == "api-server":
+                wait_while_alive(processes, "the API server", self._answers)
+
     def _answers(self) -> bool:
         with suppress(OSError):
             return bool(urlopen(f"http://127.0.0.1:{self._port}/api/v2/version", timeout=30).status == 200)
@@ -242,6 +244,9 @@ class Environment:
         sensors = {state for name, state in states.items() if name.startswith("wait_")}
         writes = {state for name, state in states.items() if name.startswith("write_")}
         return sensors <= {"deferred", "failed"} and writes <= {"deferred", "success", "failed"}
+
+    def _ended(self) -> bool:
+        return set(self._states().values()) <= {"success", "failed", "upstream_failed"}
 
     def _connect(self, hubspot: dict[str, Any]) -> None:
         """Store the connections in Airflow's database: the triggerer asks its supervisor for them, then."""
@@ -381,6 +386,14 @@ CHECKS: dict[str, Callable[[Environment], str]] = {
 }
 
 
+def version_named(name: str) -> Version:
+    """Return a version by its number, or by ``number@date`` where it is none of those above."""
+    airflow, _, date = name.partition("@")
+    line = airflow.rpartition(".")[0]
+    known = next(each for each in VERSIONS if each.airflow.rpartition(".")[0] == line)
+    return known._replace(airflow=airflow, date=date or known.date)
+
+
 def try_version(version: Version, wheel: Path) -> dict[str, str]:
     """Do all checks in one version; a check that fails does not stop those after it, but for the installation."""
     environment = Environment(version)
@@ -400,6 +413,19 @@ def try_version(version: Version, wheel: Path) -> dict[str, str]:
                 if name not in CHECKS:
                     break
     return found
+
+
+def wait_while_alive(processes: Processes, what: str, condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds.
+
+    :raises AssertionError: it does not within four minutes, or a process has ended.
+    """
+
+    def alive_and_true() -> bool:
+        processes.check()
+        return condition()
+
+    wait_for(what, alive_and_true, timeout=240)
 
 
 def collected(sdist: Path) -> bool:
@@ -435,14 +461,10 @@ def main(arguments: list[str]) -> int:
         console.print("expected one wheel and one sdist: python tests/compat/run.py dist/*.whl dist/*.tar.gz")
         return 2
     wheel, sdist = (Path(each).resolve() for each in arguments)
-    chosen = os.environ.get("VERSIONS", "").split()
+    chosen = [version_named(name) for name in os.environ.get("VERSIONS", "").split()]
     start = time.monotonic()
     HOME.mkdir(parents=True, exist_ok=True)
-    results = {
-        version.airflow: try_version(version, wheel)
-        for version in VERSIONS
-        if not chosen or version.airflow in chosen
-    }
+    results = {version.airflow: try_version(version, wheel) for version in chosen or VERSIONS}
     (HOME / "results.json").write_text(json.dumps(results, indent=1))
     names = ["Python, dependencies", "wheel", *CHECKS]
     table = Table("Airflow", *names, title="The wheel in each version of Airflow", title_justify="left")
