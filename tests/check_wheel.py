@@ -22,6 +22,8 @@ from email.parser import BytesParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
+
 if TYPE_CHECKING:
     from email.message import Message
 
@@ -195,7 +197,8 @@ def info_file(archive: zipfile.ZipFile, name: str) -> str:
 
 def words(value: str) -> list[str]:
     """Requirements, one a line, without the conditions behind them."""
-    return [line.partition(";")[0].strip() for line in value.splitlines() if line.strip()]
+    found = [line.partition(";")[0].strip() for line in value.splitlines() if line.strip()]
+    return [str(Requirement(one)) for one in found]  # in the order that METADATA has
 
 
 def required(metadata: Message, extra: str | None) -> set[str]:

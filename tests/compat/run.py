@@ -132,11 +132,13 @@ class Environment:
         return f"{found['modules']} modules"
 
     def parse(self) -> str:
-        """Parse the example DAGs and those of the README; a snippet for Airflow 3 says so by its import."""
+        """Parse the example DAGs, those of the tests and the README; a snippet for Airflow 3 says so by its import."""
         folder = self.folder / "dags"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ROOT / "dags", folder, ignore=shutil.ignore_patterns("__pycache__"))
         wanted = {re.search(r"hubprefs_\w+", file.name)[0] for file in folder.glob("*.py")}  # type: ignore[index]
+        for file in (ROOT / "tests" / "dags").glob("*.py"):
+            shutil.copy(file, folder)
         blocks = re.findall(
             r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
         )
