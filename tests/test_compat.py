@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,30 @@ def test_a_client_for_an_event_loop_is_made_without_a_message_too(
     extra = json.dumps({**OAUTH, "budget_store": "process"})
     hook._make_async_client(Connection(conn_id="any", conn_type="hubprefs", extra=extra))
     assert supervisor.got == []
+
+
+def test_a_connection_is_looked_up_from_a_thread_where_airflow_blocks_the_loop(
+    hubprefs_default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import Connection
+
+    threads: list[int] = []
+    look_up = HubPrefsHook.get_connection
+
+    def noted(_: HubPrefsHook, name: str) -> Any:
+        threads.append(threading.get_ident())
+        return look_up(name)
+
+    monkeypatch.delattr(Connection, "aextra_dejson")  # Airflow before 3.3.2
+    monkeypatch.setattr(HubPrefsHook, "get_connection", noted)
+
+    async def read() -> int:
+        async with await HubPrefsHook(hubprefs_default).aget_client() as client:
+            return len((await client.send(client.calls.get_definitions())).results)
+
+    assert asyncio.run(read()) > 0
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 class TestFilesThatCannotBeIterated:

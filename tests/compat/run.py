@@ -420,14 +420,14 @@ def try_version(version: Version, wheel: Path) -> dict[str, str]:
 def wait_while_alive(processes: Processes, what: str, condition: Callable[[], bool]) -> None:
     """Wait until a condition holds.
 
-    :raises AssertionError: it does not within four minutes, or a process has ended.
+    :raises AssertionError: it does not within 400 seconds, or a process has ended.
     """
 
     def alive_and_true() -> bool:
         processes.check()
         return condition()
 
-    wait_for(what, alive_and_true, timeout=240)
+    wait_for(what, alive_and_true, timeout=400)
 
 
 def collected(sdist: Path) -> bool:

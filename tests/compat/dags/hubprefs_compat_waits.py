@@ -23,7 +23,7 @@ with DAG(
             wait_for_completion=True,
             deferrable=True,
             poke_interval=1,
-            timeout=120,
+            timeout=600,
             hubprefs_conn_id=name,
         )
         wait = HubPrefsOperationSensor(
@@ -32,6 +32,6 @@ with DAG(
             expect="opted_out",
             deferrable=True,
             poke_interval=1,
-            timeout=120,
+            timeout=600,
             hubprefs_conn_id=name,
         )
