@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup redis demo test test-long lint types imports pytest wheel format lock clean
+.PHONY: help setup redis demo test test-long test-compat lint types imports pytest wheel format lock clean
 
 help:
 	@echo "make demo       run the main job on a real Airflow against a local HubSpot;"
 	@echo "                CONTACTS=path uses your file, HUBPREFS_TOKEN=... your HubSpot account as well"
 	@echo "make test       run all that CI checks: lint, types, import contracts, tests with coverage, the wheel"
 	@echo "make test-long  run the same with more waits, seeds, kills and examples"
+	@echo "make test-compat  try the wheel in Airflow 2.11, 3.1, 3.2 and 3.3 (VERSIONS=3.1.8: one of them)"
 	@echo "make lint       make types       make imports       make pytest       make wheel       run one of the checks"
 	@echo "make format     format the code, and fix what ruff can fix"
 	@echo "make setup      create the development environment in $(VENV), and nothing else"
@@ -57,9 +58,13 @@ pytest: $(READY) redis
 
 wheel: $(READY)
 	rm -rf dist build/wheel
-	$(BIN)/python -m build --no-isolation --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
+	$(BIN)/python -m build --no-isolation --sdist --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -rf build.log build
-	$(BIN)/python tests/check_wheel.py dist/*.whl
+	$(BIN)/python tests/check_wheel.py dist/*.whl dist/*.tar.gz
+
+# Each version has an environment in .compat, which is used again. Some 400 MB and a minute of downloads each.
+test-compat: wheel
+	$(BIN)/python tests/compat/run.py dist/*.whl dist/*.tar.gz
 
 # The packages that benchmarks/bulk.py compares this one with have an environment of their own.
 benchmarks/.venv: benchmarks/requirements.txt
@@ -76,5 +81,5 @@ lock: $(READY)
 		--python-version 3.11 requirements/dev.in --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
+	rm -rf $(VENV) benchmarks/.venv .demo .compat build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
 		.coverage* redis.log

@@ -1,18 +1,18 @@
-"""What this package needs of Airflow, from where each version has it."""
+"""What this package needs of Airflow, from where each version has it. A name is imported when it is first used.
+
+Without ``apache-airflow-providers-common-compat``: the releases of it that have all of these names are newer than what
+most versions of Airflow have in their constraints.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import (
-        AirflowException,
-        AirflowFailException,
-        AirflowNotFoundException,
-        AirflowSensorTimeout,
-        AirflowSkipException,
-        AirflowTaskTimeout,
+    from airflow.sdk import (
         BaseHook,
         BaseOperator,
         BaseSensorOperator,
@@ -20,34 +20,59 @@ if TYPE_CHECKING:
         Context,
         ObjectStoragePath,
         PokeReturnValue,
-        conf,
-        mask_secret,
     )
-    from airflow.providers.common.compat.triggers import BaseEventTrigger
+    from airflow.sdk._shared.secrets_masker import mask_secret as mask_locally
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+    )
+    from airflow.sdk.log import mask_secret
+    from airflow.triggers.base import BaseEventTrigger
 
-__all__ = [
-    "AirflowException",
-    "AirflowFailException",
-    "AirflowNotFoundException",
-    "AirflowSensorTimeout",
-    "AirflowSkipException",
-    "AirflowTaskTimeout",
-    "BaseEventTrigger",
-    "BaseHook",
-    "BaseOperator",
-    "BaseSensorOperator",
-    "Connection",
-    "Context",
-    "ObjectStoragePath",
-    "PokeReturnValue",
-    "conf",
-    "mask_secret",
-]
+_MASKER_2 = "airflow.utils.log.secrets_masker"
+_PLACES = {
+    "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
+    "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+    "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+    "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
+    "Connection": ("airflow.sdk", "airflow.models.connection"),
+    "Context": ("airflow.sdk", "airflow.utils.context"),
+    "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
+    "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
+    "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+    "mask_locally": (
+        "airflow.sdk._shared.secrets_masker:mask_secret",
+        f"{_MASKER_2}:mask_secret",
+        "airflow.sdk.log:mask_secret",  # should the first, which is private, move: it also sends a message
+    ),
+    "mask_secret": ("airflow.sdk.log", _MASKER_2),
+}
+"""Modules that may have a name, the latest Airflow's first; ``module:name`` where it is called otherwise."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is first used."""
-    if name not in __all__:
-        raise AttributeError(name)
-    module = "triggers" if name == "BaseEventTrigger" else "sdk"
-    return getattr(import_module(f"airflow.providers.common.compat.{module}"), name)
+    """Import a name."""
+    errors = ("airflow.sdk.exceptions", "airflow.exceptions") if name.startswith("Airflow") else ()
+    for place in _PLACES.get(name, errors):
+        module, _, attribute = place.partition(":")
+        with suppress(ImportError, AttributeError):
+            return getattr(import_module(module), attribute or name)
+    raise AttributeError(name)
+
+
+async def get_async_connection(hook: BaseHook, conn_id: str) -> Connection:
+    """Look up a connection in an event loop without blocking it.
+
+    Before 3.3.2, which brought ``aextra_dejson``, Airflow's ``aget_connection`` masks secrets by a blocking message:
+    there a thread looks up. asgiref starts it, because it passes the messages of before 3.2.2 on to the loop.
+    """
+    if hasattr(await asyncio.to_thread(__getattr__, "Connection"), "aextra_dejson"):
+        return await hook.aget_connection(conn_id)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(hook.get_connection)(conn_id)

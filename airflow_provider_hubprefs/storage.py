@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+
+class File(Protocol):
+    """What is used of an open file.
+
+    No ``__iter__``: on Airflow 2.11 a file that an ``ObjectStoragePath`` opens has none, and mypy refuses a loop over
+    this. Its lines are ``iter(file.readline, b"")``.
+    """
+
+    def read(self, size: int = -1, /) -> Any:
+        """Read."""
+
+    def readline(self) -> Any:
+        """Read a line; at the end an empty one."""
+
+    def write(self, data: Any, /) -> Any:
+        """Write."""
+
+    def writelines(self, lines: Iterable[Any], /) -> None:
+        """Write lines."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> object: ...
 
 
 class Path(Protocol):
@@ -23,7 +50,7 @@ class Path(Protocol):
 
     def __truediv__(self, other: str) -> Self: ...
 
-    def open(self, *args: Any, **kwargs: Any) -> IO[Any]:
+    def open(self, *args: Any, **kwargs: Any) -> File:
         """Open the file."""
 
     def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's signature

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, Asset, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowSkipException, Asset, task
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_hubprefs.triggers.opt_out import HubPrefsOptOutTrigger
@@ -39,7 +39,7 @@ def on_opt_out() -> DAG:
         doc_md=__doc__,
     ) as dag:
 
-        @task
+        @task(multiple_outputs=False)
         def mirror(triggering_asset_events: Any = None) -> dict[str, int]:
             """Copy the lists that are not in the mirror, or not whole, because a worker was killed."""
             from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -69,5 +69,22 @@ def on_opt_out() -> DAG:
     return dag
 
 
+def needs_airflow_3() -> None:
+    """Define a DAG of the same name that says why it does nothing."""
+    with DAG("hubprefs_on_opt_out", schedule=None, tags=["hubprefs"], doc_md=__doc__):
+
+        @task
+        def no_watchers() -> None:
+            """Fail with the reason."""
+            raise AirflowFailException(
+                "Airflow 2 has no asset watchers: this DAG needs Airflow 3.1 or later. On Airflow 2 call "
+                "HubPrefsHook().find_opt_outs(since) in a task of a scheduled DAG"
+            )
+
+        no_watchers()
+
+
 if AIRFLOW_V_3_0_PLUS:
     dag = on_opt_out()
+else:
+    needs_airflow_3()

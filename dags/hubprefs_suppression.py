@@ -46,7 +46,7 @@ with DAG(
         retries=2,
     )
 
-    @task
+    @task(multiple_outputs=False)  # one result, not one more for each of its fields
     def summarise(outcomes: dict[str, Any]) -> dict[str, Any]:
         """Accept rows that HubSpot refused, but none that it did not confirm."""
         if not outcomes["complete"] or outcomes["unconfirmed"]:

@@ -1,7 +1,7 @@
-"""Check a built wheel: its files, its metadata, and that Airflow finds the provider in it.
+"""Check a built wheel: its files, its metadata, and that Airflow finds the provider in it; and the sdist beside it.
 
-``python tests/check_wheel.py dist/*.whl``: the wheel is put into a virtual environment of its own. All else comes
-from the environment this runs in, by links, except what is installed of this package there: by the
+``python tests/check_wheel.py dist/*.whl dist/*.tar.gz``: the wheel is put into a virtual environment of its own. All
+else comes from the environment this runs in, by links, except what is installed of this package there: by the
 metadata of an editable install Airflow would find a provider that the wheel does not have.
 """
 
@@ -14,12 +14,15 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import venv
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -60,17 +63,19 @@ class WheelError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or not Path(arguments[0]).is_file():
-        print("expected one wheel: python tests/check_wheel.py dist/*.whl", file=sys.stderr)
+    if [Path(each).suffix for each in arguments if Path(each).is_file()] != [".whl", ".gz"]:
+        expected = "python tests/check_wheel.py dist/*.whl dist/*.tar.gz"
+        print(f"expected one wheel and one sdist: {expected}", file=sys.stderr)
         return 1
-    wheel = Path(arguments[0]).resolve()
+    wheel, sdist = (Path(each).resolve() for each in arguments)
     try:
         with zipfile.ZipFile(wheel) as archive:
             lines = [check_files(archive), check_metadata(archive)]
         with tempfile.TemporaryDirectory(prefix="hubprefs-wheel-") as folder:
             lines += check_discovery(wheel, Path(folder).resolve())
+        lines.append(check_sdist(sdist))
     except WheelError as error:
-        print(f"{wheel.name}: {error}", file=sys.stderr)
+        print(f"{wheel.name}, {sdist.name}: {error}", file=sys.stderr)
         return 1
     print(f"{wheel.name}:")
     for line in lines:
@@ -116,13 +121,28 @@ def check_metadata(archive: zipfile.ZipFile) -> str:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     expect("Name", metadata["Name"], DISTRIBUTION)
-    expect("Requires-Python", metadata["Requires-Python"], ">=3.11")
+    expect("Requires-Python", metadata["Requires-Python"], "<3.14,>=3.11")
+    classifiers = metadata.get_all("Classifier", [])
+    for version in ("2", "3"):
+        expect(
+            f"Airflow {version} as a classifier",
+            f"Framework :: Apache Airflow :: {version}" in classifiers,
+            True,
+        )
+    urls = dict(one.split(", ", 1) for one in metadata.get_all("Project-URL", []))
+    if not metadata["Author"] or not {"Changelog", "Documentation", "Issues", "Source"} <= set(urls):
+        raise WheelError("its author or its project URLs are missing; see setup.cfg")
     license_ = metadata["License-Expression"] or metadata["License"]
     expect("License", license_, "Apache-2.0")
     if not any(name.endswith("/LICENSE") for name in archive.namelist()):
         raise WheelError("LICENSE is not in it; see license_files in setup.cfg")
-    if not (metadata.get_payload() or metadata["Description"]):
+    description = str(metadata.get_payload() or metadata["Description"] or "")
+    if not description:
         raise WheelError("it has no long description; see long_description in setup.cfg")
+    if dead := re.findall(r"\]\((?!https://|#)([^)]*)\)", description):
+        raise WheelError(
+            f"README.md: these links lead nowhere on PyPI, make them absolute: {', '.join(dead)}"
+        )
 
     wanted = set(words(setup["options"]["install_requires"]))
     extras = {name: set(words(value)) for name, value in setup["options.extras_require"].items()}
@@ -143,6 +163,31 @@ def check_metadata(archive: zipfile.ZipFile) -> str:
     )
 
 
+def check_sdist(sdist: Path) -> str:
+    """What `make test` and `make demo` need is in the sdist, too; see MANIFEST.in."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {path.relative_to(ROOT).as_posix() for path in sources()}
+    for folder in ("tests", "dags", "demo", "benchmarks", "requirements", ".ci", ".github"):
+        found = (ROOT / folder).rglob("*")
+        kept = [
+            path.relative_to(ROOT) for path in found if path.is_file() and "__pycache__" not in path.parts
+        ]
+        wanted |= {path.as_posix() for path in kept if ".venv" not in path.parts}
+    wanted |= {
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "pyproject.toml",
+        "setup.cfg",
+    }
+    if missing := sorted(wanted - names):
+        raise WheelError(f"not in {sdist.name}: {', '.join(missing)}; see MANIFEST.in")
+    return f"{sdist.name} has {len(wanted)} files: the package, its tests, DAGs, demo and tools"
+
+
 def info_file(archive: zipfile.ZipFile, name: str) -> str:
     for found in archive.namelist():
         if re.fullmatch(rf"[^/]+\.dist-info/{re.escape(name)}", found):
@@ -152,7 +197,8 @@ def info_file(archive: zipfile.ZipFile, name: str) -> str:
 
 def words(value: str) -> list[str]:
     """Requirements, one a line, without the conditions behind them."""
-    return [line.partition(";")[0].strip() for line in value.splitlines() if line.strip()]
+    found = [line.partition(";")[0].strip() for line in value.splitlines() if line.strip()]
+    return [str(Requirement(one)) for one in found]  # in the order that METADATA has
 
 
 def required(metadata: Message, extra: str | None) -> set[str]:

@@ -12,8 +12,8 @@ import pytest
 
 OWN = "airflow_provider_hubprefs"
 BASE = "from airflow.sdk import DAG, BaseOperator"
-# The compat provider, for one code base for 2.11 and 3; an operator imports nothing else of Airflow.
-COMPAT = "airflow.providers"
+# Bases of operators and hooks, and their errors; no provider.
+BASES = ("airflow.sdk.bases", "airflow.sdk.exceptions", "airflow.sdk.configuration", "airflow.sdk.log")
 LATER = (
     "requests",
     "urllib3",
@@ -99,11 +99,8 @@ def test_a_dag_file_with_every_hook_operator_and_sensor_loads_no_library(loaded:
 
 def test_what_of_airflow_it_loads_is_small_and_named(loaded: set[str]) -> None:
     of_airflow = {name for name in loaded if name.startswith("airflow.")}
-    unexpected = {
-        name for name in of_airflow if not name.startswith((COMPAT, "airflow.sdk.bases", "airflow.sdk.log"))
-    }
-    assert unexpected == set()
-    assert len(of_airflow) <= 20, sorted(of_airflow)
+    assert {name for name in of_airflow if not name.startswith(BASES)} == set()
+    assert len(of_airflow) <= 10, sorted(of_airflow)
 
 
 def test_what_of_this_package_it_loads_is_its_face_only(loaded: set[str]) -> None:

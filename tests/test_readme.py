@@ -25,6 +25,7 @@ SNIPPETS = [code for language, code in BLOCKS if language == "python"]
 COMMANDS = [line for language, code in BLOCKS if language == "sh" for line in code.splitlines()]
 DAG_SNIPPETS = {re.search(r'DAG\("(\w+)"', code)[1]: code for code in SNIPPETS if "with DAG(" in code}  # type: ignore[index]
 
+REPOSITORY = "https://github.com/airflow-provider-hubprefs/airflow-provider-hubprefs"
 RUN_ELSEWHERE = {
     "make demo": (ROOT / "tests" / "system" / "test_demo.py", "run.py"),
     "make test": (ROOT / ".ci" / "run", "make test"),
@@ -192,4 +193,6 @@ def test_the_readme_names_all_methods_and_fields() -> None:
 def test_links_in_the_documents_lead_somewhere() -> None:
     for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
-            assert target.startswith("https://") or (ROOT / target).exists(), target
+            here = target.removeprefix(f"{REPOSITORY}/blob/main/")
+            assert here.startswith("https://") or (ROOT / here).exists(), target
+    assert re.findall(r"\]\((?!https://)", README) == [], "a relative link is dead on PyPI"

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from airflow_provider_hubprefs.arguments import is_absent
-from airflow_provider_hubprefs.compat import mask_secret
+from airflow_provider_hubprefs.compat import mask_locally, mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
@@ -78,6 +78,7 @@ def client_from(
     api_version: str | None,
     settings: Mapping[str, float],
     max_budget_share: float,
+    in_loop: bool = False,
 ) -> C:
     """Make the client of a connection, and have its secrets masked in logs.
 
@@ -86,23 +87,28 @@ def client_from(
     :param api_version: overrides the connection's.
     :param settings: override the connection's, which must be valid as well.
     :param max_budget_share: so much of the account's budget for this client, at most.
+    :param in_loop: the client is for an event loop, such as the triggerer's. Then secrets are masked in this process
+        only. Airflow's ``mask_secret`` sends them to the supervisor as well and waits for its answer; before 3.2.2
+        another thread's message makes the triggerer read the answers of all others out of order, and it ends
+        (apache/airflow#64620). The supervisor masks what it reads of a connection by itself.
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
+    mask = mask_locally if in_loop else mask_in_task
     version = fields.get("api_version") if is_absent(api_version) else api_version
     try:
         return make(
-            _auth(connection, fields),
+            _auth(connection, fields, mask),
             version=str(DEFAULT_VERSION if is_absent(version) else version),
             host=_host(connection),
             settings=_settings(fields, settings),
-            budget_store=_budget_store(fields),
+            budget_store=_budget_store(fields, mask),
             max_budget_share=max_budget_share,
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
 
 
-def _budget_store(fields: Mapping[str, Any]) -> str:
+def _budget_store(fields: Mapping[str, Any], mask: Callable[[str], None]) -> str:
     """Where the budget is kept; a Redis URL may hold a password."""
     store = str(fields.get("budget_store") or "file").strip()
     with suppress(ValueError):  # opening the store raises the error
@@ -126,7 +132,7 @@ def brand(value: object) -> int | None:
         ) from None
 
 
-def _auth(connection: Connection, fields: Mapping[str, Any]) -> Auth:
+def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str], None]) -> Auth:
     token = connection.password
     for secret in (token, fields.get("client_secret"), fields.get("refresh_token")):
         if secret:
@@ -178,14 +184,14 @@ def _settings(fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settin
     return settings_from(overrides, defaults=settings_from(fields))
 
 
-def mask(secret: str) -> None:
-    """Have a secret masked in logs; from an event loop in a thread, as Airflow asks its supervisor and waits."""
+def mask_in_task(secret: str) -> None:
+    """Have a secret masked in logs, here and in the supervisor; in an event loop, here only (see ``in_loop``)."""
     try:
-        loop = asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
         mask_secret(secret)
     else:
-        loop.run_in_executor(None, mask_secret, secret)
+        mask_locally(secret)
 
 
 def describe_access(client: Client, *, business_unit_id: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_hubprefs.compat import BaseHook
+from airflow_provider_hubprefs.compat import BaseHook, get_async_connection
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
@@ -281,18 +281,16 @@ class HubPrefsHook(BaseHook):
         :raises AirflowNotFoundException: there is no such connection.
         """
         import asyncio
-        from importlib import import_module
 
-        compat: Any = await asyncio.to_thread(import_module, "airflow.providers.common.compat.connection")
-        connection = await compat.get_async_connection(self.hubprefs_conn_id, hook=self)
+        connection = await get_async_connection(self, self.hubprefs_conn_id)
         return await asyncio.to_thread(self._make_async_client, connection)
 
     def _make_async_client(self, connection: Connection) -> AsyncClient:
-        """Runs in a thread: it loads libraries, hands secrets to Airflow and opens the budget's store."""
+        """Runs in a thread: it loads libraries and opens the budget's store."""
         from airflow_provider_hubprefs.hooks.connection import extra_fields
         from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
-        return self._make_client(AsyncClient, connection, extra_fields(connection))
+        return self._make_client(AsyncClient, connection, extra_fields(connection), in_loop=True)
 
     # -- the connection -------------------------------------------------------------------------------------
 
@@ -345,6 +343,8 @@ class HubPrefsHook(BaseHook):
         connection: Connection,
         fields: Mapping[str, Any],
         defaults: Mapping[str, float] | None = None,
+        *,
+        in_loop: bool = False,
     ) -> C:
         from airflow_provider_hubprefs.hooks.connection import client_from
 
@@ -355,6 +355,7 @@ class HubPrefsHook(BaseHook):
             api_version=self._api_version,
             settings={**(defaults or {}), **self._settings},
             max_budget_share=self._max_budget_share,
+            in_loop=in_loop,
         )
 
     def _brand(self, business_unit_id: int | None) -> int | None:

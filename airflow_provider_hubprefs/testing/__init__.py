@@ -18,7 +18,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("the fixtures need pytest: pip install pytest", name=error.name) from error
 
 from airflow_provider_hubprefs.simulator import Simulator
 
