@@ -150,7 +150,7 @@ def _validated(
                 check(wanted)
         except CellError as error:
             shown = subscriber or _shown(given)
-            yield Row(number, shown, "invalid", str(error), error.category, None, file, before)
+            yield Row(number, shown, "invalid", str(error), error.category, wanted, file, before)
         else:
             yield Row(number, subscriber, None, "", None, wanted if cells else None, file, before)
 
