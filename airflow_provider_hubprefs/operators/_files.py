@@ -59,11 +59,12 @@ def folder_at(output: Any, operator: BaseOperator, context: Context) -> RunFolde
         output = conf.get("hubprefs", "output", fallback=None)
     if not output:
         return None
-    if not (isinstance(output, str) or is_file(output)):
+    if not isinstance(output, str) and not is_file(output):
         raise ValidationError(f"output: expected a folder's path or URL, got {type(output).__name__}")
+    given: Any = output
     ti: Any = context.get("ti")
     run_id = getattr(ti, "run_id", None) or context.get("run_id") or "no_run"
-    folder = RunFolder(path_at(output)).path
+    folder = RunFolder(path_at(given)).path
     for part in (getattr(ti, "dag_id", None) or operator.dag_id, run_id, operator.task_id):
         folder /= name_of(part)
     map_index = getattr(ti, "map_index", None)

@@ -153,7 +153,7 @@ class Checkpoint:
                 raise CheckpointError(CHECKPOINT_MISSING)
             found = None
         elif changed := self._changed(found):
-            if not restart:
+            if not restart and found["report"]["begun"]:
                 raise changed_since(changed, found["report"]["read"])
             found = None
         if found is not None:

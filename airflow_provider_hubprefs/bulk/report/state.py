@@ -17,8 +17,8 @@ from airflow_provider_hubprefs.bulk.report.outcome import (
     ConservationError,
     Outcome,
 )
-from airflow_provider_hubprefs.bulk.report.passed import PassedRows
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_added, with_replaced
+from airflow_provider_hubprefs.bulk.source.passed import PassedRows
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 

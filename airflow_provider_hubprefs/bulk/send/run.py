@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import (
@@ -14,7 +15,6 @@ from airflow_provider_hubprefs.bulk.report.checkpoint import (
     changed_since,
 )
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
-from airflow_provider_hubprefs.bulk.report.passed import SourceChangedError
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
@@ -23,6 +23,7 @@ from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
+from airflow_provider_hubprefs.bulk.source.passed import SourceChangedError
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
@@ -113,45 +114,66 @@ def run_bulk(
     resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
     progress = Progress(state, source_size)
     files.write_report()
-    end = WaitEnd.COMPLETE
-
-    def carry_out() -> None:
-        nonlocal end
-        watched: list[Row] = []
-        if state.all_sent:
-            _use_definitions(client, write, state)
-        else:
-            rows = iter(read())  # finds arguments that cannot work, and reads no row yet
-            _use_definitions(client, write, state)
-            deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
-            budget.check_run()
-            watched = pipeline.send(rows)
-            state.all_sent = True
-        if state.tally.pending:
-            end = wait_for_pending(pipeline, read, wait, watched=watched, save=files.save)
-        if end is not WaitEnd.COMPLETE:
-            files.save()
-            pipeline.give_up(read())
-        state.complete = True
-
+    work = _Work(client, write, read, state, pipeline, budget, files, wait)
     try:
         try:
-            carry_out()
+            work.carry_out()
         except SourceChangedError:
             if not resumed:
                 raise
             if not restart:
                 raise changed_since(["source"], state.rows_read) from None
             state.begin_again(same_source=False)
-            carry_out()
+            progress = Progress(state, source_size)
+            work.carry_out()
     except BaseException as error:
         unaffordable = isinstance(error, DailyLimitError) and partial
         state.incomplete_because = str(error) if unaffordable else type(error).__name__
         if not unaffordable:
             raise
     finally:
-        summary = files.finish(end)
+        summary = files.finish(work.end)
     return {**summary}
+
+
+@dataclass
+class _Work:
+    """Sends what is to send, and waits for what is pending."""
+
+    client: Client
+    write: Write
+    read: Callable[[], Iterable[Row]]
+    state: RunState
+    pipeline: Pipeline
+    budget: DailyBudget
+    files: _Files
+    wait: PendingWait | None
+    end: WaitEnd = WaitEnd.COMPLETE
+
+    def carry_out(self) -> None:
+        """Do it, from where the state is.
+
+        :raises SourceChangedError: other rows stand where those were that an earlier try sent.
+        """
+        state = self.state
+        watched: list[Row] = []
+        if state.all_sent:
+            _use_definitions(self.client, self.write, state)
+        else:
+            rows = iter(self.read())  # finds arguments that cannot work, and reads no row yet
+            _use_definitions(self.client, self.write, state)
+            deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
+            self.budget.check_run()
+            watched = self.pipeline.send(rows)
+            state.all_sent = True
+        if state.tally.pending:
+            self.end = wait_for_pending(
+                self.pipeline, self.read, self.wait, watched=watched, save=self.files.save
+            )
+        if self.end is not WaitEnd.COMPLETE:
+            self.files.save()
+            self.pipeline.give_up(self.read())
+        state.complete = True
 
 
 def _resume(
@@ -257,7 +279,9 @@ class _Files:
             if self._folder is not None:
                 self._folder.remove_parts(writer=self._folder.writer)
             raise
-        except BaseException:
+        except BaseException as error:
+            if state.complete:
+                state.complete, state.incomplete_because = False, type(error).__name__
             self.write_report()
             raise
         summary = self.write_report()

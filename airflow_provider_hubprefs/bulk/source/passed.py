@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 
+CHANGED_WHILE_READ = "The source changed while it was read. Run it again when nothing writes to it."
+
+
 class SourceChangedError(SourceError):
     """The source is not what it was when it was read before."""
 
