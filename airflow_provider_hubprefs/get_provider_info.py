@@ -82,6 +82,23 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "config": {
+            "hubprefs": {
+                "description": "HubSpot's communication preferences.",
+                "options": {
+                    "output": {
+                        "description": (
+                            "Folder (path or URL) where every bulk run makes a folder of its own, for its report and "
+                            "the rows that were not applied; tasks override it with output=. Empty: nothing is written."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://aws_default@bucket/hubprefs",
+                        "default": "",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "hubprefs",

@@ -1,7 +1,14 @@
-"""Where a run keeps files: what is used of a path, and a small JSON value beside a file."""
+"""Where a run keeps files: what is used of a path, private files, and a small JSON value in a folder.
+
+Files of the local file system can be read by their owner alone, and so can folders that are made for them. Other stores
+have permissions of their own.
+"""
 
 from __future__ import annotations
 
+import os
+import pathlib
+import posixpath
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
@@ -63,6 +70,87 @@ class Path(Protocol):
         """Return whether there is a file."""
 
 
+def local_path(path: Any) -> pathlib.Path | None:
+    """Return where a path is in the local file system, absolute; None: it is in another store."""
+    if (fs := getattr(path, "fs", None)) is None:
+        return path.absolute() if isinstance(path, pathlib.Path) else None
+    if _protocol(fs) != "file":
+        return None
+    return pathlib.Path(fs._strip_protocol(path.path)).absolute()  # expands ~, as open() does
+
+
+def canonical(path: Any) -> tuple[str, str]:
+    """Return the same for two paths of one file, however they are spelt: its store, and its place there.
+
+    Connections do not count: two of them may lead to one store.
+    """
+    if (local := local_path(path)) is not None:
+        return "file", os.path.realpath(local)
+    fs = path.fs
+    place = fs._strip_protocol(path.path)
+    return _protocol(fs), posixpath.normpath("/" + place.lstrip("/"))
+
+
+def write_file(path: Path, content: Iterable[bytes]) -> None:
+    """Write a file, readable by its owner alone; its folder is made where there is none.
+
+    :raises OSError: it cannot be written.
+    """
+    try:
+        opened = _opened(path)
+    except FileNotFoundError:
+        _make_folder(path)
+        opened = _opened(path)
+    with opened as file:
+        for some in content:
+            file.write(some)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file the name of another in the same folder, which it replaces as a whole."""
+    local, there = local_path(source), local_path(target)
+    if local is not None and there is not None:
+        local.replace(there)
+    else:
+        source.fs.cp_file(source.path, target.path)  # type: ignore[attr-defined]
+        source.unlink()
+
+
+def files_in(folder: Any) -> Iterator[Any]:
+    """Yield what is in a folder; nothing where there is no folder."""
+    if (fs := getattr(folder, "fs", None)) is not None:
+        fs.invalidate_cache()  # clients remember what folders held
+    try:
+        yield from list(folder.iterdir())
+    except FileNotFoundError:
+        return
+
+
+def _make_folder(path: Any) -> None:
+    if (local := local_path(path)) is None:
+        path.fs.makedirs(path.parent.path, exist_ok=True)
+        return
+    for folder in reversed(local.parents):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _opened(path: Path) -> File:
+    if (local := local_path(path)) is None:
+        return path.open("wb")
+    return open(local, "wb", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)  # also where the file was there before
+    return descriptor
+
+
+def _protocol(fs: Any) -> str:
+    known: str | tuple[str, ...] = fs.protocol
+    return known if isinstance(known, str) else known[0]
+
+
 class Place(Protocol):
     """Keeps one JSON object."""
 
@@ -101,8 +189,9 @@ class ObjectPlace:
     def save(self, value: dict[str, Any]) -> None:
         """See :class:`Place`."""
         self._saved += 1
-        with self._slots[self._saved % 2].open("wb") as file:
-            file.write(msgspec.json.encode({"saved": self._saved, "state": value}))
+        write_file(
+            self._slots[self._saved % 2], [msgspec.json.encode({"saved": self._saved, "state": value})]
+        )
 
     def clear(self) -> None:
         """See :class:`Place`."""

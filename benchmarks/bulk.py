@@ -36,7 +36,7 @@ Run = Callable[[], Counter[str]]
 
 def hubprefs(path: Path, url: str, token: str) -> Run:
     """Stream, find duplicates, keep eight requests in flight, read answers into outcomes, save checkpoints."""
-    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
     from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
     from airflow_provider_hubprefs.bulk.source.reader import reader_of
     from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
@@ -46,8 +46,8 @@ def hubprefs(path: Path, url: str, token: str) -> Run:
     def run() -> Counter[str]:
         client = Client(StaticToken(token), host=url)
         write = UnsubscribeAll(client.calls)
-        identity = identity_of(client, path, arguments=write.arguments())
-        checkpoint = Checkpoint(ObjectPlace(path.parent / "checkpoint"), identity or {})
+        identity = Identity(client, path, arguments=write.arguments())
+        checkpoint = Checkpoint(ObjectPlace(path.parent / "checkpoint"), identity)
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
 
         summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)

@@ -25,8 +25,11 @@ with DAG(
     params={
         "contacts": Param("contacts.csv", type="string", title="File of addresses (path or URL)"),
         "email_column": Param("email", type="string", title="Column of the address"),
-        "dead_letters": Param(
-            "dead_letters.jsonl", type="string", title="Where rows go that were not applied"
+        "output": Param(
+            None,
+            type=["null", "string"],
+            title="Folder for the report and the rows that were not applied (path or URL)",
+            description="By default [hubprefs] output of Airflow's configuration",
         ),
         "hubprefs_conn_id": Param("hubprefs_default", type="string", title="Connection"),
     },
@@ -40,7 +43,7 @@ with DAG(
         poke_interval=10,
         timeout=3600,
         verify=True,
-        dead_letters="{{ params.dead_letters }}",
+        output="{{ params.output or '' }}",
         on_rejected="report",
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
         retries=2,

@@ -148,9 +148,8 @@ def run(connection: dict[str, Any], path: Path) -> int:
     """
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(mode=0o700)  # the dead letters are addresses
-    dead_letters = HOME / "dead_letters.jsonl"
     log = HOME / "airflow.log"
-    conf = json.dumps({"contacts": str(path), "dead_letters": str(dead_letters)})
+    conf = json.dumps({"contacts": str(path), "output": str(HOME / "output")})
     connected = json.dumps({"conn_type": "hubprefs", **connection, "extra": SHORT_RETRIES})
     console.print(f"Airflow runs the DAG [bold]{DAG_ID}[/bold] on {path} (log: {log})")
     for command, more in (
@@ -171,7 +170,7 @@ def run(connection: dict[str, Any], path: Path) -> int:
             process.wait()
     state, outcomes = result()
     if outcomes is not None:
-        show(outcomes, dead_letters)
+        show(outcomes)
     if state != "success":
         raise DemoError(f"the DAG run ended as {state or 'nothing'}. {reason(log)}\nAll of it: {log}")
     return 0
@@ -222,7 +221,7 @@ def result() -> tuple[str | None, dict[str, Any] | None]:
     return (state[0] if state else None), found
 
 
-def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
+def show(outcomes: dict[str, Any]) -> None:
     """Print what became of every row."""
     table = Table(title="What became of every row", title_justify="left")
     table.add_column("outcome")
@@ -241,7 +240,8 @@ def show(outcomes: dict[str, Any], dead_letters: Path) -> None:
         f"{outcomes['requests']} requests in {outcomes['duration_seconds']:.1f} s, "
         f"{outcomes['throttled']} answered with 429."
     )
-    console.print(f"Dead letters: [bold]{dead_letters}[/bold]")
+    console.print(f"Report: {outcomes['report']}", markup=False, soft_wrap=True)
+    console.print(f"Dead letters: {outcomes['dead_letters'] or 'none'}", markup=False, soft_wrap=True)
 
 
 @contextmanager

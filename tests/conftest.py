@@ -145,7 +145,7 @@ def run_dag(airflow_db: Path, hubprefs_default: str) -> Callable[..., Run]:
 class RecordingTaskInstance:
     """The task instance for an operator that is executed without Airflow's database."""
 
-    map_index = -1
+    dag_id, run_id, map_index = "dag", "run", -1
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from airflow_provider_hubprefs.arguments import (
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.operators._files import file_at, files_at
+from airflow_provider_hubprefs.operators._files import files_at, folder_at
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
@@ -78,11 +79,20 @@ class HubPrefsBatchOperator(WaitingBase):
         with ``complete`` false; a cleared task resumes the run.
     :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
         unconfirmed. ``"report"``: it succeeds and logs a warning.
-    :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
-        file there is replaced. (templated)
-    :param report: path or URL to write the summary and further details to, as JSON. (templated)
-    :param resume: whether a retry resumes where the try before it stopped. The checkpoint is kept in Airflow's task
-        state store (3.3), or else beside ``report``; without either, a retry starts from the first row.
+    :param output: folder (path or URL) for what runs leave; by default ``[hubprefs] output`` of Airflow's
+        configuration, and where that is empty nothing is written. Each run has a folder of its own in it,
+        ``<dag_id>/<run_id>/<task_id>``, with ``/<map_index>`` for a mapped task; characters that could not stand in a
+        file's name are percent-encoded. There is ``report.json``, the summary, and ``dead_letters.jsonl``: the rows
+        that were not applied, one JSON object a line, with the address. They can be sent again: ``source=`` that file,
+        ``email_column="subscriber"``, and ``status_column="status"`` and the like where columns said what was wanted.
+        Letters of an earlier run of the same task instance stay until there are new ones. Files on a local disk can
+        be read by their owner alone; they do not outlive a pod: a retry elsewhere that misses the letters begins
+        again. (templated)
+    :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
+        asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
+        without either, a retry starts from the first row.
+    :param dead_letters: has become ``output``.
+    :param report: has become ``output``.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
         ``"fail"``, or ``"restart"`` from the first row.
     :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses all rows alike.
@@ -94,8 +104,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "source",
         "email_column",
         "read_options",
-        "dead_letters",
-        "report",
+        "output_folder",
         "hubprefs_conn_id",
         "api_version",
     )
@@ -109,8 +118,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "daily_reserve": number,
         "on_insufficient_budget": choice("fail", "partial"),
         "on_rejected": choice("fail", "report"),
-        "dead_letters": optional(path),
-        "report": optional(path),
+        "output_folder": lambda _, given: optional(path)("output", given),
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
@@ -131,16 +139,22 @@ class HubPrefsBatchOperator(WaitingBase):
         daily_reserve: float = 0.05,
         on_insufficient_budget: Literal["fail", "partial"] = "fail",
         on_rejected: Literal["fail", "report"] = "fail",
-        dead_letters: str | ObjectStoragePath | None = None,
-        report: str | ObjectStoragePath | None = None,
+        output: str | ObjectStoragePath | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
+        dead_letters: None = None,
+        report: None = None,
         **kwargs: Any,
     ) -> None:
         for name in ("delimiter", "encoding", "format", "where"):
             if name in kwargs:
                 raise TypeError(
                     f"{name}: expected in read_options={{{name!r}: ...}}, got it as an argument of its own"
+                )
+        for name, value in {"dead_letters": dead_letters, "report": report}.items():
+            if value is not None:  # here, and not in **kwargs: otherwise default_args would be ignored
+                raise TypeError(
+                    f"{name} has become output: name a folder, in which each run has its own files"
                 )
         super().__init__(**kwargs)
         self.subscribers = subscribers
@@ -153,8 +167,7 @@ class HubPrefsBatchOperator(WaitingBase):
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
         self.on_rejected = on_rejected
-        self.dead_letters = dead_letters
-        self.report = report
+        self.output_folder = output  # operator.output is Airflow's: its result
         self.resume = resume
         self.on_changed_source = on_changed_source
         self._running: HubPrefsHook | None = None
@@ -238,9 +251,12 @@ class HubPrefsBatchOperator(WaitingBase):
         from airflow_provider_hubprefs.bulk.source.reader import reader_of
         from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
+        folder = folder_at(self.output_folder, self, context)
+        if folder is not None and self.source is not None:
+            folder.check_apart_from(given.given)
         write = self._what_to_write(hook)
         options = self._reading()
-        checkpoint = self._checkpoint(hook, given, options, write, context)
+        checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder)
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
@@ -257,8 +273,7 @@ class HubPrefsBatchOperator(WaitingBase):
             verify=self.verify,
             wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
             after_wait=event is not None,
-            dead_letters=file_at(self.dead_letters),
-            report_to=file_at(self.report),
+            folder=folder,
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
         )
@@ -280,21 +295,28 @@ class HubPrefsBatchOperator(WaitingBase):
         )
 
     def _checkpoint(
-        self, hook: HubPrefsHook, given: Any, options: dict[str, Any], write: Write, context: Context
+        self,
+        hook: HubPrefsHook,
+        given: Any,
+        options: dict[str, Any],
+        write: Write,
+        *,
+        context: Context,
+        folder: RunFolder | None,
     ) -> Checkpoint | None:
-        """Airflow's own store for a task's state (3.3), or an object beside the report, or nothing."""
-        from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, identity_of
+        """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
+        from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
 
-        if not (self.resume or (self.wait_for_completion and self.deferrable)):
-            return None
         place: Place
         if (in_airflow := TaskState(context, "hubprefs_run")).available:
             place = in_airflow
-        elif self.report:
-            report = file_at(self.report)
-            place = ObjectPlace(report.parent / f"{report.name}.checkpoint")
+        elif folder is not None:
+            place = ObjectPlace(folder.checkpoint)
         else:
             return None
-        identity = identity_of(hook.client, given, arguments={**options, **write.arguments()})
-        return Checkpoint(place, identity) if identity is not None else None
+        if not Identity.applies_to(given):
+            return None
+        arguments = {**options, **write.arguments()}
+        identity = Identity(hook.client, given, arguments=arguments, connection=self.hubprefs_conn_id)
+        return Checkpoint(place, identity, writer=folder.writer if folder else "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.source.files import Files
-    from airflow_provider_hubprefs.compat import ObjectStoragePath
+    from airflow_provider_hubprefs.compat import BaseOperator, Context, ObjectStoragePath
 
 
 def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
@@ -37,11 +38,23 @@ def files_at(source: Any) -> Files:
     return Files([path_at(path) for path in paths])
 
 
-def file_at(path: str | ObjectStoragePath | None) -> Any:
-    """Return a path to write to; folders of the local file system are made."""
-    if not path:
+def folder_at(output: Any, operator: BaseOperator, context: Context) -> RunFolder | None:
+    """Return the folder of a task's run: its DAG, run, task and map index below the folder that the author named.
+
+    :param output: that folder; nothing: ``[hubprefs] output`` of Airflow's configuration.
+    :return: None where neither names one.
+    :raises SourceError: the provider of its store is not installed.
+    """
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder, name_of
+    from airflow_provider_hubprefs.compat import conf
+
+    given: Any = output or conf.get("hubprefs", "output", fallback=None)
+    if not given:
         return None
-    target = path_at(path)
-    if target.protocol in {"", "file", "local"}:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+    ti: Any = context.get("ti")
+    run_id = getattr(ti, "run_id", None) or context.get("run_id") or "no_run"
+    folder = RunFolder(path_at(given)).path
+    for part in (getattr(ti, "dag_id", None) or operator.dag_id, run_id, operator.task_id):
+        folder /= name_of(part)
+    map_index = getattr(ti, "map_index", None)
+    return RunFolder(folder if map_index is None or map_index < 0 else folder / str(map_index))

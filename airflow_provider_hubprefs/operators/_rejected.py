@@ -25,7 +25,7 @@ def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Cont
     if not counts:
         return
     letters = summary["dead_letters"]
-    where = f"they are in {letters}" if letters else "dead_letters would name them"
+    where = f"they are in {letters}" if letters else "a folder as output would name them"
     text = f"of {summary['read']} rows, {counts}; {where}. Why: {summary['reasons']}"
     if operator.on_rejected == "fail":
         if operator.do_xcom_push and "ti" in context:

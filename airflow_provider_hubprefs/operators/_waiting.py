@@ -181,7 +181,7 @@ class BatchWait:
         if self._task.deferrable and not self._deferrable:
             _log.warning(
                 "The task waits in the worker: to resume after a wait in the triggerer it needs a source that can be "
-                "read again, and checkpoint storage: Airflow's task state store (3.3) or a report"
+                "read again, and checkpoint storage: Airflow's task state store (3.3) or an output folder"
             )
         arguments = self._task.trigger_arguments(self._hook)
         if deadline is not None:  # of this try, whose earlier wait has ended

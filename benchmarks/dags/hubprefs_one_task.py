@@ -29,8 +29,7 @@ with DAG(
     Idle(task_id="idle") >> HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out",
         source="{{ params.contacts }}",
-        dead_letters="{{ params.dead_letters }}",
-        report="{{ params.report }}",
+        output="{{ params.output }}",
         on_rejected="report",
-        params={"contacts": "", "dead_letters": "", "report": ""},
+        params={"contacts": "", "output": ""},
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.send import daily_budget as module
 from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
@@ -23,6 +24,8 @@ from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.storage import ObjectPlace
 from tests.helpers import people, writes
+
+from .conftest import SameRun
 
 ClientFor = Callable[..., Client]
 NO_BATCHES = {"limited": {"scopes": ["communication_preferences.read_write"]}}
@@ -45,8 +48,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     source_size = SourceSize(source)
     checkpoint = None
     if folder is not None:
-        identity = {"source": "of the test"}
-        checkpoint = Checkpoint(ObjectPlace(folder / "checkpoint"), identity)
+        checkpoint = Checkpoint(ObjectPlace(folder / "checkpoint"), SameRun(client, None, arguments={}))
     write = options.pop("write", UnsubscribeAll(client.calls))
     return run_bulk(
         client,
@@ -55,6 +57,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
         source_size=source_size,
         batch_size=options.pop("batch_size", 10),
         concurrency=4,
+        folder=RunFolder(folder) if folder else None,
         checkpoint=checkpoint,
         **options,
     )
@@ -134,7 +137,7 @@ def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
     portal(100)
     source: Any = people(1200)
     source_size = {"at once": source, "in the middle": (one for one in source)}[begin]
-    where: dict[str, Any] = {"partial": True, "report_to": tmp_path / "report.json"}
+    where: dict[str, Any] = {"partial": True}
     first = run(client_for(), source_size, tmp_path, **where)
     assert first["complete"] is False
     assert "of its 100 requests of the day left, and 5 of them are reserved" in first["incomplete_because"]

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, CheckpointError, identity_of
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, CheckpointError, Identity
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, Outcome
 from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.send.pipeline import AHEAD
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 from airflow_provider_hubprefs.bulk.source.reader import read_rows, reader_of
@@ -60,16 +62,14 @@ def work(hubspot: Simulator, source: Path, tmp_path: Path, client_for: Callable[
     def carry(*, brand: int | None = None, restart: bool = False, interval: float = 0.0) -> dict[str, Any]:
         client = client_for()
         write = UnsubscribeAll(client.calls, business_unit_id=brand)
-        identity = identity_of(client, source, arguments=write.arguments())
-        assert identity is not None
+        identity = Identity(client, source, arguments=write.arguments())
         return run_bulk(
             client,
             write,
             reader_of(source),
             batch_size=BATCH,
             concurrency=THREADS,
-            dead_letters=tmp_path / "letters.jsonl",
-            report_to=tmp_path / "report.json",
+            folder=RunFolder(tmp_path),
             checkpoint=Checkpoint(ObjectPlace(tmp_path / "checkpoint"), identity, interval=interval),
             restart=restart,
         )
@@ -108,7 +108,7 @@ def test_a_second_try_adds_up_with_the_first_to_one_run(
     stopped_by(hubspot, work, 300)
     partial = json.loads((tmp_path / "report.json").read_text())
     assert 250 <= partial["read"] <= 300
-    assert rows_of(tmp_path / "letters.jsonl")
+    assert rows_of(tmp_path / "dead_letters.jsonl")
     summary = work()
     wanted = expected(source)
     assert {name: summary[name] for name in wanted if name != "changed"} == {
@@ -118,7 +118,7 @@ def test_a_second_try_adds_up_with_the_first_to_one_run(
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
     assert summary["unchanged"] <= THREADS * BATCH
     assert summary["tries"] == 2
-    letters = rows_of(tmp_path / "letters.jsonl")
+    letters = rows_of(tmp_path / "dead_letters.jsonl")
     assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 
@@ -126,11 +126,11 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
     hubspot: Simulator, work: Work, tmp_path: Path
 ) -> None:
     stopped_by(hubspot, work, 300)
-    assert list(tmp_path.glob("letters.jsonl.part-*"))
+    assert list(tmp_path.glob("_part-*"))
     assert list(tmp_path.glob("checkpoint.*"))
     work()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "letters.jsonl",
+        "dead_letters.jsonl",
         "people.csv",
         "report.json",
     ]
@@ -172,13 +172,17 @@ def test_a_checkpoint_that_was_cut_off_leaves_the_one_before(
     assert len(hubspot.requests) - before < 40
 
 
-def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_path: Path) -> None:
+def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(
+    tmp_path: Path, client_for: Callable[..., Client]
+) -> None:
     now, place, state = 0.0, ObjectPlace(tmp_path / "checkpoint"), RunState()
-    checkpoint = Checkpoint(place, {}, clock=lambda: now)
+    checkpoint = Checkpoint(place, Identity(client_for(), [], arguments={}), clock=lambda: now)
+    assert not checkpoint.resume(state)
+    row = Row(1, "a@example.com")
     saved = []
     for tenth in range(25):  # a batch every tenth of a second
         now = tenth / 10
-        state.take(10, [Outcome(Row(1, "a@example.com"), "changed")] * 10)
+        state.take([row] * 10, [Outcome(row, "changed")] * 10)
         checkpoint.save(state)
         found = place.load()
         assert found
@@ -193,10 +197,10 @@ def test_a_checkpoint_is_saved_after_the_first_batch_and_then_once_a_second(tmp_
 def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
     hubspot: Simulator, work: Work, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: Checkpoint, state: RunState, *, last: bool = False) -> None:
-        if last or state.rows_read > 300:
+    def killed(self: Checkpoint, state: RunState, *, last: bool = False, ended: bool = False) -> None:
+        if ended or state.rows_read > 300:
             raise Killed
-        save(self, state)
+        save(self, state, last=last)
 
     save = Checkpoint.save
     with monkeypatch.context() as patch:
@@ -208,8 +212,10 @@ def test_a_try_killed_after_a_save_repeats_the_batches_since_then(
     assert summary["tries"] == 2
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
     assert len(first) > 250
-    assert first - sent(hubspot, begin) == {*people(BATCH)}  # only the first batch was in the checkpoint
-    letters = rows_of(tmp_path / "letters.jsonl")
+    again = first & sent(hubspot, begin)
+    assert 0 < len(again) <= summary["resent"] <= (AHEAD + 1) * THREADS * BATCH
+    assert first - again >= {*people(BATCH)}
+    letters = rows_of(tmp_path / "dead_letters.jsonl")
     assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 
@@ -228,9 +234,7 @@ def test_a_client_that_is_stopped_ends_the_run_with_its_checkpoint_and_report(
 ) -> None:
     client = client_for()
     write = UnsubscribeAll(client.calls)
-    identity = identity_of(client, source, arguments=write.arguments())
-    assert identity is not None
-    places: Any = {"dead_letters": tmp_path / "letters.jsonl", "report_to": tmp_path / "report.json"}
+    identity = Identity(client, source, arguments=write.arguments())
     place = ObjectPlace(tmp_path / "checkpoint")
     hubspot.fault("status", status=503, match={"body_contains": "person-301@"}, times=None)
     threading.Thread(target=stop_after_503, args=(hubspot, client)).start()
@@ -242,7 +246,7 @@ def test_a_client_that_is_stopped_ends_the_run_with_its_checkpoint_and_report(
             reader_of(source),
             batch_size=BATCH,
             checkpoint=Checkpoint(place, identity),
-            **places,
+            folder=RunFolder(tmp_path),
         )
     assert json.loads((tmp_path / "report.json").read_text())["read"] >= 250
     assert place.load() is not None
@@ -287,7 +291,7 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
     summary, wanted = json.loads((tmp_path / "report.json").read_text()), expected(source)
     assert summary["read"] == ROWS
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
-    letters = rows_of(tmp_path / "letters.jsonl")
+    letters = rows_of(tmp_path / "dead_letters.jsonl")
     assert len(letters) == len(set(letters)) == wanted["rejected"] + wanted["invalid"]
 
 

@@ -28,8 +28,8 @@ ROWS, BATCH, THREADS, KILLS = 1500, 10, 4, 50 if LONG else 10
 WORKERS = """
 import os, sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.report.checkpoint import identity_of
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.storage import ObjectPlace
@@ -42,10 +42,10 @@ url, token, folder, interval = sys.argv[1], sys.argv[2], Path(sys.argv[3]), floa
 def work():
     client = Client(StaticToken(token), host=url)
     write = UnsubscribeAll(client.calls)
-    identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
+    identity = Identity(client, folder / "people.csv", arguments=write.arguments())
     run_bulk(
         client, write, reader_of(folder / "people.csv"), batch_size=10, concurrency=4,
-        dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
+        folder=RunFolder(folder),
         checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), identity, interval=interval),
     )
 
@@ -131,10 +131,10 @@ def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
     assert summary["changed"] + summary["unchanged"] == len(taken)
     assert summary["rejected"] + summary["invalid"] == others
     assert all(hubspot.is_opted_out(one) for one in taken)
-    letters = [json.loads(line)["row"] for line in (tmp_path / "letters.jsonl").read_text().splitlines()]
+    letters = [json.loads(line)["row"] for line in (tmp_path / "dead_letters.jsonl").read_text().splitlines()]
     assert len(letters) == len(set(letters)) == others
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "letters.jsonl",
+        "dead_letters.jsonl",
         "people.csv",
         "report.json",
     ]

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, CheckpointError
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED, OUTCOMES
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, rows_at, with_replaced
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
@@ -29,6 +30,8 @@ from airflow_provider_hubprefs.hubspot.errors import ServerError, StoppedError
 from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.storage import ObjectPlace
 from tests.helpers import PENDING, outcomes, people, writes
+
+from .conftest import SameRun
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -103,18 +106,17 @@ class Trial:
             batch_size=batch_size,
             concurrency=4,
             wait=self.waiting,
-            dead_letters=self._folder / "letters",
-            report_to=self._folder / "report",
-            checkpoint=Checkpoint(self.place, {"source": "same"}),
+            folder=RunFolder(self._folder),
+            checkpoint=Checkpoint(self.place, SameRun(client, None, arguments={})),
         )
 
     def of(self, outcome: str) -> dict[str, str]:
         """Subscriber -> category."""
-        letters = map(json.loads, (self._folder / "letters").read_text().splitlines())
+        letters = map(json.loads, (self._folder / "dead_letters.jsonl").read_text().splitlines())
         return {one["subscriber"]: one["category"] for one in letters if one["outcome"] == outcome}
 
     def reported(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self._folder / "report").read_text())
+        found: dict[str, Any] = json.loads((self._folder / "report.json").read_text())
         return found
 
 
@@ -388,7 +390,7 @@ def test_a_source_that_has_become_shorter_is_noticed(hubspot: Simulator, run: Tr
     hubspot.load({"operations": {"seconds": 3600}})
     with pytest.raises(KeyboardInterrupt):
         run(people(30), kind=Leaving)
-    with pytest.raises(SourceError, match="fewer rows"):
+    with pytest.raises(CheckpointError, match="The source changed since"):
         run(people(20))
     assert writes(hubspot) == 3
 
@@ -410,7 +412,7 @@ def test_giving_up_may_be_interrupted_and_a_retry_waits_on_for_all(hubspot: Simu
             return given
 
     asked: list[int] = []
-    with pytest.raises(SourceError, match="fewer rows"):
+    with pytest.raises(SourceError, match="The source changed since its rows were sent"):
         run(Source(people(30)), kind=Once, on_timeout=WaitEnd.LEFT_TO_RETRY)
     hubspot.advance(3600)
     assert outcomes(run(people(30))) == {"changed": 30}

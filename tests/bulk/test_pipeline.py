@@ -367,6 +367,6 @@ class TestWhatNoRowIsToBlameFor:
 def test_rows_and_outcomes_that_do_not_add_up_raise() -> None:
     state = RunState()
     row = next(iter(read_rows(["a@example.com"])))
-    state.take(2, [Outcome(row, "changed")])
+    state.take([row, row], [Outcome(row, "changed")])
     with pytest.raises(ConservationError, match="2 rows were read and 1 outcomes"):
         state.check()

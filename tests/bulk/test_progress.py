@@ -44,6 +44,7 @@ def test_a_line_every_ten_seconds_says_how_far_how_fast_and_how_long(
     with caplog.at_level("INFO"):
         for seconds, rows in ((5, 50), (10, 50), (15, 300), (20, 300)):
             clock.now = seconds
-            state.take(rows, [Outcome(Row(1, "a@example.com"), "changed")] * rows)
+            row = Row(1, "a@example.com")
+            state.take([row] * rows, [Outcome(row, "changed")] * rows)
             progress.log()
     assert [record.getMessage() for record in caplog.records] == lines

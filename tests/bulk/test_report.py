@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
-from airflow_provider_hubprefs.bulk.report.outcome import Outcome
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+from airflow_provider_hubprefs.bulk.report.outcome import ConservationError, Outcome
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import SCHEMA, Summary, summary_of
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
@@ -34,7 +35,9 @@ def test_a_report_is_as_its_schema_says(
         "no-address",
         "rejected@hubspot-rejects.example",
     ]
-    summary = run_bulk(client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, report_to=path)
+    summary = run_bulk(
+        client, UnsubscribeAll(client.calls), reader_of(people), batch_size=10, folder=RunFolder(tmp_path)
+    )
     report = json.loads(path.read_text())
     assert msgspec.convert(report, Summary) == report == summary
     assert report["schema"] == SCHEMA == 1
@@ -56,13 +59,13 @@ def test_its_json_schema_can_be_had() -> None:
 
 def test_two_tries_add_up() -> None:
     first = RunState(usage=Usage(requests=3, waited_for_budget=0.5, answered=Counter({32_000: 3})))
-    first.take(
-        2, [Outcome(Row(1, "a@example.com"), "changed"), Outcome(Row(2, "a"), "invalid", "NO_ADDRESS")]
-    )
+    rows = [Row(1, "a@example.com"), Row(2, "a", "invalid")]
+    first.take(rows, [Outcome(rows[0], "changed"), Outcome(rows[1], "invalid", "NO_ADDRESS")])
     saved = json.loads(json.dumps(first.save()))
     second = RunState(usage=Usage(requests=2, waited_for_budget=0.25, answered=Counter({64_000: 2})))
     second.restore({**saved, "duration": 100.0})
-    second.take(1, [Outcome(Row(3, "b@example.com"), "changed")])
+    row = Row(3, "b@example.com")
+    second.take([row], [Outcome(row, "changed")])
     nothing = Budget()
     summary = summary_of(second, dead_letters=None, report=None, budget_before=nothing, budget_after=nothing)
     assert (summary["read"], summary["changed"], summary["invalid"], summary["tries"]) == (3, 2, 1, 2)
@@ -76,23 +79,36 @@ def test_two_tries_add_up() -> None:
 
 def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None:
     """What is held goes into one part after the other; a try that resumes writes the parts after its own again."""
-    path = tmp_path / "letters"
-    state = RunState(DeadLetters(path))
+    folder = RunFolder(tmp_path)
+    state = RunState(DeadLetters(folder))
     row = Row(7, "x" * 200, "invalid", "no address", "NO_ADDRESS")
-    state.take(5000, [Outcome(row, "invalid")] * 5000)  # more than is held
-    state.take(1, [Outcome(row, "invalid")])
-    assert (state.tally.letters.parts, len(state.tally.letters.held)) == (1, 1)
+    state.take([row] * 5000, [Outcome(row, "invalid")] * 5000)  # more than is held
+    state.take([row], [Outcome(row, "invalid")])
+    assert (state.tally.letters.written, len(state.tally.letters.held)) == (5000, 1)
     state.flush()
     state.flush()
-    saved = state.save()
-    state.take(1, [Outcome(row, "invalid")])
+    saved = json.loads(json.dumps(state.save()))
+    state.take([row], [Outcome(row, "invalid")])
     state.flush()
-    assert len(list(tmp_path.glob("letters.part-*"))) == 3
-    later = RunState(DeadLetters(path))
+    assert len(list(tmp_path.iterdir())) == 3
+    letters = DeadLetters(RunFolder(tmp_path))
+    later = RunState(letters)
     later.restore(saved)
-    assert len(list(tmp_path.glob("letters.part-*"))) == 2
-    DeadLetters(path).assemble(later.tally.letters.parts)
-    assert len(path.read_text().splitlines()) == later.tally.counts["invalid"] == 5001
+    later.take([row], [Outcome(row, "invalid")])
+    later.flush()
+    assert len(list(tmp_path.iterdir())) == 4
+    assert letters.missing(later.tally.letters) == 0
+    letters.assemble(later.tally.letters, expected=5002)
+    assert (
+        len((tmp_path / "dead_letters.jsonl").read_text().splitlines())
+        == later.tally.counts["invalid"]
+        == 5002
+    )
+    with pytest.raises(ConservationError, match="5002 dead letters are there, 5003"):
+        letters.assemble(later.tally.letters, expected=5003)
+    assert len((tmp_path / "dead_letters.jsonl").read_text().splitlines()) == 5002
+    (tmp_path / f"_part-{[*later.tally.letters.names()][-1]}").write_text("cut off")
+    assert letters.missing(later.tally.letters)
 
 
 def test_percentiles_are_a_twentieth_off_at_most() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.send.pipeline import CONCURRENCY
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
@@ -25,8 +26,8 @@ from airflow_provider_hubprefs.simulator import Simulator
 SCRIPT = """
 import sys
 from pathlib import Path
-from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
-from airflow_provider_hubprefs.bulk.report.checkpoint import identity_of
+from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
+from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
@@ -39,11 +40,11 @@ from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 folder = Path(sys.argv[3])
 client = Client(StaticToken(sys.argv[2]), host=sys.argv[1], settings=Settings(retry_first_wait=0.05))
 write = UnsubscribeAll(client.calls)
-identity = identity_of(client, folder / "people.csv", arguments=write.arguments())
+identity = Identity(client, folder / "people.csv", arguments=write.arguments())
 source_size = SourceSize(folder / "people.csv")
 run_bulk(
     client, write, reader_of(source_size.source), source_size=source_size, batch_size=10,
-    dead_letters=folder / "letters.jsonl", report_to=folder / "report.json",
+    folder=RunFolder(folder),
     checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), identity),
 )
 """
@@ -95,14 +96,14 @@ def test_ctrl_c_ends_a_script_after_the_requests_in_flight(
     assert any((tmp_path / f"checkpoint.{slot}").exists() for slot in (0, 1))
 
 
-@pytest.mark.parametrize("what", ["report_to", "dead_letters"])
 def test_a_place_that_cannot_be_written_is_found_out_before_the_first_request(
-    hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path, what: str
+    hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path
 ) -> None:
     client = client_for()
-    place: dict[str, Any] = {what: tmp_path / "missing" / "file"}
-    with pytest.raises(OSError, match="missing"):
-        run_bulk(client, UnsubscribeAll(client.calls), reader_of(["a@example.com"]), **place)
+    (tmp_path / "file").write_text("")
+    folder = RunFolder(tmp_path / "file" / "run")
+    with pytest.raises(OSError, match="file"):
+        run_bulk(client, UnsubscribeAll(client.calls), reader_of(["a@example.com"]), folder=folder)
     assert hubspot.requests == []
 
 

@@ -14,12 +14,12 @@ with DAG(
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    params={"contacts": "", "dead_letters": ""},
+    params={"contacts": "", "output": ""},
 ):
     HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out",
         source="{{ params.contacts }}",
-        dead_letters="{{ params.dead_letters }}",
+        output="{{ params.output }}",
         on_rejected="report",
         batch_size=10,
         retries=1,

@@ -110,7 +110,7 @@ class TestOneTry:
         hubspot.load({"operations": {"seconds": 60}})
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True, timeout=90, batch_size=2).execute(context)
-        assert len(hubspot.requests) == 3
+        assert len(hubspot.requests) == 4  # which portal it is, and the batches
         trigger, timeout = deferred.value.trigger, deferred.value.timeout
         stored = trigger.serialize()[1]
         assert "@" not in str(stored) + str(store)
@@ -147,7 +147,7 @@ class TestOneTry:
         path.write_text(
             "\n".join(["email", *(f"p{number}@example.com" for number in range(40)), "no-address"])
         )
-        places = {"source": str(path), "subscribers": None, "dead_letters": str(tmp_path / "letters")}
+        places = {"source": str(path), "subscribers": None, "output": str(tmp_path / "runs")}
         task = operator(deferrable=True, timeout=3600, batch_size=5, **places)
         with pytest.raises(TaskDeferred) as deferred:
             task.execute(context)
@@ -167,7 +167,8 @@ class TestOneTry:
             raise AssertionError(summary)
         assert waits == 3
         assert writes(hubspot) == sent
-        letters = [json.loads(line) for line in (tmp_path / "letters").read_text().splitlines()]
+        (path,) = tmp_path.rglob("dead_letters.jsonl")
+        letters = [json.loads(line) for line in path.read_text().splitlines()]
         assert [letter["row"] for letter in letters] == [42]
         assert store == {}
 
@@ -226,25 +227,25 @@ class TestOneTry:
         assert outcomes(task.execute(context)) == {"changed": 5}
         assert "waits in the worker" in caplog.text
 
-    def test_a_place_beside_the_report_will_do(
+    def test_a_folder_for_its_output_will_do(
         self, hubspot: Simulator, context: Context, tmp_path: Path
     ) -> None:
         hubspot.load({"operations": {"seconds": 3600}})
         context.pop("task_state_store", None)
-        task = operator(deferrable=True, report=str(tmp_path / "report.json"))
+        task = operator(deferrable=True, output=str(tmp_path))
         with pytest.raises(TaskDeferred):
             task.execute(context)
-        assert json.loads((tmp_path / "report.json").read_text())["incomplete_because"] == "TaskDeferred"
+        (report,) = tmp_path.rglob("report.json")
+        assert json.loads(report.read_text())["incomplete_because"] == "TaskDeferred"
         hubspot.advance(3600)
         assert outcomes(task.execute_complete(context, {"status": "success"})) == {"changed": 5}
-        assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+        assert list(report.parent.iterdir()) == [report]
 
     def test_a_kill_ends_the_wait_in_the_worker_at_once_and_a_retry_resumes_it(
         self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path
     ) -> None:
         hubspot.load({"operations": {"seconds": 3600}})
-        report = tmp_path / "report.json"
-        task = operator(poke_interval=600, report=str(report))
+        task = operator(poke_interval=600, output=str(tmp_path))
         noted: list[float] = []
 
         def kill() -> None:
@@ -260,6 +261,7 @@ class TestOneTry:
             task.execute(context)
         killing.join()
         assert time.monotonic() - noted[0] < 5
+        (report,) = tmp_path.rglob("report.json")
         assert json.loads(report.read_text())["incomplete_because"] == "StoppedError"
         hubspot.advance(3600)
         assert outcomes(operator().execute(context)) == {"changed": 5}

@@ -42,6 +42,7 @@ KEYS = {
     "complete",
     "incomplete_because",
     "tries",
+    "resent",
     "operations",
     "started_at",
     "ended_at",
@@ -110,14 +111,12 @@ class TestWhereSubscribersComeFrom:
         path = ObjectStoragePath("memory://bucket/people.csv")
         path.write_text("email\na@example.com\n")
         assert outcomes(opt_out(context, source=path)) == {"changed": 1}
-        letters = ObjectStoragePath("memory://bucket/letters/today.jsonl")
-        summary = opt_out(
-            context, source=str(path), dead_letters=str(letters), report="memory://bucket/report.json"
-        )
+        summary = opt_out(context, source=str(path), output="memory://bucket/runs")
         assert outcomes(summary) == {"unchanged": 1}
-        assert letters.read_text() == ""
-        report = json.loads(ObjectStoragePath("memory://bucket/report.json").read_text())
+        assert summary["report"] == "memory://bucket/runs/dag/run/opt_out/report.json"
+        report = json.loads(ObjectStoragePath(summary["report"]).read_text())
         assert summary.items() <= report.items()
+        assert summary["dead_letters"] is None
 
     def test_batches_are_as_large_as_asked(self, hubspot: Simulator, context: Context) -> None:
         people = [f"p{number}@example.com" for number in range(25)]
@@ -149,11 +148,11 @@ class TestWhereSubscribersComeFrom:
     def test_a_row_that_cannot_be_read_does_not_stop_the_others(
         self, hubspot: Simulator, context: Context, tmp_path: Path, row: bytes, why: str
     ) -> None:
-        path, letters = tmp_path / "people.csv", tmp_path / "letters.jsonl"
+        path = tmp_path / "people.csv"
         path.write_bytes(b"email\na@example.com\n" + row + b"\nb@example.com\n")
-        summary = opt_out(context, source=str(path), dead_letters=str(letters), on_rejected="report")
+        summary = opt_out(context, source=str(path), output=str(tmp_path / "runs"), on_rejected="report")
         assert outcomes(summary) == ({"changed": 2, "invalid": 1} if why else {"changed": 2})
-        assert why in letters.read_text()
+        assert (why in Path(summary["dead_letters"]).read_text()) if why else not summary["dead_letters"]
 
     @pytest.mark.parametrize(
         ("arguments", "text"),
@@ -191,10 +190,10 @@ class TestTheSummary:
         assert "@" not in json.dumps(summary)
 
     def test_dead_letters_say_which_row_and_why(self, context: Context, tmp_path: Path) -> None:
-        path = tmp_path / "new folder" / "letters.jsonl"
+        path = tmp_path / "new folder" / "dag" / "run" / "opt_out" / "dead_letters.jsonl"
         people = ["a@example.com", "nobody", REJECTED]
         for _ in range(2):  # an older file is replaced
-            opt_out(context, subscribers=people, on_rejected="report", dead_letters=str(path))
+            opt_out(context, subscribers=people, on_rejected="report", output=str(tmp_path / "new folder"))
         letters = [json.loads(line) for line in path.read_text().splitlines()]
         assert [(one["row"], one["subscriber"], one["outcome"]) for one in letters] == [
             (2, "nobody", "invalid"),
@@ -205,21 +204,20 @@ class TestTheSummary:
     def test_by_default_the_task_fails_when_all_other_rows_are_done(
         self, hubspot: Simulator, context: Context, tmp_path: Path
     ) -> None:
-        letters = str(tmp_path / "letters.jsonl")
         with pytest.raises(HubPrefsException, match="of 2 rows, 1 rejected") as raised:
-            opt_out(context, subscribers=["a@example.com", REJECTED], dead_letters=letters)
-        assert letters in str(raised.value)
+            opt_out(context, subscribers=["a@example.com", REJECTED], output=str(tmp_path))
+        assert f"they are in {tmp_path}/dag/run/opt_out/dead_letters.jsonl" in str(raised.value)
         assert hubspot.is_opted_out("a@example.com")
         assert context["ti"].pushed["return_value"]["changed"] == 1
 
     def test_a_report_is_written_also_when_the_run_ends_early(
         self, hubspot: Simulator, context: Context, tmp_path: Path
     ) -> None:
-        path = tmp_path / "report.json"
+        path = tmp_path / "dag" / "run" / "opt_out" / "report.json"
         hubspot.fault("daily", match={"body_contains": "p150@"}, times=None)
         people = [f"p{number}@example.com" for number in range(200)]
         with pytest.raises(HubPrefsException, match="midnight in the account's time zone"):
-            opt_out(context, subscribers=people, report=str(path))
+            opt_out(context, subscribers=people, output=str(tmp_path))
         assert json.loads(path.read_text())["changed"] == 100
 
     def test_429s_are_counted(self, hubspot: Simulator, context: Context) -> None:
@@ -297,10 +295,10 @@ class TestWhatRowsSayThemselves:
     def test_is_done_and_what_cannot_be_read_is_told_apart(
         self, hubspot: Simulator, context: Context, people: str, tmp_path: Path
     ) -> None:
-        letters = tmp_path / "letters.jsonl"
         summary = set_status(
-            context, source=people, **COLUMNS, on_rejected="report", dead_letters=str(letters)
+            context, source=people, **COLUMNS, on_rejected="report", output=str(tmp_path / "runs")
         )
+        letters = Path(summary["dead_letters"])
         assert outcomes(summary) == {"changed": 3, "duplicate": 1, "invalid": 3}
         assert summary["reasons"] == {
             "invalid: INVALID_ADDRESS": 1,
@@ -387,8 +385,7 @@ class TestWhatRowsSayThemselves:
     def test_a_retry_with_other_columns_is_another_run(
         self, hubspot: Simulator, context: Context, people: str, tmp_path: Path
     ) -> None:
-        report = str(tmp_path / "report.json")
-        arguments: dict[str, Any] = {**COLUMNS, "source": people, "report": report}
+        arguments: dict[str, Any] = {**COLUMNS, "source": people, "output": str(tmp_path / "runs")}
         hubspot.fault("daily", match={"endpoint": "batch_write"})
         with pytest.raises(HubPrefsException, match="midnight"):
             set_status(context, **arguments)
@@ -420,15 +417,17 @@ def test_a_retry_of_airflows_goes_on_where_the_first_try_stopped(
     people[40] = people[240] = REJECTED
     (tmp_path / "people.csv").write_text("\n".join(["email", *people]) + "\n")
     hubspot.fault("daily", match={"body_contains": "p200@"})
-    letters = tmp_path / "letters.jsonl"
-    run = run_dag("hubprefs_retried", contacts=str(tmp_path / "people.csv"), dead_letters=str(letters))
+    run = run_dag("hubprefs_retried", contacts=str(tmp_path / "people.csv"), output=str(tmp_path / "runs"))
     summary = run.xcom("opt_out")
+    letters = Path(summary["dead_letters"])
     assert (run.state, summary["tries"], summary["read"]) == ("success", 2, 300)
     assert summary["changed"] + summary["unchanged"] == 298
     assert summary["unchanged"] <= CONCURRENCY * 10
     assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [42]
-    # 30 batches, one of them halved, those in flight again, and one request for the day's figures.
-    assert summary["requests"] == len(hubspot.requests) <= 32 + CONCURRENCY
+    # 30 batches, one of them halved, those in flight again, and one request for the day's figures; each try asks
+    # which portal it is for.
+    assert summary["requests"] == len(hubspot.requests) - 2 <= 32 + CONCURRENCY
+    assert 0 < summary["unchanged"] <= summary["resent"] <= CONCURRENCY * 10
 
 
 def test_what_takes_hubspot_its_time_is_waited_for(hubspot: Simulator, context: Context) -> None:

@@ -51,7 +51,8 @@ def opt_out(context: Any, source: Any, **arguments: Any) -> dict[str, Any]:
     return HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source=source, **arguments).execute(context)
 
 
-def places(letters: Any) -> list[tuple[str | None, int]]:
+def places(summary: dict[str, Any]) -> list[tuple[str | None, int]]:
+    letters = ObjectStoragePath(summary["dead_letters"])
     found = [json.loads(line) for line in letters.read_text().splitlines()]
     return sorted((one.get("file"), one["row"]) for one in found)
 
@@ -65,20 +66,18 @@ def test_as_one_source(hubspot: Simulator, context: Any, folder: ObjectStoragePa
         "list": parts,
         "list of text": [str(part) for part in parts],
     }[kind]
-    letters, report = folder.parent / "letters.jsonl", folder.parent / "report.json"
-    summary = opt_out(context, source, dead_letters=letters, report=str(report))
+    summary = opt_out(context, source, output=folder.parent / "runs")
     counts = {name: summary[name] for name in ("read", "changed", "duplicate", "rejected", "invalid")}
     assert counts == {"read": 7, "changed": 4, "duplicate": 1, "rejected": 1, "invalid": 1}
-    assert places(letters) == [("part-2.csv", 2), ("part-3.csv", 3)]
+    assert places(summary) == [("part-2.csv", 2), ("part-3.csv", 3)]
     assert all(hubspot.is_opted_out(f"{name}@example.com") for name in "abcd")
-    assert json.loads(report.read_text())["complete"]
+    assert json.loads(ObjectStoragePath(summary["report"]).read_text())["complete"]
 
 
 def test_one_file_has_dead_letters_without_its_name(context: Any, folder: ObjectStoragePath) -> None:
-    letters = folder.parent / "letters.jsonl"
-    opt_out(context, folder / "part-3.csv", dead_letters=letters)
-    assert places(letters) == [(None, 3)]
-    assert "file" not in letters.read_text()
+    summary = opt_out(context, folder / "part-3.csv", output=folder.parent / "runs")
+    assert places(summary) == [(None, 3)]
+    assert "file" not in ObjectStoragePath(summary["dead_letters"]).read_text()
 
 
 def test_rows_that_contradict_each_other_in_two_files_stop_it_before_its_first_write(
@@ -134,7 +133,7 @@ def unload(tmp_path: Path) -> Path:
 def test_a_retry_resumes_in_the_file_where_the_try_before_stopped_unless_the_files_are_others(
     hubspot: Simulator, context: Any, unload: Path, tmp_path: Path, what: str
 ) -> None:
-    files = {"report": str(tmp_path / "report.json"), "dead_letters": str(tmp_path / "letters.jsonl")}
+    files = {"output": str(tmp_path / "runs")}
     hubspot.fault("daily", match={"body_contains": "person-2-30@"}, times=None)
     with pytest.raises(HubPrefsException, match="midnight"):
         opt_out(context, str(unload), batch_size=10, **files)
@@ -155,7 +154,7 @@ def test_a_retry_resumes_in_the_file_where_the_try_before_stopped_unless_the_fil
     assert (summary["read"], summary["invalid"], summary["tries"]) == (400, 4, 2)
     assert summary["changed"] + summary["unchanged"] == 396
     assert len(hubspot.requests) - before < 30
-    assert places(tmp_path / "letters.jsonl") == [(f"part-{number}.csv", 52) for number in range(4)]
+    assert places(summary) == [(f"part-{number}.csv", 52) for number in range(4)]
 
 
 WORKER = """
@@ -163,8 +162,8 @@ import sys
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 HubPrefsBatchUnsubscribeOperator(
     task_id="opt_out", source=sys.argv[1] + "/part-*.csv", batch_size=10, on_rejected="report",
-    report=sys.argv[2] + "/report.json", dead_letters=sys.argv[2] + "/letters.jsonl",
-).execute({"params": {}})
+    output=sys.argv[2],
+).execute({"params": {}, "run_id": "run"})
 """
 
 
@@ -172,7 +171,7 @@ def test_a_worker_killed_in_the_second_file_costs_no_row(
     hubspot: Simulator, context: Any, unload: Path, tmp_path: Path
 ) -> None:
     hubspot.fault("latency", ms=[150, 200], times=None)
-    command = [sys.executable, "-c", WORKER, str(unload), str(tmp_path)]
+    command = [sys.executable, "-c", WORKER, str(unload), str(tmp_path / "runs")]
     with subprocess.Popen(command, env=os.environ) as worker:
         until = time.monotonic() + 60
         while len(hubspot.requests) < 16 and time.monotonic() < until:
@@ -180,11 +179,12 @@ def test_a_worker_killed_in_the_second_file_costs_no_row(
         worker.send_signal(signal.SIGKILL)
     assert worker.returncode == -signal.SIGKILL
     hubspot.clear_faults()
-    files = {"report": str(tmp_path / "report.json"), "dead_letters": str(tmp_path / "letters.jsonl")}
+    files = {"output": str(tmp_path / "runs")}
+    context["ti"].dag_id = HubPrefsBatchUnsubscribeOperator(task_id="opt_out").dag_id
     summary = opt_out(context, f"{unload}/part-*.csv", batch_size=10, **files)
     assert (summary["read"], summary["invalid"], summary["tries"]) == (400, 4, 2)
     assert summary["changed"] + summary["unchanged"] == 396
-    assert places(tmp_path / "letters.jsonl") == [(f"part-{number}.csv", 52) for number in range(4)]
+    assert places(summary) == [(f"part-{number}.csv", 52) for number in range(4)]
     people = [
         f"person-{part}-{number}@example.com" for part in range(4) for number in range(100) if number != 50
     ]

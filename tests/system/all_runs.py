@@ -210,7 +210,7 @@ def _begin(done: Done) -> None:
             name,
             EXAMPLE,
             contacts=str(done.files / "contacts.csv"),
-            dead_letters=str(done.files / f"{name}.jsonl"),
+            output=str(done.files / "runs"),
             hubprefs_conn_id=name,
         )
     done.begin("private", PRIVATE, subscription_id=done.hubspots["hubprefs_default"].subscription_ids[0])
@@ -224,7 +224,7 @@ def _begin(done: Done) -> None:
 
 def _stop_and_clear(done: Done) -> None:
     """Mark a task failed while it sends, and clear it when it has stopped."""
-    running, hubspot, report = done.airflow, done.hubspots["stopped"], done.files / "report.json"
+    running, hubspot = done.airflow, done.hubspots["stopped"]
     done.begin("stopped", STOPPED)
     dag_id, run_id = done.runs["stopped"]
     wait_for("requests", lambda: hubspot.stats["requests"] > 10, timeout=90)
@@ -232,6 +232,7 @@ def _stop_and_clear(done: Done) -> None:
     running.insist("PATCH", task, json={"new_state": "failed"})
     assert running.wait(dag_id, run_id) == "failed"
     wait_for("the end", lambda: "Task killed!" in running.log(dag_id, run_id, "opt_out"), timeout=30)
+    (report,) = (done.files / "runs").rglob("report.json")
     done.report_of_the_stopped = json.loads(report.read_text())
     done.opted_out_by_the_stopped = sum(map(hubspot.is_opted_out, addresses(STOPPED_ROWS)))
     done.scheduler_said = (done.home / "scheduler.log").read_text()

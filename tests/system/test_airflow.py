@@ -7,6 +7,7 @@ import shutil
 import socket
 import sqlite3
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +35,6 @@ from tests.system.processes import none_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytest.importorskip("airflow.triggers.shared_stream", reason="shared streams came with Airflow 3.3")
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300 + 4 * WAIT_LIMIT)]
@@ -135,7 +135,8 @@ class TestTheExample:
             "duplicate": 0,
             "unconfirmed": 0,
         }
-        letters = [json.loads(line) for line in (done.files / "example.jsonl").open()]
+        path = Path(done.result("example", "summarise")["dead_letters"])
+        letters = [json.loads(line) for line in path.read_text().splitlines()]
         assert [(letter["row"], letter["subscriber"], letter["outcome"]) for letter in letters] == [
             (addresses(ROWS).index(REFUSED) + 2, REFUSED, "rejected")
         ]

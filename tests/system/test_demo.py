@@ -64,8 +64,13 @@ class Demo:
             finally:
                 signal_group(process.pid, signal.SIGTERM)
 
+    def letters(self) -> Path:
+        """The file of the demo's one run."""
+        (path,) = self.home.glob("output/hubprefs_suppression/*/opt_out/dead_letters.jsonl")
+        return path
+
     def dead_letters(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.home / "dead_letters.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in self.letters().read_text().splitlines()]
 
     def running(self) -> list[str]:
         return processes_with(str(self.folder))
@@ -104,7 +109,7 @@ def test_it_shows_what_became_of_every_row(demo: Demo) -> None:
     assert code == 0, output
     assert table(output) == dict(zip((*OUTCOMES, "read"), (888, 60, 2, 12, 38, 0, 1000), strict=True))
     assert "948 are opted out" in output
-    assert str(demo.home / "dead_letters.jsonl") in output
+    assert str(demo.letters()) in output
     letters = demo.dead_letters()
     assert len(letters) == 14
     assert all(letter["row"] and letter["category"] and letter["message"] for letter in letters)

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.files import fingerprint_of
+from airflow_provider_hubprefs.bulk.source.files import Files, fingerprint_of, is_file
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, token_info_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 INTERVAL = 1.0
 """Seconds between two saves while a run goes on."""
 
-_FORMAT = 3
+_FORMAT = 4
 """Of what is saved; a checkpoint of another format is ignored."""
 
 
@@ -43,34 +48,76 @@ CHECKPOINT_MISSING = (
 """Why a task cannot resume after a wait."""
 
 
-def identity_of(client: Client, source: Any, *, arguments: Mapping[str, Any]) -> dict[str, str] | None:
-    """Return fingerprints of what must be the same in every try of a run.
+class SupersededError(CheckpointError):
+    """A later try of this run has begun while this one was still at work."""
 
+
+class Identity:
+    """What must be the same in every try of a run.
+
+    :param client: of the portal. It is asked for the portal's id once, where the token shows it (OAuth apps and
+        private apps); otherwise host and connection stand for the portal. A token may change.
+    :param source: what is read.
     :param arguments: those that decide what is read and what is written.
-    :return: None for a source that cannot be read twice.
+    :param connection: name of the connection.
     """
-    key = client.auth.identity()
-    if isinstance(source, list | tuple):
-        digest = hashlib.blake2b(key=key.encode()[:64], digest_size=16)
-        for item in source:
-            digest.update(repr(item).encode("utf-8", "surrogatepass") + b"\n")
-        of_source: str | None = digest.hexdigest()
-    else:
-        of_source = fingerprint_of(source, key=key)
-    if of_source is None:
-        return None
-    return {
-        "source": of_source,
-        "arguments": fingerprint(json.dumps(arguments, sort_keys=True, default=str), key="arguments"),
-        "portal": fingerprint(f"{client.url} {key}", key="portal"),
-    }
+
+    def __init__(
+        self, client: Client, source: Any, *, arguments: Mapping[str, Any], connection: str = ""
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._arguments = json.dumps(arguments, sort_keys=True, default=str)
+        self._connection = connection
+
+    @staticmethod
+    def applies_to(source: Any) -> bool:
+        """Whether a source can be read again, so that a later try can resume."""
+        return is_file(source) or (
+            isinstance(source, Sequence | Files) and not isinstance(source, str | bytes)
+        )
+
+    def fingerprints(self, secret: str) -> dict[str, str | None]:
+        """Return fingerprints by the words that an error names them with, and that of the connection.
+
+        :param secret: of the run.
+        """
+        return {
+            "source": _fingerprint_of_source(self._source, key=secret),
+            "arguments": fingerprint(self._arguments, key=secret),
+            "connection": fingerprint(f"{self._client.url} {self._connection}", key=secret),
+        }
+
+    @cached_property
+    def portal(self) -> int | None:
+        """HubSpot's id of the portal; None where HubSpot does not show it."""
+        auth = self._client.auth
+        try:
+            if not isinstance(auth, OAuthRefresh):
+                return self._client.send(token_info_call(auth.access_token)).hub_id
+            if auth.hub_id is None:  # it comes with an access token, which every call needs
+                self._client.send(self._client.calls.get_definitions())
+        except HubSpotError as error:
+            if error.retryable:
+                raise
+        return auth.hub_id if isinstance(auth, OAuthRefresh) else None
+
+
+def _fingerprint_of_source(source: Any, *, key: str) -> str | None:
+    if not isinstance(source, Sequence) or isinstance(source, str | bytes):
+        return fingerprint_of(source, key=key)
+    digest = hashlib.blake2b(key=key.encode()[:64], digest_size=16)
+    for item in source:
+        digest.update(repr(item).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
 
 
 class Checkpoint:
-    """The checkpoint of one run.
+    """The checkpoint of one run, and which try it belongs to.
 
     :param place: where it is kept.
-    :param identity: fingerprints of what must not change between tries, by the words that an error names them with.
+    :param identity: what must not change between tries.
+    :param writer: name of this try.
     :param interval: seconds between two saves while the run goes on.
     :param clock: monotonic seconds.
     """
@@ -78,19 +125,22 @@ class Checkpoint:
     def __init__(
         self,
         place: Place,
-        identity: Mapping[str, str],
+        identity: Identity,
         *,
+        writer: str = "",
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.identity = dict(identity)
         self._place = place
+        self._identity = identity
+        self._fingerprints: dict[str, Any] = {}
+        self._writer = writer or secrets.token_hex(8)
         self._interval = interval
         self._clock = clock
         self._saved_at: float | None = None
 
     def resume(self, state: RunState, *, restart: bool = False, same_try: bool = False) -> bool:
-        """Restore the state that an earlier try saved.
+        """Restore the state that an earlier try saved; from now on the checkpoint is this try's.
 
         :param restart: begin again where the checkpoint belongs to another run, instead of raising.
         :param same_try: whether this try continues after a wait: then there must be a checkpoint.
@@ -101,32 +151,67 @@ class Checkpoint:
         if found is None or found.get("format") != _FORMAT:
             if same_try:
                 raise CheckpointError(CHECKPOINT_MISSING)
-            return False
-        was = found["identity"]
-        changed = [name for name, now in self.identity.items() if was.get(name) != now]
-        if changed and not restart:
-            raise CheckpointError(
-                f"The {' and the '.join(changed)} changed since an earlier try stopped after {found['report']['read']} "
-                "rows; resuming would mix two runs. Set on_changed_source='restart' to begin again, or resume=False "
-                "to ignore the checkpoint"
-            )
-        if changed:
-            self.remove()
-            return False
-        state.restore(found["report"], same_try=same_try)
-        return True
+            found = None
+        elif changed := self._changed(found):
+            if not restart and found["report"]["begun"]:
+                raise changed_since(changed, found["report"]["read"])
+            found = None
+        if found is not None:
+            state.restore(found["report"], same_try=same_try)
+        self._fingerprints = self._identity.fingerprints(state.secret)
+        state.source = self._fingerprints["source"]
+        self._save(state)
+        return found is not None
 
-    def save(self, state: RunState, *, last: bool = False) -> None:
+    def _changed(self, found: Mapping[str, Any]) -> list[str]:
+        was, now = found["identity"], self._identity.fingerprints(found["report"]["secret"])
+        changed = [name for name in ("source", "arguments") if was[name] != now[name]]
+        if not changed:  # otherwise HubSpot is not asked
+            portal = self._identity.portal
+            known = portal is not None and was["portal"] is not None
+            if (portal != was["portal"]) if known else (now["connection"] != was["connection"]):
+                changed.append("portal")
+        return changed
+
+    def save(self, state: RunState, *, last: bool = False, ended: bool = False) -> None:
         """Save the state, unless it was saved less than the interval ago.
 
-        :param last: save it in any case: the try ends, or waits.
+        :param last: save it in any case.
+        :param ended: the try sends nothing more.
+        :raises SupersededError: a later try has begun.
         """
         if not last and self._saved_at is not None and self._clock() - self._saved_at < self._interval:
             return
+        self.check_mine()
         state.flush()
-        self._place.save({"format": _FORMAT, "identity": self.identity, "report": state.save()})
+        self._save(state, ended=ended)
         self._saved_at = self._clock()
+
+    def check_mine(self) -> None:
+        """Check that no later try of this run has begun.
+
+        :raises SupersededError: one has.
+        """
+        found = self._place.load()
+        if found is None or found.get("writer") != self._writer:
+            raise SupersededError(
+                "A later try of this task has begun, and goes on with the run. This one, which should have ended "
+                "before, sends nothing more and leaves the later one's files alone"
+            )
+
+    def _save(self, state: RunState, *, ended: bool = False) -> None:
+        identity = {**self._fingerprints, "portal": self._identity.portal}
+        report = state.save(ended=ended)
+        self._place.save({"format": _FORMAT, "writer": self._writer, "identity": identity, "report": report})
 
     def remove(self) -> None:
         """Remove the checkpoint: there is nothing to resume."""
         self._place.clear()
+
+
+def changed_since(what: Sequence[str], rows: int) -> CheckpointError:
+    """Return the error for a run that cannot be resumed."""
+    return CheckpointError(
+        f"The {' and the '.join(what)} changed since an earlier try stopped after {rows} rows; resuming would mix two "
+        "runs. Set on_changed_source='restart' to begin again, or resume=False to ignore the checkpoint"
+    )

@@ -1,19 +1,24 @@
-"""Rows that were not applied, one JSON object a line, in a file that the user named.
+"""Rows that were not applied, one JSON object a line, in a file of the run's folder.
 
-Object stores cannot append, and a worker may be killed at any time: letters are written in parts beside the file
-and put together when the run ends. The run's state says which parts belong to it.
+Object stores cannot append, and a worker may be killed at any time: letters are written in parts and put together
+when the run ends. Parts have the name of the try that wrote them, so that no try writes to another's; the checkpoint
+says which belong to the run, and how many lines they have. Letters of unconfirmed rows are in parts of their own: a
+retry asks about these rows again, and drops their letters.
 """
 
 from __future__ import annotations
 
-import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from airflow_provider_hubprefs.bulk.report.outcome import ConservationError
+from airflow_provider_hubprefs.storage import write_file
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.outcome import Outcome
     from airflow_provider_hubprefs.storage import Path
 
@@ -22,13 +27,15 @@ _MOST_HELD = 4000
 
 
 class Letters(NamedTuple):
-    """The dead letters of a run.
+    """The dead letters of a run, of one kind.
 
-    :param parts: number of parts that are written.
-    :param held: lines that are in none of them yet.
+    :param kind: ``final``, or ``open``: of rows that a retry asks about again.
+    :param parts: by the try that wrote them, in this order: its name, and the number of lines of each part.
+    :param held: lines that are in no part yet.
     """
 
-    parts: int = 0
+    kind: str = "final"
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     held: tuple[str, ...] = ()
 
     @property
@@ -36,51 +43,89 @@ class Letters(NamedTuple):
         """Whether so much is held that it should be written."""
         return len(self.held) >= _MOST_HELD
 
+    @property
+    def written(self) -> int:
+        """Number of lines in parts."""
+        return sum(sum(lines) for _, lines in self.parts)
+
+    def names(self) -> dict[str, int]:
+        """Names of the parts, in order, and how many lines each has."""
+        return {
+            f"{writer}-{self.kind}-{number:06}": count
+            for writer, lines in self.parts
+            for number, count in enumerate(lines, 1)
+        }
+
+    def save(self) -> list[Any]:
+        """The parts, in JSON."""
+        return [[writer, list(lines)] for writer, lines in self.parts]
+
+    def restored(self, saved: Iterable[Any]) -> Letters:
+        """With the parts that :meth:`save` returned."""
+        return Letters(self.kind, tuple((writer, tuple(lines)) for writer, lines in saved))
+
 
 class DeadLetters:
     """Writes the file of dead letters.
 
-    :param path: of the file.
+    :param folder: of the run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def begin(self) -> None:
-        """Write an empty file and delete what an earlier run left.
-
-        Called before the first request, it also proves that the path can be written.
-
-        :raises OSError: it cannot.
-        """
-        self.forget_after(0)
-        with self._path.open("w", encoding="utf-8"):
-            pass
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.assembled = False
+        """Whether the file has the letters of this run, as far as it is."""
 
     def write(self, letters: Letters) -> Letters:
-        """Write what is held as the next part, or replace that part; return the letters after that."""
+        """Write what is held as the next part; return the letters after that."""
         if not letters.held:
             return letters
-        with self._part(letters.parts + 1).open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in letters.held)
-        return Letters(letters.parts + 1)
+        *before, (writer, lines) = letters.parts or (("", ()),)
+        if writer != self._folder.writer:
+            before, lines = [*letters.parts], ()
+        after = letters.restored([*before, (self._folder.writer, (*lines, len(letters.held)))])
+        *_, name = after.names()
+        write_file(self._folder.part(name), (f"{line}\n".encode() for line in letters.held))
+        return after
 
-    def forget_after(self, parts: int) -> None:
-        """Delete the parts after so many: they are of rows that will be sent again."""
-        number = parts + 1
-        while (later := self._part(number)).exists():
-            later.unlink()
-            number += 1
+    def missing(self, *letters: Letters) -> int:
+        """Return how many of the written lines are not there any more."""
+        return sum(
+            abs(lines - _lines(self._folder.part(name)))
+            for one in letters
+            for name, lines in one.names().items()
+        )
 
-    def assemble(self, parts: int) -> None:
-        """Put the file together from so many parts."""
-        with self._path.open("w", encoding="utf-8") as file:
-            for number in range(1, parts + 1):
-                with self._part(number).open("r", encoding="utf-8") as part:
-                    shutil.copyfileobj(part, file)
+    def assemble(self, *letters: Letters, expected: int) -> None:
+        """Put the file together; where there are no letters, an earlier run's stay.
 
-    def _part(self, number: int) -> Path:
-        return self._path.parent / f"{self._path.name}.part-{number:06}"
+        :param expected: number of lines.
+        :raises ConservationError: there are more, or fewer.
+        """
+        names = [name for one in letters for name in one.names()]
+        found = 0
+
+        def lines() -> Iterator[bytes]:
+            nonlocal found
+            for name in names:
+                with self._folder.part(name).open("rb") as part:
+                    for line in iter(part.readline, b""):
+                        found += 1
+                        yield line
+            if found != expected:
+                raise ConservationError(f"{found} dead letters are there, {expected} rows were not applied")
+
+        if expected or names:
+            self._folder.write(self._folder.letters, lines())
+            self.assembled = True
+
+
+def _lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(line.endswith(b"\n") for line in iter(file.readline, b""))
+    except FileNotFoundError:
+        return 0
 
 
 def lines_of(outcomes: Iterable[Outcome]) -> list[str]:
@@ -91,6 +136,7 @@ def lines_of(outcomes: Iterable[Outcome]) -> list[str]:
                 **({} if one.row.file is None else {"file": one.row.file}),
                 "row": one.row.position,
                 "subscriber": one.row.subscriber,
+                **({} if one.row.wanted is None else msgspec.structs.asdict(one.row.wanted)),
                 "outcome": one.outcome,
                 "category": one.category,
                 "message": one.message,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.source.errors import UnavailableError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -48,11 +46,21 @@ def with_replaced(
     return tuple(found)
 
 
+def with_added(ranges: Sequence[PendingRows], more: Iterable[tuple[int, str]]) -> tuple[PendingRows, ...]:
+    """Return the ranges and more places, which are in none of them, each with its category."""
+    found: list[PendingRows] = []
+    for one in sorted([*ranges, *(PendingRows(place, place + 1, category) for place, category in more)]):
+        if found and (found[-1].end, found[-1].category) == (one.first, one.category):
+            found[-1] = found[-1]._replace(end=one.end)
+        else:
+            found.append(one)
+    return tuple(found)
+
+
 def rows_at(ranges: Sequence[PendingRows], rows: Iterable[Row]) -> Iterator[tuple[int, str, Row]]:
     """Yield place, category and row of all pending rows.
 
     :param rows: all rows of the source, the same as when they were sent.
-    :raises UnavailableError: the source has fewer rows than when they were sent.
     """
     sendable = enumerate(row for row in rows if row.problem is None)
     for one in ranges:
@@ -61,8 +69,3 @@ def rows_at(ranges: Sequence[PendingRows], rows: Iterable[Row]) -> Iterator[tupl
                 yield place, one.category, row
             if place == one.end - 1:
                 break
-        else:
-            raise UnavailableError(
-                "The source has fewer rows than when they were sent: has it changed? Nothing was sent again; clear the "
-                "task to send the source as it is now"
-            )

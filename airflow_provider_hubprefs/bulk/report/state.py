@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,15 +17,20 @@ from airflow_provider_hubprefs.bulk.report.outcome import (
     ConservationError,
     Outcome,
 )
-from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_replaced
+from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_added, with_replaced
+from airflow_provider_hubprefs.bulk.source.passed import PassedRows
 from airflow_provider_hubprefs.bulk.source.row import Counts
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+    from airflow_provider_hubprefs.bulk.source.row import Row
+
+MOST_OPEN = 1000
+"""Ranges of unconfirmed rows that a checkpoint keeps; where there are more, a retry begins again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +42,31 @@ class Tally:
     :param read: number of rows.
     :param counts: rows by outcome, without those that are pending.
     :param reasons: rows that were not applied, by outcome and category.
-    :param letters: dead letters of these rows.
+    :param passed: digest of the rows, see :mod:`.passed`.
+    :param letters: dead letters of these rows, without those of unconfirmed ones.
+    :param open_letters: dead letters of unconfirmed rows.
     :param pending: rows that are pending.
+    :param unconfirmed: rows that a retry asks about again.
     """
 
     read: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    passed: str = ""
     letters: Letters = field(default_factory=Letters)
+    open_letters: Letters = field(default_factory=lambda: Letters("open"))
     pending: tuple[PendingRows, ...] = ()
+    unconfirmed: tuple[PendingRows, ...] = ()
 
     @property
     def sendable(self) -> int:
         """How many of the rows could be sent."""
         return self.read - self.counts["duplicate"] - self.counts["invalid"]
+
+    @property
+    def not_applied(self) -> int:
+        """How many of the rows have a dead letter."""
+        return sum(self.counts[name] for name in NOT_APPLIED)
 
     @property
     def reasons_of_pending(self) -> Counter[str]:
@@ -77,6 +94,15 @@ class RunState:
     ) -> None:
         self.tally = Tally()
         self.tries = 1
+        self.secret = secrets.token_hex(32)
+        """Keys the run's fingerprints and digests."""
+        self.resent = 0
+        """Rows that were sent again after a try that was killed."""
+        self.begun = 0
+        """How many rows of the source are sent or in flight. The pipeline sets it."""
+        self.may_begin = 0
+        """How many may be, before the checkpoint is saved again. The pipeline sets it."""
+        self._sent_before = self._counted_before = 0
         self.operations: Counter[str] = Counter()
         """HubSpot's answers by operation status; the exchange with HubSpot counts them."""
         self.source = source
@@ -95,20 +121,46 @@ class RunState:
         self._usage, self._usage_before = usage or Usage(), Usage()
         self._begin, self._duration_before = time.monotonic(), 0.0
 
-    def take(self, rows: int, outcomes: Sequence[Outcome]) -> None:
+    def take(self, rows: Sequence[Row], outcomes: Sequence[Outcome], *, requests: int = 1) -> None:
         """Count the outcomes of one new batch: all of them, or none where a signal comes between.
 
-        :param rows: how many were read; counted apart from the outcomes, so that :meth:`check` can compare.
+        :param rows: that were read; counted apart from the outcomes, so that :meth:`check` can compare.
+        :param requests: that the batch took, where another try sent it before and did not count it.
         """
         was, counted = self.tally, self._counted(outcomes)
-        if any(one.outcome == PENDING for one in outcomes):
+        if any(one.outcome in {PENDING, "unconfirmed"} for one in outcomes):
             sent = sorted(
                 (one for one in outcomes if one.row.problem is None), key=lambda one: one.row.number
             )
             first, end = was.sendable, was.sendable + len(sent)
-            still = _pending(zip(range(first, end), sent, strict=True))
-            counted = replace(counted, pending=with_replaced(was.pending, first, end, still))
-        self._keep(replace(counted, read=was.read + rows))
+            placed = list(zip(range(first, end), sent, strict=True))
+            counted = replace(
+                counted,
+                pending=with_replaced(was.pending, first, end, _pending(placed)),
+                unconfirmed=_with_unconfirmed(was, placed),
+            )
+        self._count_resent(rows, first=was.read, requests=requests)
+        passed = PassedRows(self.secret).after(was.passed, rows)
+        self._keep(replace(counted, read=was.read + len(rows), passed=passed))
+
+    def _count_resent(self, rows: Sequence[Row], *, first: int, requests: int) -> None:
+        again = sum(row.problem is None for row in rows[: max(0, self._sent_before - first)])
+        self.resent += again
+        if again and first >= self._counted_before:
+            self._usage_before.requests += requests
+
+    def begins(self, start: int, *, most: int, at_least: int) -> None:
+        """Note that rows from some number on begin, up to so many before the next :meth:`save`."""
+        self.may_begin = max(start + most, at_least)
+
+    def checked(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield the rows that are read, and check in the end that they are the same as before.
+
+        :param rows: all of the source.
+        :raises SourceChangedError: they are not.
+        """
+        tally = self.tally
+        return PassedRows(self.secret).checked(rows, count=tally.read, digest=tally.passed)
 
     def settle(self, places: Mapping[int, int], outcomes: Sequence[Outcome]) -> None:
         """Count the outcomes of rows that were pending; some may be so still.
@@ -121,24 +173,29 @@ class RunState:
             replace(
                 self._counted(outcomes),
                 pending=with_replaced(self.tally.pending, first, end, _pending(placed)),
+                unconfirmed=_with_unconfirmed(self.tally, placed),
             )
         )
 
     def _counted(self, outcomes: Sequence[Outcome]) -> Tally:
         """The tally with these outcomes added; pending rows are left to the caller."""
         was = self.tally
-        counts, reasons, letters = was.counts.copy(), was.reasons.copy(), was.letters
+        counts, reasons = was.counts.copy(), was.reasons.copy()
+        letters, open_letters = was.letters, was.open_letters
         counts.update(one.outcome for one in outcomes if one.outcome != PENDING)
         not_applied = [one for one in outcomes if one.outcome in NOT_APPLIED]
         # A category is HubSpot's word and reaches an XCom: it is not trusted to hold no address.
         reasons.update(f"{one.outcome}: {scrub(one.category or 'no reason given')}" for one in not_applied)
         if self._dead_letters is not None:
-            letters = letters._replace(held=(*letters.held, *lines_of(not_applied)))
-        return replace(was, counts=counts, reasons=reasons, letters=letters)
+            lines = [one for one in not_applied if one.outcome != "unconfirmed"]
+            letters = letters._replace(held=(*letters.held, *lines_of(lines)))
+            lines = [one for one in not_applied if one.outcome == "unconfirmed"]
+            open_letters = open_letters._replace(held=(*open_letters.held, *lines_of(lines)))
+        return replace(was, counts=counts, reasons=reasons, letters=letters, open_letters=open_letters)
 
     def _keep(self, tally: Tally) -> None:
         self.tally = tally
-        if tally.letters.full:
+        if tally.letters.full or tally.open_letters.full:
             self.flush()
 
     @property
@@ -180,16 +237,27 @@ class RunState:
         """Write the dead letters that are held."""
         if self._dead_letters is not None:
             self.tally = replace(self.tally, letters=self._dead_letters.write(self.tally.letters))
+            self.tally = replace(self.tally, open_letters=self._dead_letters.write(self.tally.open_letters))
 
-    def save(self) -> dict[str, Any]:
-        """Return what a later try needs to resume, in JSON and without an address; :meth:`flush` first."""
+    def save(self, *, ended: bool = False) -> dict[str, Any]:
+        """Return what a later try needs to resume, in JSON and without an address; :meth:`flush` first.
+
+        :param ended: whether the try is over, and sends nothing more.
+        """
         tally, usage = self.tally, self.usage
         return {
             "read": tally.read,
             "counts": tally.counts,
             "reasons": tally.reasons,
-            "parts": tally.letters.parts,
+            "secret": self.secret,
+            "passed": tally.passed,
+            "letters": tally.letters.save(),
+            "open_letters": tally.open_letters.save(),
             "pending": [list(one) for one in tally.pending],
+            "unconfirmed": [list(one) for one in tally.unconfirmed],
+            "begun": max(self.begun if ended else self.may_begin, self._sent_before),
+            "ended": ended,
+            "resent": self.resent,
             "all_sent": self.all_sent,
             "active_subscriptions": self.active_subscriptions,
             "tries": self.tries,
@@ -204,17 +272,22 @@ class RunState:
         }
 
     def restore(self, saved: dict[str, Any], *, same_try: bool = False) -> None:
-        """Resume where :meth:`save` was called, and delete the dead letters written since.
+        """Resume where :meth:`save` was called.
 
-        :param same_try: whether the try that saved it continues after a wait; otherwise a new try begins.
+        :param same_try: whether the try that saved it continues after a wait; otherwise a new try begins, and
+            unconfirmed rows are pending again.
         """
         self.tally = Tally(
             saved["read"],
             Counter(saved["counts"]),
             Counter(saved["reasons"]),
-            Letters(saved["parts"]),
+            saved["passed"],
+            Letters().restored(saved["letters"]),
+            Letters("open").restored(saved["open_letters"]),
             tuple(PendingRows(*one) for one in saved["pending"]),
+            tuple(PendingRows(*one) for one in saved["unconfirmed"]),
         )
+        self.secret = saved["secret"]
         self.all_sent = saved["all_sent"]
         self.active_subscriptions = saved["active_subscriptions"]
         self.tries = saved["tries"] + (not same_try)
@@ -224,8 +297,50 @@ class RunState:
         self._duration_before = saved["duration"]
         answered = Counter({int(bucket): answers for bucket, answers in saved["usage"]["answered"].items()})
         self._usage_before = Usage(**{**saved["usage"], "answered": answered})
-        if self._dead_letters is not None:
-            self._dead_letters.forget_after(self.tally.letters.parts)
+        self.begun, self._sent_before = saved["read"], saved["begun"]
+        self.resent = saved["resent"]
+        # A try that was killed did not count the requests after its last checkpoint.
+        self._counted_before = saved["begun" if saved["ended"] else "read"]
+        if not same_try and len(self.tally.unconfirmed) <= MOST_OPEN:
+            self._ask_again_about_unconfirmed()
+
+    def _ask_again_about_unconfirmed(self) -> None:
+        tally, nothing = self.tally, Letters("open")
+        counts, reasons = tally.counts.copy(), tally.reasons.copy()
+        del counts["unconfirmed"]
+        for name in [name for name in reasons if name.startswith("unconfirmed: ")]:
+            del reasons[name]
+        pending = with_added(
+            tally.pending, [(place, one.category) for one in tally.unconfirmed for place in range(*one[:2])]
+        )
+        self.tally = replace(
+            tally, counts=counts, reasons=reasons, open_letters=nothing, pending=pending, unconfirmed=()
+        )
+
+    def begin_again(self, *, same_source: bool) -> None:
+        """Forget what became of the rows, and begin with the first one; tries and requests still count.
+
+        :param same_source: whether the rows that were sent are sent again.
+        """
+        self.tally, self.all_sent = Tally(), False
+        self.active_subscriptions = None
+        self.begun, self.may_begin = 0, 0
+        if not same_source:
+            self._sent_before = 0
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a retry can ask about the unconfirmed rows alone."""
+        unconfirmed = self.tally.unconfirmed
+        return bool(unconfirmed) and len(unconfirmed) <= MOST_OPEN
+
+
+def _with_unconfirmed(tally: Tally, placed: Iterable[tuple[int, Outcome]]) -> tuple[PendingRows, ...]:
+    """Where there are too many ranges, no more are noted: a retry begins again."""
+    if len(tally.unconfirmed) > MOST_OPEN:
+        return tally.unconfirmed
+    new = [(place, scrub(one.category or "")) for place, one in placed if one.outcome == "unconfirmed"]
+    return with_added(tally.unconfirmed, new)
 
 
 def _pending(placed: Iterable[tuple[int, Outcome]]) -> list[tuple[int, str]]:

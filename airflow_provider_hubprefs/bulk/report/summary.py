@@ -31,14 +31,17 @@ class Summary(TypedDict):
     :param started_at: when the first try began; ISO 8601, UTC.
     :param ended_at: when this summary was made; ISO 8601, UTC.
     :param duration_seconds: of all tries, without the time between them.
-    :param requests: sent, with retries, without the polls of a wait, which many waits share.
+    :param resent: rows that were sent again, at most, because the checkpoint of a try that was stopped or killed did
+        not have them; those of them that are *unchanged* may be this run's own change.
+    :param requests: sent, with retries, without the polls of a wait, which many waits share. Of a try that was
+        killed, those that no checkpoint had are taken to be one for each batch that was sent again.
     :param throttled: number of answers with status 429.
     :param waited_for_budget_seconds: that all threads together waited for a slot.
     :param latency_p50_ms: from sending a request to its whole answer; null without answers.
     :param budget_before: what HubSpot's headers had said last when this try began; unknown figures are null.
     :param budget_after: what they had said last when this summary was made.
-    :param source: fingerprint of the source; null where it cannot be read twice.
-    :param dead_letters: path of the rows that were not applied.
+    :param source: fingerprint of the source, the same in all tries; null where there is no checkpoint.
+    :param dead_letters: path of the rows that were not applied; null where there are none, or no ``output``.
     :param report: path of the file that holds this summary.
     """
 
@@ -56,6 +59,7 @@ class Summary(TypedDict):
     complete: bool
     incomplete_because: str | None
     tries: int
+    resent: int
     operations: dict[str, int]
     started_at: str
     ended_at: str
@@ -100,6 +104,7 @@ def summary_of(
         complete=state.complete,
         incomplete_because=state.incomplete_because,
         tries=state.tries,
+        resent=state.resent,
         operations=dict(state.operations),
         started_at=state.started_at,
         ended_at=now(),

@@ -7,10 +7,10 @@ undecided is read back. A row that cannot be decided is unconfirmed, never succe
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, PENDING, Outcome
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
 from airflow_provider_hubprefs.bulk.report.pending import rows_at
 from airflow_provider_hubprefs.bulk.send.outcomes import (
     outcome_given_up,
@@ -25,6 +25,7 @@ from airflow_provider_hubprefs.bulk.send.outcomes import (
     stop_if_all_refused_alike,
 )
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ BATCH_SIZE = 100
 
 CONCURRENCY = 8
 """Requests in flight at once. HubSpot's ceiling of 19 requests/s needs 6 of them where an answer takes 300 ms."""
+
+AHEAD = 2
+"""So many batches a thread may begin before the checkpoint is saved again: after a kill, no more are sent twice."""
 
 _ROWS_PER_BATCH = 20
 """For each row that can be sent, at most so many go into a batch: a source of duplicates must not fill the memory."""
@@ -75,6 +79,7 @@ class Pipeline:
     :param waits: whether rows whose operation is not over stay pending, to be asked about again, see
         :mod:`.pending_wait`. Otherwise they are read back at once, and unconfirmed where that does not show them.
     :param on_progress: called after each batch, in the order of the source.
+    :param save: saves the checkpoint; called before more is sent than the one before allows for.
     :raises ValidationError: a number is less than 1.
     """
 
@@ -90,6 +95,7 @@ class Pipeline:
         verify: bool = False,
         waits: bool = False,
         on_progress: Callable[[], None],
+        save: Callable[[], None] = lambda: None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -103,12 +109,13 @@ class Pipeline:
         self._verify = verify
         self._waits = waits
         self._on_progress = on_progress
+        self._save = save
 
     def send(self, rows: Iterable[Row]) -> list[Row]:
         """Send all rows; afterwards every one has its outcome in the state, or is pending.
 
-        :param rows: see :func:`~.reader.read_rows`; read as it goes, never held. Rows that the state has already,
-            from an earlier try, are passed over.
+        :param rows: see :func:`~.reader.read_rows`; read as it goes, never held. Those that the state has already,
+            from an earlier try, are not among them.
         :return: pending rows to watch, one of each of the latest batches.
         :raises DailyLimitError: the account cannot afford all rows.
         :raises HubSpotError: an error that no row is to blame for. What was done until then is in the state;
@@ -124,16 +131,18 @@ class Pipeline:
         :return: see :meth:`send`; none where no row is pending any more.
         :raises HubSpotError: see :meth:`send`.
         """
-        return self._carry(self._pending(rows), self._ask_about)
+        with self._same(rows) as same:
+            return self._carry(self._pending(same), self._ask_about)
 
     def give_up(self, rows: Iterable[Row]) -> None:
         """Count pending rows as unconfirmed.
 
         :param rows: all of the source.
         """
-        for batch in self._pending(rows):
-            places = batch.pending or {}
-            self._take(batch, [outcome_given_up(row, places[row.number][1]) for row in batch.rows])
+        with self._same(rows) as same:
+            for batch in self._pending(same):
+                places = batch.pending or {}
+                self._take(batch, [outcome_given_up(row, places[row.number][1]) for row in batch.rows])
         self._state.check()
 
     # Batches ----------------------------------------------------------------------------------------
@@ -152,10 +161,23 @@ class Pipeline:
                 self._caller.client.stop()
             pool.close()
             self._take_finished(pool.finished())
+            self._state.begun = max((batch.start + len(batch.rows) for batch in pool.unfinished()), default=0)
             raise
         pool.close()
         self._state.check()
         return list(watched)
+
+    @contextmanager
+    def _same(self, rows: Iterable[Row]) -> Iterator[Iterator[Row]]:
+        """Take nothing where the source turns out to be another one than when its rows were sent."""
+        before = self._state.tally
+        same = self._state.checked(rows)
+        try:
+            yield same
+            deque(same, maxlen=0)
+        except SourceError:
+            self._state.tally = before
+            raise
 
     def _may_begin(self, in_flight: int) -> bool:
         """Whether another batch may begin.
@@ -174,7 +196,8 @@ class Pipeline:
 
     def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
         if batch.pending is None:
-            self._state.take(len(batch.rows), outcomes)
+            sendable = sum(row.problem is None for row in batch.rows)
+            self._state.take(batch.rows, outcomes, requests=self._budget.needed(sendable))
         else:
             self._state.settle({number: place for number, (place, _) in batch.pending.items()}, outcomes)
 
@@ -187,11 +210,15 @@ class Pipeline:
                 self._take(batch, outcomes)
 
     def _new(self, rows: Iterable[Row]) -> Iterator[_Batch]:
-        """Batches of the rows that the state does not have."""
+        """Batches of the rows that the state does not have; the checkpoint says which may be under way."""
         start = self._state.rows_read
-        for some in self._batches(islice(rows, start, None)):
+        for some in self._batches(rows):
+            end = start + len(some)
+            if end > self._state.may_begin:
+                self._state.begins(start, most=AHEAD * self._concurrency * self._batch_size, at_least=end)
+                self._save()
             yield _Batch(some, start)
-            start += len(some)
+            start = end
 
     def _pending(self, rows: Iterable[Row]) -> Iterator[_Batch]:
         """Batches of the rows that are pending when this begins."""
@@ -222,8 +249,11 @@ class Pipeline:
 
     def _send_batch(self, batch: _Batch) -> list[Outcome]:
         """Write one batch and find out what became of every row of it."""
-        outcomes = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
-        rows = [row for row in batch.rows if row.problem is None]
+        unsent = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
+        return unsent + self._written([row for row in batch.rows if row.problem is None])
+
+    def _written(self, rows: list[Row]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
         if to_read := [row for row in rows if self._write.reads_first(row)]:
             actual, refusals = self._caller.actual(self._write.read, to_read)
             to_write, found = outcomes_before_writing(to_read, actual, refusals, self._write)
@@ -258,11 +288,31 @@ class Pipeline:
         return outcomes_verified(outcomes, actual, self._write)
 
     def _ask_about(self, batch: _Batch) -> list[Outcome]:
-        """Find out what became of pending rows."""
+        """Find out what became of pending rows; those that an earlier try left unconfirmed are written again."""
+        places = batch.pending or {}
+        waiting = [row for row in batch.rows if places[row.number][1].startswith(OPERATION_PREFIX)]
+        again = [row for row in batch.rows if not places[row.number][1].startswith(OPERATION_PREFIX)]
+        return self._asked(waiting) + self._written_again(again)
+
+    def _written_again(self, rows: list[Row]) -> list[Outcome]:
+        if not rows:
+            return []
         try:
-            answers, refusals = self._caller.about(self._write.read, batch.rows)
+            actual, _ = self._caller.actual(self._write.read, rows)
+        except MissingScopesError:
+            actual = {}
+        seen = [row for row in rows if self._write.matches(actual.get(row.subscriber, ()), row)]
+        numbers = {row.number for row in seen}
+        rest = [row for row in rows if row.number not in numbers]
+        return [Outcome(row, "changed") for row in seen] + self._written(rest)
+
+    def _asked(self, waiting: list[Row]) -> list[Outcome]:
+        if not waiting:
+            return []
+        try:
+            answers, refusals = self._caller.about(self._write.read, waiting)
         except MissingScopesError as error:
-            return [outcome_of_error(row, error, "unconfirmed") for row in batch.rows]
+            return [outcome_of_error(row, error, "unconfirmed") for row in waiting]
         outcomes = [outcome_of_error(row, error, "unconfirmed") for row, error in refusals]
         for answer, rows in answers:
             outcomes += outcomes_of_pending(answer, self._write, rows)

@@ -54,6 +54,10 @@ class OrderedPool(Generic[Item, Result]):
                 return
             yield item, future.result()
 
+    def unfinished(self) -> Iterator[Item]:
+        """Yield what was begun and whose result was not taken, after :meth:`close`."""
+        return (item for item, future in self._begun if not future.cancelled())
+
     def _first(self) -> tuple[Item, Result]:
         item, future = self._begun[0]
         return item, future.result()

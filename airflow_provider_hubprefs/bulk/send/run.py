@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.report.checkpoint import CHECKPOINT_MISSING, CheckpointError
-from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.report.checkpoint import (
+    CHECKPOINT_MISSING,
+    CheckpointError,
+    SupersededError,
+    changed_since,
+)
+from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
@@ -15,19 +23,22 @@ from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
+from airflow_provider_hubprefs.bulk.source.passed import SourceChangedError
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.summary import Summary
     from airflow_provider_hubprefs.bulk.send.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.bulk.source.size import SourceSize
     from airflow_provider_hubprefs.hubspot.transport.client import Client
-    from airflow_provider_hubprefs.storage import Path
+
+_log = logging.getLogger(__name__)
 
 
 def run_bulk(
@@ -43,14 +54,13 @@ def run_bulk(
     after_wait: bool = False,
     daily_reserve: float = RESERVE,
     partial: bool = False,
-    dead_letters: Path | None = None,
-    report_to: Path | None = None,
+    folder: RunFolder | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
-    Both files are written before the first request, so that a path that cannot be written is found then, and also
+    The report is written before the first request, so that a folder that cannot be written is found then, and also
     when the run ends early. Ctrl-C ends the run after the requests in flight.
 
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
@@ -61,8 +71,7 @@ def run_bulk(
     :param daily_reserve: share of the account's daily limit that is left for others.
     :param partial: where the account cannot afford the run, send what it can, and end with ``complete`` false and the
         checkpoint kept.
-    :param dead_letters: where rows go that were not applied.
-    :param report_to: where the summary goes, as JSON.
+    :param folder: where the report goes, and the rows that were not applied.
     :param checkpoint: where the run resumes; None: it always starts from the first row.
     :param restart: start from the first row where the checkpoint is of another run.
     :return: see :class:`~.summary.Summary`.
@@ -71,11 +80,9 @@ def run_bulk(
     :raises HubSpotError: an error that no row is to blame for.
     :raises OSError: a file cannot be written.
     """
-    letters = DeadLetters(dead_letters) if dead_letters is not None else None
-    source = checkpoint.identity.get("source") if checkpoint is not None else None
-    state = RunState(letters, usage=client.usage, source=source)
+    letters = DeadLetters(folder) if folder is not None else None
+    state = RunState(letters, usage=client.usage)
     state.source_counts = getattr(read, "counts", state.source_counts)
-    resumed = _resume(state, checkpoint, restart=restart, after_wait=after_wait)
     caller = RowCaller(client, state.operations)
     budget = DailyBudget(
         caller,
@@ -87,8 +94,7 @@ def run_bulk(
         reserve=daily_reserve,
         partial=partial,
     )
-    progress = Progress(state, source_size)
-    files = _Files(client, state, letters, checkpoint, {"dead_letters": dead_letters, "report": report_to})
+    files = _Files(client, state, folder, letters, checkpoint)
 
     def on_progress() -> None:
         progress.log()
@@ -104,44 +110,104 @@ def run_bulk(
         verify=verify,
         waits=wait is not None,
         on_progress=on_progress,
+        save=files.save,
     )
-    if letters is not None and not resumed:
-        letters.begin()
+    resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
+    progress = Progress(state, source_size)
     files.write_report()
-    end = WaitEnd.COMPLETE
+    work = _Work(client, write, read, state, pipeline, budget, files, wait)
     try:
-        watched: list[Row] = []
-        if state.all_sent:
-            _use_definitions(client, write, state)
-        else:
-            rows = read()  # finds arguments that cannot work, and reads no row yet
-            _use_definitions(client, write, state)
-            budget.check_run()
-            watched = pipeline.send(rows)
-            state.all_sent = True
-        if state.tally.pending:
-            end = wait_for_pending(pipeline, read, wait, watched=watched, save=files.save)
-        if end is not WaitEnd.COMPLETE:
-            files.save()
-            pipeline.give_up(read())
-        state.complete = True
+        try:
+            work.carry_out()
+        except SourceChangedError:
+            if not resumed:
+                raise
+            if not restart:
+                raise changed_since(["source"], state.rows_read) from None
+            state.begin_again(same_source=False)
+            progress = Progress(state, source_size)
+            work.carry_out()
     except BaseException as error:
         unaffordable = isinstance(error, DailyLimitError) and partial
         state.incomplete_because = str(error) if unaffordable else type(error).__name__
         if not unaffordable:
             raise
     finally:
-        summary = files.finish(end)
+        summary = files.finish(work.end)
     return {**summary}
 
 
-def _resume(state: RunState, checkpoint: Checkpoint | None, *, restart: bool, after_wait: bool) -> bool:
-    """Restore the state that an earlier try saved; return whether there was one."""
+@dataclass
+class _Work:
+    """Sends what is to send, and waits for what is pending."""
+
+    client: Client
+    write: Write
+    read: Callable[[], Iterable[Row]]
+    state: RunState
+    pipeline: Pipeline
+    budget: DailyBudget
+    files: _Files
+    wait: PendingWait | None
+    end: WaitEnd = WaitEnd.COMPLETE
+
+    def carry_out(self) -> None:
+        """Do it, from where the state is.
+
+        :raises SourceChangedError: other rows stand where those were that an earlier try sent.
+        """
+        state = self.state
+        watched: list[Row] = []
+        if state.all_sent:
+            _use_definitions(self.client, self.write, state)
+        else:
+            rows = iter(self.read())  # finds arguments that cannot work, and reads no row yet
+            _use_definitions(self.client, self.write, state)
+            deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
+            self.budget.check_run()
+            watched = self.pipeline.send(rows)
+            state.all_sent = True
+        if state.tally.pending:
+            self.end = wait_for_pending(
+                self.pipeline, self.read, self.wait, watched=watched, save=self.files.save
+            )
+        if self.end is not WaitEnd.COMPLETE:
+            self.files.save()
+            self.pipeline.give_up(self.read())
+        state.complete = True
+
+
+def _resume(
+    state: RunState,
+    checkpoint: Checkpoint | None,
+    letters: DeadLetters | None,
+    *,
+    restart: bool,
+    after_wait: bool,
+) -> bool:
+    """Restore the state that an earlier try saved; where its dead letters are gone, the run begins again.
+
+    :return: whether the run goes on where that try stopped.
+    """
     if checkpoint is None:
         if after_wait:
             raise CheckpointError(CHECKPOINT_MISSING)
         return False
-    return checkpoint.resume(state, restart=restart, same_try=after_wait)
+    if not checkpoint.resume(state, restart=restart, same_try=after_wait):
+        return False
+    if letters is None:
+        return True
+    tally, kinds = state.tally, (state.tally.letters, state.tally.open_letters)
+    lost = abs(tally.not_applied - sum(one.written for one in kinds)) or letters.missing(*kinds)
+    if lost:
+        _log.warning(
+            "%s of %s dead letters of an earlier try are not in the output folder: was it on another machine's disk? "
+            "The run begins again from the first row; what was done before does no harm and is unchanged then",
+            lost,
+            tally.not_applied,
+        )
+        state.begin_again(same_source=True)
+    return not lost
 
 
 def _use_definitions(client: Client, write: Write, state: RunState) -> None:
@@ -163,50 +229,68 @@ def _use_definitions(client: Client, write: Write, state: RunState) -> None:
 
 
 class _Files:
-    """What a run leaves behind: checkpoint, report, dead letters.
-
-    :param paths: by their names in the summary.
-    """
+    """What a run leaves behind: checkpoint, report, dead letters."""
 
     def __init__(
         self,
         client: Client,
         state: RunState,
+        folder: RunFolder | None,
         letters: DeadLetters | None,
         checkpoint: Checkpoint | None,
-        paths: dict[str, Path | None],
     ) -> None:
         self._pacer = client.pacer
         self._state = state
+        self._folder = folder
         self._letters = letters
         self._budget_before = client.pacer.budget
         self._checkpoint = checkpoint
-        self._paths = paths
 
     def save(self, *, last: bool = True) -> None:
         """Save the checkpoint.
 
         :param last: now; otherwise unless that was done a moment ago.
+        :raises SupersededError: a later try of this run has begun.
         """
         if self._checkpoint is not None:
             self._checkpoint.save(self._state, last=last)
 
     def finish(self, end: WaitEnd) -> Summary:
-        """Save the checkpoint, or delete it; write both files and return the summary."""
-        state = self._state
+        """Save the checkpoint, or delete it; write both files and return the summary.
+
+        :raises SupersededError: a later try of this run has begun; its files are left alone.
+        :raises OSError: a file cannot be written; the report is, where that is possible.
+        """
+        state, letters, checkpoint = self._state, self._letters, self._checkpoint
+        kinds: tuple[Letters, ...] = ()
         resumable = not state.complete or end is WaitEnd.LEFT_TO_RETRY
-        if end is WaitEnd.COMPLETE and not state.complete:  # otherwise it was saved before rows were given up
-            self.save()
-        state.flush()
-        if self._letters is not None:
-            self._letters.assemble(state.tally.letters.parts)
+        try:
+            if checkpoint is not None:
+                checkpoint.check_mine()
+                if end is WaitEnd.COMPLETE and (resumable or state.resumable):
+                    resumable = True
+                    checkpoint.save(
+                        state, last=True, ended=True
+                    )  # otherwise it was before rows were given up
+            if letters is not None:
+                state.flush()
+                kinds = (state.tally.letters, state.tally.open_letters)
+                letters.assemble(*kinds, expected=state.tally.not_applied)
+        except SupersededError:
+            if self._folder is not None:
+                self._folder.remove_parts(writer=self._folder.writer)
+            raise
+        except BaseException as error:
+            if state.complete:
+                state.complete, state.incomplete_because = False, type(error).__name__
+            self.write_report()
+            raise
         summary = self.write_report()
-        if self._checkpoint is not None:
-            if resumable:
-                return summary
-            self._checkpoint.remove()
-        if self._letters is not None:
-            self._letters.forget_after(0)  # after the checkpoint: a retry that found one would look for them
+        if checkpoint is not None and not resumable:
+            checkpoint.remove()
+        if self._folder is not None:  # after the checkpoint: a retry that found one would look for them
+            keep = {name for one in kinds for name in one.names()}
+            self._folder.remove_parts(keep=keep if checkpoint is not None and resumable else ())
         return summary
 
     def write_report(self) -> Summary:
@@ -214,10 +298,14 @@ class _Files:
 
         :raises OSError: it cannot be written.
         """
+        folder = self._folder
         summary = summary_of(
-            self._state, **self._paths, budget_before=self._budget_before, budget_after=self._pacer.budget
+            self._state,
+            dead_letters=folder.letters if folder and self._letters and self._letters.assembled else None,
+            report=folder.report if folder else None,
+            budget_before=self._budget_before,
+            budget_after=self._pacer.budget,
         )
-        if path := self._paths["report"]:
-            with path.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(summary, indent=2))
+        if folder is not None:
+            folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
         return summary

@@ -50,7 +50,7 @@ class Files:
     """
 
     def __init__(self, given: Path | Iterable[Path]) -> None:
-        self._given: Sequence[Path] = [given] if is_file(given) else list(given)  # type: ignore[arg-type]
+        self.given: Sequence[Path] = [given] if is_file(given) else list(given)  # type: ignore[arg-type]
         self._files: list[StoredFile] = []
 
     def found(self) -> Sequence[StoredFile]:
@@ -59,7 +59,7 @@ class Files:
         :raises SourceError: no file is there.
         """
         if not self._files:
-            self._files = _looked_up(self._given)
+            self._files = _looked_up(self.given)
             if self._files[0].name is not None:
                 first, last = self._files[0].label, self._files[-1].label
                 _log.info("Reading %d files, from %s to %s", len(self._files), first, last)
@@ -86,7 +86,7 @@ class Files:
         if not self._files:
             self.found()
             return
-        now = _looked_up(self._given)
+        now = _looked_up(self.given)
         versions = [{file.name: file.version for file in files} for files in (self._files, now)]
         for file in (*self._files, *now):
             if len({each.get(file.name) for each in versions}) == 2:
@@ -125,7 +125,7 @@ def _looked_up(given: Sequence[Path]) -> list[StoredFile]:
         matches = [(path, status)]  # missing? Opening it says so
         if status is not None and stat.S_ISDIR(status.st_mode):
             matches, several = _below(path, "**/*", name=f"{path.name}/"), True
-        elif status is None and (pattern := _pattern_in(path)):
+        elif status is None and (pattern := pattern_in(path)):
             matches, several = _below(*pattern, name="/".join((pattern[0].name, pattern[1]))), True
         for match in matches:
             found.setdefault(str(match[0]), match)
@@ -138,7 +138,7 @@ def _looked_up(given: Sequence[Path]) -> list[StoredFile]:
     ]
 
 
-def _pattern_in(path: Any) -> tuple[Any, str] | None:
+def pattern_in(path: Any) -> tuple[Any, str] | None:
     """Split a path with wildcards into its folder and the pattern below; None for a path without."""
     parts = getattr(path, "parts", ())
     first = next((at for at, part in enumerate(parts) if _WILDCARD.search(part)), None)

@@ -8,6 +8,7 @@ comes out flagged, and so does every repetition; only a blank line is no row. On
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
@@ -20,6 +21,7 @@ from airflow_provider_hubprefs.bulk.source.files import Files, files_of
 from airflow_provider_hubprefs.bulk.source.formats import rows_of_file
 from airflow_provider_hubprefs.bulk.source.items import flattened, rows_of_items
 from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+from airflow_provider_hubprefs.bulk.source.passed import CHANGED_WHILE_READ, PassedRows, SourceChangedError
 from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Counts, Row, Wanted
 from airflow_provider_hubprefs.storage import Path
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 Source: TypeAlias = Files | Path | Iterable[str] | Iterable[Mapping[str, Any]]
 
 _SHOWN = 254
+_DIGEST = 8
+"""Bytes kept for so many rows as are looked up together, to see that a second reading finds the same."""
 _AT_ONCE = 100
 """So many rows are looked up together, as many as a batch has."""
 _ONLY_ADDRESS = Columns()
@@ -195,7 +199,7 @@ def _validated(
                 "invalid",
                 str(error),
                 error.category,
-                None,
+                wanted,
                 file,
                 before,
                 error.suggestion,
@@ -237,12 +241,25 @@ def _flagged(read: Callable[[], Iterator[Row]], duplicates: Duplicates, *, twice
     :param twice: find out which rows count before the first is yielded, because a later one may.
     """
     with duplicates:
-        if twice:
+        if not twice:
             for rows in _at_once(read()):
-                duplicates.add(rows)
-            duplicates.check()
+                yield from duplicates.flagged(rows) if duplicates.add(rows) else rows
+            return
+        passed, digests, now = PassedRows(secrets.token_hex(32)), bytearray(), ""
         for rows in _at_once(read()):
-            yield from duplicates.flagged(rows) if twice or duplicates.add(rows) else rows
+            duplicates.add(rows)
+            now = passed.after(now, rows)
+            digests += bytes.fromhex(now)[:_DIGEST]
+        duplicates.check()
+        begin, now = 0, ""
+        for rows in _at_once(read()):
+            now = passed.after(now, rows)
+            if bytes.fromhex(now)[:_DIGEST] != digests[begin : begin + _DIGEST]:
+                raise SourceChangedError(CHANGED_WHILE_READ)
+            begin += _DIGEST
+            yield from duplicates.flagged(rows)
+        if begin != len(digests):
+            raise SourceChangedError(CHANGED_WHILE_READ)
 
 
 def _at_once(rows: Iterator[Row]) -> Iterator[list[Row]]:

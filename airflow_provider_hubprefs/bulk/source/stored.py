@@ -141,9 +141,30 @@ def unreadable(error: Exception, *, label: str) -> SourceError:
     )
 
 
+_MARKS = ("etag", "generation", "contentmd5", "md5hash", "md5", "crc32c", "checksum", "versionid")
+"""What stores call a file's version or digest, in lower case and without separators."""
+
+_TIMES = (
+    *("mtime", "lastmodified", "modified", "modify", "modificationtime", "lastwritetime", "contenttime"),
+    *("modifiedtime", "timemodified", "updated", "modifiedat", "updatedat", "created"),
+)
+"""What they call the time it was written at; the first of these counts."""
+
+
 def _size_and_version(status: Any) -> tuple[int, str]:
+    """Read what a store says of a file.
+
+    :param status: what ``stat`` gives: ``ObjectStoragePath``'s is the mapping that the store's client made, others
+        have it behind ``as_info``, and ``pathlib``'s has attributes alone.
+    """
     if status is None or not stat.S_ISREG(status.st_mode):
         return 0, ""
     info = status if isinstance(status, Mapping) else status.as_info() if hasattr(status, "as_info") else {}
-    tag = info.get("ETag") or info.get("etag") or getattr(status, "st_mtime", "")
-    return status.st_size or 0, f"{status.st_size} {tag}"
+    known = {_folded(name): value for name, value in info.items() if value is not None}
+    marks = [known[name] for name in _MARKS if name in known]
+    time = next((known[name] for name in _TIMES if name in known), None) or getattr(status, "st_mtime_ns", "")
+    return status.st_size or 0, f"{status.st_size} {marks} {time}"
+
+
+def _folded(name: object) -> str:
+    return str(name).replace("_", "").replace("-", "").lower()

@@ -37,7 +37,7 @@ with DAG(
         HubPrefsBatchUnsubscribeOperator(
             task_id=f"many_{kind}",
             source=CONTACTS,
-            dead_letters=f"{CONTACTS}.{kind}.jsonl",
+            output=f"{CONTACTS}.runs",
             hubprefs_conn_id=kind,
         )
         HubPrefsUnsubscribeAllOperator(

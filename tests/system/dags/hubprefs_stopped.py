@@ -21,8 +21,7 @@ with DAG(
     HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out",
         source=str(FOLDER / "people.csv"),
-        report=str(FOLDER / "report.json"),
-        dead_letters=str(FOLDER / "dead_letters.jsonl"),
+        output=str(FOLDER / "runs"),
         batch_size=10,
         hubprefs_conn_id="stopped",
     )
