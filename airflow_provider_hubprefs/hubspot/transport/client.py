@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -60,6 +61,7 @@ class Client(Sender):
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._session = _session(self.url)
+        self._latest = threading.local()
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -90,6 +92,11 @@ class Client(Sender):
         """
         return run(self.asend(call))
 
+    @property
+    def sent_at(self) -> float:
+        """When this thread's latest request left, in monotonic seconds: its answer is as old as that, at most."""
+        return getattr(self._latest, "sent_at", -math.inf)
+
     async def _sleep(self, seconds: float) -> None:
         self.rest(seconds)
 
@@ -101,6 +108,7 @@ class Client(Sender):
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
         timeout = (self.settings.connect_timeout, self.settings.read_timeout)
+        self._latest.sent_at = time.monotonic()
         try:
             with self._session.request(
                 call.endpoint.method,
