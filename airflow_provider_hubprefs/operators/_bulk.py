@@ -9,6 +9,7 @@ from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
     check_choice,
     value_of,
+    whole_number,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
@@ -38,10 +39,10 @@ class HubPrefsBatchOperator(WaitingBase):
     ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
     :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
 
-    With ``wait_for_completion`` the task waits when all rows are sent. Polls ask about a few of those that HubSpot has
-    not finished with; when it has finished with these, the task asks about all. Rows that are pending after the
-    ``timeout`` are *unconfirmed*. A retry resumes the wait if the run can be resumed (see ``resume``); where it cannot,
-    a ``deferrable`` task waits in the worker and logs a warning.
+    The task waits when all rows are sent (``wait_for_completion``). Polls ask about a few of those that HubSpot has not
+    finished with; when it has finished with these, the task asks about all. Rows that are pending after the ``timeout``
+    are *unconfirmed*, and fail the task. A retry resumes the wait if the run can be resumed (see ``resume``); where it
+    cannot, a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -61,8 +62,13 @@ class HubPrefsBatchOperator(WaitingBase):
     :param on_insufficient_budget: if the run needs more requests than the account has left today: ``"fail"`` (before
         the first write, if the need is known then), or ``"partial"``: send what the account can afford and succeed
         with ``complete`` false; a cleared task resumes the run.
-    :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
-        unconfirmed. ``"report"``: it succeeds and logs a warning.
+    :param max_changes: if more rows of the source would be written (all but duplicates and invalid ones, also those of
+        earlier tries), the task fails before the first is. The source is read once more for that. (templated)
+    :param stop_when_refused_alike: if HubSpot refuses all rows of the first batch (10 or more) with one error, and a
+        row from further on as well, the task fails and sends nothing else. False: it goes on.
+    :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected or invalid.
+        ``"report"``: it succeeds and logs a warning. It fails either way if any is unconfirmed, or was resubscribed
+        because its subscriber unsubscribed at that moment (RESUBSCRIBED_BY_RACE: it was undone).
     :param dead_letters: path or URL to write those rows to, one JSON object a line, with the address. An older
         file there is replaced. (templated)
     :param report: path or URL to write the summary and further details to, as JSON. (templated)
@@ -80,6 +86,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "email_column",
         "delimiter",
         "encoding",
+        "max_changes",
         "dead_letters",
         "report",
         "hubprefs_conn_id",
@@ -102,6 +109,8 @@ class HubPrefsBatchOperator(WaitingBase):
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
         on_insufficient_budget: Literal["fail", "partial"] = "fail",
+        max_changes: int | str | None = None,
+        stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         dead_letters: str | ObjectStoragePath | None = None,
         report: str | ObjectStoragePath | None = None,
@@ -120,6 +129,8 @@ class HubPrefsBatchOperator(WaitingBase):
         self.max_budget_share = max_budget_share
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
+        self.max_changes = max_changes
+        self.stop_when_refused_alike = stop_when_refused_alike
         self.on_rejected = on_rejected
         self.dead_letters = dead_letters
         self.report = report
@@ -199,6 +210,9 @@ class HubPrefsBatchOperator(WaitingBase):
         checkpoint = self._checkpoint(hook, given, options, write, context)
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.remove()
+        most = (
+            None if self.max_changes in {None, "", "None"} else whole_number("max_changes", self.max_changes)
+        )
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
         source_size = SourceSize(given)
@@ -211,6 +225,8 @@ class HubPrefsBatchOperator(WaitingBase):
             partial=self.on_insufficient_budget == "partial",
             batch_size=self.batch_size,
             verify=self.verify,
+            max_changes=most,
+            stop_when_refused_alike=self.stop_when_refused_alike,
             wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
             after_wait=event is not None,
             dead_letters=file_at(self.dead_letters),
@@ -231,7 +247,7 @@ class HubPrefsBatchOperator(WaitingBase):
             hook,
             write,
             event=event,
-            on_timeout=WaitEnd.LEFT_TO_RETRY if self.on_rejected == "fail" else WaitEnd.GIVEN_UP,
+            on_timeout=WaitEnd.LEFT_TO_RETRY,
             deferrable=self.deferrable and resumable,
         )
 

@@ -29,7 +29,8 @@ class WaitingBase(BaseOperator):
     """What all operators of this package have in common: the connection, and the wait.
 
     :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
-        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm). False: the task
+        fails where HubSpot has not finished at once.
     :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
     :param poke_interval: seconds between two polls, at most.
     :param timeout: seconds to wait, in each try.
@@ -40,7 +41,7 @@ class WaitingBase(BaseOperator):
     def __init__(
         self,
         *,
-        wait_for_completion: bool = False,
+        wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: float = 60.0,
         timeout: float = 7 * 86_400.0,

@@ -255,12 +255,15 @@ class TestDefinitions:
 class TestReadingEverybodyBack:
     def test_costs_one_request_a_batch_and_agrees(self, hubspot: Simulator, run: Run) -> None:
         assert run(people(25), batch_size=10, verify=True).outcomes == {"changed": 25}
-        assert len(hubspot.requests) == 7  # one more finds out before the first write whether the token may read
+        assert (
+            len(hubspot.requests) == 7
+        )  # one more finds out before the first write whether the token may read
 
     def test_shows_who_was_not_written_after_all(self, hubspot: Simulator, run: Run) -> None:
         one = {"subscriberIdString": "person-0@example.com", "subscriptionId": 1, "status": "UNSUBSCRIBED"}
         row = {"subscriberIdString": "person-0@example.com", "statuses": [one]}
-        hubspot.fault("answer", json={"status": "COMPLETE", "results": [row]})
+        match = {"endpoint": "batch_unsubscribe_all"}
+        hubspot.fault("answer", json={"status": "COMPLETE", "results": [row]}, match=match)
         assert run(people(1), verify=True).of("unconfirmed") == {"person-0@example.com": "NOT_SEEN"}
 
 

@@ -6,6 +6,7 @@ more rows than it may writes none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.hubspot.api.models import STATUSES
@@ -43,12 +44,18 @@ def word_of(status: str) -> str:
     return status.strip().upper()
 
 
-def check_changes(most: int, read: Callable[[], Iterable[Row]]) -> None:
+def check_changes(most: int, read: Callable[[], Iterable[Row]], source: object) -> None:
     """Refuse a source of which more rows would be written than may be.
 
-    :param read: reads all of the source, which can be read again.
-    :raises ValidationError: there are more; the text says how many.
+    :param read: reads all of the source.
+    :raises ValidationError: there are more; the text says how many. Or the source can be read only once.
     """
+    if isinstance(source, Iterator):
+        raise ValidationError(
+            "max_changes needs a source that can be read twice, and this one can be read only once. Nothing was sent. "
+            "Give a list or a file",
+            not_applied=True,
+        )
     rows = sum(row.problem is None for row in read())
     if rows > most:
         raise ValidationError(
