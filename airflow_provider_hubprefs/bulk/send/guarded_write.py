@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.row import Row
 
 _READINGS = 10
-"""After so many readings in a row that were too old when a write could leave, the rows are not written."""
+"""After so many readings in a row that were too old before any write could leave, the rows are not written."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,12 +94,15 @@ class _Attempt:
         self._done = done
 
     def __call__(self) -> None:
-        for reading in range(_READINGS):
+        in_vain = 0
+        while in_vain < _READINGS:
+            before = len(self._left)
             # Threads that share a small budget could take each other's slots, and write nothing at all.
-            with self._caller.turn if reading else nullcontext():
+            with self._caller.turn if in_vain else nullcontext():
                 try:
                     self._read_and_write()
                 except StaleReadingError:
+                    in_vain = 0 if len(self._left) < before else in_vain + 1
                     continue
                 return
         why = f"the actual status was known too late, {MAX_AGE:g} s before the write could leave, {_READINGS} times"

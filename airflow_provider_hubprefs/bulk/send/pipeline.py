@@ -259,7 +259,7 @@ class Pipeline:
         for row in rows:
             outcomes += self._tried.get(row.number, [])
         done = write_rows(self._caller, self._write, [row for row in rows if row.number not in self._tried])
-        if done.refusals and not done.replies:
+        if not done.replies and not any(one.outcome in APPLIED for one in done.outcomes):
             self._stop_if_refused_alike(done, batch.later)
         outcomes += self._outcomes(done)
         return self._verified(outcomes) if self._verify else outcomes

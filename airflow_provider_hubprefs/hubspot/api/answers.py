@@ -56,9 +56,10 @@ def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = Non
     found: StatusesBySubscriber = {} if asked is None else {subscriber_key(asked): []}
     for row in operation.results:
         key = subscriber_key(row.subscriber)
-        if asked is None or key in found:
-            given = _statuses_in(row) or ()
-            found.setdefault(key, []).extend(one for one in given if subscriber_key(one.subscriber) == key)
+        given = _statuses_in(row)
+        mine = [one for one in given or () if subscriber_key(one.subscriber) == key]
+        if (asked is None or key in found) and (mine or not given):
+            found.setdefault(key, []).extend(mine)
     return found
 
 

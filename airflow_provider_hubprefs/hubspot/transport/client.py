@@ -107,8 +107,11 @@ class Client(Sender):
         self.rest(0)
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
-        timeout = (self.settings.connect_timeout, self.settings.read_timeout)
-        self._latest.sent_at = time.monotonic()
+        self._latest.sent_at = now = time.monotonic()
+        connect = self.settings.connect_timeout
+        if call.not_after is not None:  # it leaves when it is connected
+            connect = min(connect, max(call.not_after - now, 0.1))
+        timeout = (connect, self.settings.read_timeout)
         try:
             with self._session.request(
                 call.endpoint.method,

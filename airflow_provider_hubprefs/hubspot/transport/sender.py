@@ -177,6 +177,8 @@ class Sender(ABC):
                 raise
             async with self._token_lock:
                 self.auth.forget(token)
+        if call.not_after is not None:
+            raise _stale(call)  # to get a new token takes a while
         return await self._paced(call, await self._access_token())
 
     async def _access_token(self) -> str:
@@ -248,9 +250,12 @@ class Sender(ABC):
 
 def _check_fresh(call: Call[Any]) -> None:
     if call.not_after is not None and time.monotonic() > call.not_after:
-        raise StaleReadingError(
-            f"{call.name} was not sent: what it rests on was read too long ago", not_applied=True
-        )
+        raise _stale(call)
+
+
+def _stale(call: Call[Any]) -> StaleReadingError:
+    text = f"{call.name} was not sent: what it rests on was read too long ago"
+    return StaleReadingError(text, not_applied=True)
 
 
 def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:
