@@ -12,7 +12,6 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_hubprefs.operators.preferences import HubPrefsSetStatusOperator
-from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 LEGAL_BASES = [
     None,
@@ -45,7 +44,7 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
-    set_status = HubPrefsSetStatusOperator(
+    HubPrefsSetStatusOperator(
         task_id="set_status",
         subscriber="{{ params.subscriber }}",
         subscription_id="{{ params.subscription_id }}",
@@ -53,17 +52,7 @@ with DAG(
         legal_basis="{{ params.legal_basis or '' }}",
         legal_basis_explanation="{{ params.legal_basis_explanation or '' }}",
         allow_resubscribe="{{ params.allow_resubscribe }}",
-        hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
-    )
-
-    wait = HubPrefsOperationSensor(
-        task_id="wait",
-        subscriber="{{ params.subscriber }}",
-        subscription_id="{{ params.subscription_id }}",
-        mode="reschedule",
-        poke_interval=10,
+        poke_interval=2,
         timeout=3600,
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
     )
-
-    set_status >> wait

@@ -39,7 +39,6 @@ with DAG(
         task_id="opt_out",
         source="{{ params.contacts }}",
         email_column="{{ params.email_column }}",
-        wait_for_completion=True,
         poke_interval=10,
         timeout=3600,
         verify=True,

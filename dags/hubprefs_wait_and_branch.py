@@ -13,7 +13,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
-from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 with DAG(
@@ -29,12 +29,13 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
-    opt_out = HubPrefsUnsubscribeAllOperator(
-        task_id="opt_out",
-        subscriber="{{ params.subscriber }}",
-        hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
-        retries=2,
-    )
+
+    @task(retries=2)
+    def opt_out(**context: Any) -> dict[str, str]:
+        """Begin the opt-out: unlike the operator, which waits and fails where HubSpot cancels, the hook only writes."""
+        params = context["params"]
+        operation = HubPrefsHook(params["hubprefs_conn_id"]).unsubscribe_all(params["subscriber"])
+        return {"operation": operation.status}
 
     wait = HubPrefsOperationSensor(
         task_id="wait",
@@ -62,5 +63,5 @@ with DAG(
         reasons = "; ".join(error["message"] for error in waited["errors"]) or "it gave no reason"
         return f"HubSpot canceled the opt-out of {waited['subscriber']}: {reasons}"
 
-    opt_out >> wait
+    opt_out() >> wait
     branch(wait.output) >> [confirm(wait.output), report(wait.output)]

@@ -127,5 +127,9 @@ class OperationCanceledError(HubSpotError):
     """HubSpot canceled the operation; its results do not count."""
 
 
+class StaleReadingError(HubSpotError):
+    """The time until which a call may leave is over: what it rests on was read too long ago. It was not sent."""
+
+
 class StoppedError(HubSpotError):
     """The client was stopped: the task is being killed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
@@ -15,6 +16,7 @@ from airflow_provider_hubprefs.arguments import (
     paths,
     positive,
     value_of,
+    whole_number,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
@@ -48,10 +50,10 @@ class HubPrefsBatchOperator(WaitingBase):
     ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
     :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
 
-    With ``wait_for_completion`` the task waits when all rows are sent. Polls ask about a few of those that HubSpot has
-    not finished with; when it has finished with these, the task asks about all. Rows that are pending after the
-    ``timeout`` are *unconfirmed*. A retry resumes the wait if the run can be resumed (see ``resume``); where it cannot,
-    a ``deferrable`` task waits in the worker and logs a warning.
+    The task waits when all rows are sent (``wait_for_completion``). Polls ask about a few of those that HubSpot has not
+    finished with; when it has finished with these, the task asks about all. Rows that are pending after the ``timeout``
+    are *unconfirmed*, and fail the task. A retry resumes the wait if the run can be resumed (see ``resume``); where it
+    cannot, a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
         result, or what ``expand`` gives. Never stored. Either this or ``source``.
@@ -77,8 +79,13 @@ class HubPrefsBatchOperator(WaitingBase):
     :param on_insufficient_budget: if the run needs more requests than the account has left today: ``"fail"`` (before
         the first write, if the need is known then), or ``"partial"``: send what the account can afford and succeed
         with ``complete`` false; a cleared task resumes the run.
-    :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected, invalid or
-        unconfirmed. ``"report"``: it succeeds and logs a warning.
+    :param max_changes: if more rows of the source would be written (all but duplicates and invalid ones, also those of
+        earlier tries), the task fails before the first is. The source is read once more for that. (templated)
+    :param stop_when_refused_alike: if HubSpot refuses all rows of the first batch (10 or more) with one error, and a
+        row from further on as well, the task fails and sends nothing else. False: it goes on.
+    :param on_rejected: ``"fail"``: when all rows are done, the task fails if any was rejected or invalid.
+        ``"report"``: it succeeds and logs a warning. It fails either way if any is unconfirmed, or was resubscribed
+        because its subscriber unsubscribed at that moment (RESUBSCRIBED_BY_RACE: it was undone).
     :param output: folder (path or URL) for what runs leave; by default ``[hubprefs] output`` of Airflow's
         configuration, and where that is empty nothing is written. Each run has a folder of its own in it,
         ``<dag_id>/<run_id>/<task_id>``, with ``/<map_index>`` for a mapped task; characters that could not stand in a
@@ -104,6 +111,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "source",
         "email_column",
         "read_options",
+        "max_changes",
         "output_folder",
         "hubprefs_conn_id",
         "api_version",
@@ -117,6 +125,8 @@ class HubPrefsBatchOperator(WaitingBase):
         "max_budget_share": number,
         "daily_reserve": number,
         "on_insufficient_budget": choice("fail", "partial"),
+        "max_changes": optional(partial(whole_number, least=0)),
+        "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
         "resume": yes_or_no,
@@ -138,6 +148,8 @@ class HubPrefsBatchOperator(WaitingBase):
         max_budget_share: float = 1.0,
         daily_reserve: float = 0.05,
         on_insufficient_budget: Literal["fail", "partial"] = "fail",
+        max_changes: int | str | None = None,
+        stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         output: str | ObjectStoragePath | None = None,
         resume: bool = True,
@@ -166,6 +178,8 @@ class HubPrefsBatchOperator(WaitingBase):
         self.max_budget_share = max_budget_share
         self.daily_reserve = daily_reserve
         self.on_insufficient_budget = on_insufficient_budget
+        self.max_changes: Any = max_changes
+        self.stop_when_refused_alike = stop_when_refused_alike
         self.on_rejected = on_rejected
         self.output_folder = output  # operator.output is Airflow's: its result
         self.resume = resume
@@ -271,6 +285,8 @@ class HubPrefsBatchOperator(WaitingBase):
             partial=self.on_insufficient_budget == "partial",
             batch_size=self.batch_size,
             verify=self.verify,
+            max_changes=self.max_changes,
+            stop_when_refused_alike=self.stop_when_refused_alike,
             wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
             after_wait=event is not None,
             folder=folder,
@@ -290,7 +306,7 @@ class HubPrefsBatchOperator(WaitingBase):
             hook,
             write,
             event=event,
-            on_timeout=WaitEnd.LEFT_TO_RETRY if self.on_rejected == "fail" else WaitEnd.GIVEN_UP,
+            on_timeout=WaitEnd.LEFT_TO_RETRY,
             deferrable=self.deferrable and resumable,
         )
 

@@ -33,7 +33,8 @@ class WaitingBase(ReadsArguments, BaseOperator):
     A template that gives nothing, or the text ``None``, leaves an optional argument out.
 
     :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
-        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm).
+        wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm). False: the task
+        fails where HubSpot has not finished at once.
     :param deferrable: wait in the triggerer, which frees the worker. By default ``[operators] default_deferrable``.
     :param poke_interval: between two polls, at most: a ``timedelta``, or seconds.
     :param timeout: how long to wait, in each try: a ``timedelta``, or seconds.
@@ -53,7 +54,7 @@ class WaitingBase(ReadsArguments, BaseOperator):
     def __init__(
         self,
         *,
-        wait_for_completion: bool = False,
+        wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float | str = 60.0,
         timeout: timedelta | float | str = 7 * 86_400.0,

@@ -53,9 +53,10 @@ class _OneSubscriberOperator(WaitingBase):
             raise AirflowTaskTimeout
         if status == events.TIMEOUT:
             raise HubPrefsException(
-                f"HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A retry "
-                "resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
+                f"unconfirmed: HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A "
+                "retry resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
             )
+        resumed = (_sent(context).load() or {}).get("resumed")
         if status in {events.SUCCESS, events.CANCELED}:
             _sent(context).clear()
         if status == events.CANCELED:
@@ -63,9 +64,13 @@ class _OneSubscriberOperator(WaitingBase):
             with airflow_errors():
                 raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
         found = events.result_of(event)
+        if resumed and not self._is_as_wanted(found):
+            self.log.info(
+                "%s: what an earlier try wrote ended without effect; it is written again", found["subscriber"]
+            )
+            return self.execute(context)
         outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
-        self.log.info("%s: %s (operation %s)", found["subscriber"], outcome, found["operation"])
-        return self._result(found["subscriber"], outcome, found["operation"])
+        return self._ended(found["subscriber"], outcome, found["operation"])
 
     def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.single import write_one
@@ -76,14 +81,15 @@ class _OneSubscriberOperator(WaitingBase):
         if waits and (sent := _sent(context).load()):
             if sent["write"] == mine:
                 self.log.info("%s: an earlier try wrote it; the wait is resumed", mask(subscriber))
+                _sent(context).save({**sent, "resumed": True})
                 return self._wait(hook, subscriber, context)
             _sent(context).clear()
         outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
-        self.log.info("%s: %s (operation %s)", mask(subscriber), outcome, operation.status)
         if waits and outcome == "unconfirmed" and not operation.complete:
+            self.log.info("%s: written (operation %s)", mask(subscriber), operation.status)
             _sent(context).save({"write": mine, "operation": operation.status})
             return self._wait(hook, subscriber, context)
-        return self._result(mask(subscriber), outcome, operation.status)
+        return self._ended(mask(subscriber), outcome, operation.status)
 
     def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
         """Wait until the operation is over."""
@@ -95,6 +101,24 @@ class _OneSubscriberOperator(WaitingBase):
             **self.trigger_arguments(hook),
         )
         return self.execute_complete(context, self.wait_for(trigger, deferrable=self.deferrable))
+
+    def _ended(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
+        """The result.
+
+        :raises HubPrefsException: the write is unconfirmed, which is no success.
+        """
+        self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
+        if outcome == "unconfirmed":
+            waits = "" if self.wait_for_completion else "; wait_for_completion=True waits for it"
+            raise HubPrefsException(
+                f"unconfirmed: HubSpot accepted the write for {subscriber}, and does not show its effect (operation "
+                f"{operation}). A retry writes again{waits}"
+            )
+        return self._result(subscriber, outcome, operation)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Write the preference."""
+        raise NotImplementedError
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         """Whether the wait's result is what was wanted."""
@@ -123,7 +147,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     ``legal_basis``. For that, the actual status is read first where ``status`` is not UNSUBSCRIBED; a subscriber who
     has the wanted status already is not written.
 
-    Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged" | "unconfirmed", "operation": ...,
+    Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged", "operation": ...,
     "subscription_id": ..., "status": ...}``.
 
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
@@ -216,7 +240,7 @@ def _check_subscription(hook: HubPrefsHook, subscription_id: int) -> None:
 class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     """Opt one subscriber out of everything, or of one brand. Its other parameters are those of :class:`WaitingBase`.
 
-    Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged" | "unconfirmed", "operation": ...}``.
+    Returns ``{"subscriber": <masked>, "outcome": "changed" | "unchanged", "operation": ...}``.
 
     :param subscriber: the address; may be a template or an earlier task's result. It is never stored.
     :param business_unit_id: brand; needed in portals with the Brands add-on, where 0 is the account's own. By

@@ -90,6 +90,8 @@ def run(client_for: Callable[..., Client], tmp_path_factory: pytest.TempPathFact
         batch_size: int = 100,
         concurrency: int = 4,
         verify: bool = False,
+        max_changes: int | None = None,
+        stop_when_refused_alike: bool = True,
         **reading: Any,
     ) -> Done:
         client = client_for(token=token, version=version)
@@ -107,6 +109,8 @@ def run(client_for: Callable[..., Client], tmp_path_factory: pytest.TempPathFact
                 batch_size=batch_size,
                 concurrency=concurrency,
                 verify=verify,
+                max_changes=max_changes,
+                stop_when_refused_alike=stop_when_refused_alike,
                 folder=files,
                 checkpoint=Checkpoint(ObjectPlace(files.checkpoint), SameRun(client, None, arguments={})),
             )

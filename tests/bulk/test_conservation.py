@@ -18,6 +18,7 @@ from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.calls import Calls
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.simulator import Simulator
+from tests.helpers import LONG
 
 from .conftest import Done
 from .test_pending_wait import Trial, Waiting
@@ -308,3 +309,78 @@ def compare(hubspot: Simulator, counting: list[Row], done: Done) -> None:
         assert row.wanted is not None
         if row.number not in lost:
             assert hubspot.status_of(row.subscriber, row.wanted.subscription_id or 0) == row.wanted.status
+
+
+SLOPPY = st.sampled_from(
+    [
+        {"json": {"status": "PENDING"}},
+        {"json": {"status": "CANCELED", "results": []}},
+        {"json": {"status": "FINISHED"}},
+        {"json": {"results": None}},
+        {"json": {"numErrors": 2}},
+        {"json": {"errors": [{"category": "ODD"}]}},
+        {"json": {"errors": [{"category": "ODD", "context": {"x": ["PERSON-1@example.com"]}}]}},
+        {"of": {"subscriptionId": 0}, "drop": True},
+        {"of": {"subscriptionId": 0}, "row": {"status": "OPTED_OUT"}},
+        {"of": {"subscriptionId": 0}, "row": {"status": None}},
+        {"of": {"subscriberIdString": "person-1@example.com"}, "row": {"statuses": None}},
+        {"of": {"subscriberIdString": "person-1@example.com"}, "row": {"subscriberIdString": None}},
+        {"row": {"subscriberIdString": "person-2@example.com"}},
+        {"row": {"setStatusSuccessReason": None}},
+    ]
+)
+"""Edits of true answers, none of which makes a lie of them; subscription 0 stands for the one that is written."""
+WISHES = st.tuples(
+    st.integers(0, 7).map("person-{}@example.com".format),
+    st.sampled_from(["SUBSCRIBED", "SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"]),
+)
+
+
+def test_a_sloppy_hubspot_makes_no_run_subscribe_who_unsubscribed_or_claim_what_is_not_so(
+    hubspot: Simulator, run: Callable[..., Done]
+) -> None:
+    ends = Ends()
+    number = hubspot.subscription_ids[0]
+
+    @property_of(200 if LONG else 50)
+    @given(
+        wishes=st.lists(WISHES, min_size=1, max_size=8, unique_by=lambda wish: wish[0]),
+        opted_out=st.sets(st.integers(0, 7).map("person-{}@example.com".format), max_size=4),
+        sloppy=st.lists(st.tuples(st.integers(1, 8), SLOPPY), min_size=1, max_size=5),
+        faults=st.lists(st.tuples(st.integers(1, 8), FAULTS), max_size=2),
+        batch_size=st.integers(1, 8),
+        scopes=st.sampled_from(["all", "all", "starter"]),
+    )
+    def holds(
+        *,
+        wishes: list[tuple[str, str]],
+        opted_out: set[str],
+        sloppy: Faults,
+        faults: Faults,
+        batch_size: int,
+        scopes: str,
+    ) -> None:
+        hubspot.load({"subscribers": {one: {"opted_out": True} for one in opted_out}})
+        strike(hubspot, faults)
+        for nth, edit in sloppy:
+            named = (
+                {**edit, "of": {"subscriptionId": number}} if "subscriptionId" in edit.get("of", {}) else edit
+            )
+            hubspot.fault("edit", **named, match={"nth": nth, "path_contains": "/statuses"})
+        done = run(
+            [{"email": who, "status": status} for who, status in wishes],
+            lambda calls: SetStatus(calls, subscription_id=number),
+            columns=Columns(status="status"),
+            batch_size=batch_size,
+            token=scopes,
+        )
+        assert all(hubspot.status_of(who, number) == "UNSUBSCRIBED" for who in opted_out)
+        assert done.error is None
+        assert done.summary["read"] == len(wishes) == sum(done.outcomes.values())
+        lost = {one["subscriber"] for one in done.letters}
+        for who, status in wishes:
+            assert who in lost or hubspot.status_of(who, number) == status
+        ends.note("some applied" if len(lost) < len(wishes) else "none applied")
+
+    holds()
+    assert ends.share("some applied") > 0.5

@@ -48,7 +48,6 @@ with DAG(
         "on_retry_callback": note_exception,
         "retry_delay": timedelta(),
         "poke_interval": 0.1,
-        "wait_for_completion": True,
     },
 ):
     for name, arguments in ARGUMENTS.items():

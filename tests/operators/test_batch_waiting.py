@@ -36,7 +36,7 @@ TABLE: dict[str, tuple[dict[str, Any] | None, int | None, str, str | None, int, 
     "canceled_reported": (None, 1, "success", None, 1, {"changed": 2, "rejected": 1}),
     "timeout": (ANSWER_PENDING, None, "failed", "HubPrefsException", 1, {"unconfirmed": 3}),
     "timeout_retried": (ANSWER_PENDING, 4, "success", "HubPrefsException", 1, {"changed": 3}),
-    "timeout_reported": (ANSWER_PENDING, None, "success", None, 1, {"unconfirmed": 3}),
+    "timeout_reported": (ANSWER_PENDING, None, "failed", "HubPrefsException", 1, {"unconfirmed": 3}),
     "broken_retried": ({"kind": "daily"}, 1, "success", "HubPrefsException", 1, {"changed": 3}),
     "revoked": ({"kind": "status", "status": 401}, None, "failed", "HubPrefsFailException", 1, None),
     "killed": (ANSWER_PENDING, None, "failed", "AirflowTaskTimeout", 1, None),
@@ -88,7 +88,7 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
 
 
 def operator(**arguments: Any) -> HubPrefsBatchUnsubscribeOperator:
-    given = {"task_id": "opt_out", "subscribers": PEOPLE, "wait_for_completion": True, "poke_interval": 0.1}
+    given = {"task_id": "opt_out", "subscribers": PEOPLE, "poke_interval": 0.1}
     return HubPrefsBatchUnsubscribeOperator(**{**given, **arguments})
 
 
@@ -131,7 +131,6 @@ class TestOneTry:
             subscribers=PEOPLE,
             subscription_id=str(number),
             status="UNSUBSCRIBED",
-            wait_for_completion=True,
             deferrable=True,
         )
         with pytest.raises(TaskDeferred) as deferred:

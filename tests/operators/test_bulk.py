@@ -180,6 +180,76 @@ class TestWhereSubscribersComeFrom:
         assert hubspot.requests == []
 
 
+class TestGreenMeansDone:
+    @pytest.mark.parametrize("on_rejected", ["fail", "report"])
+    def test_unconfirmed_fails_whatever_may_be_rejected(
+        self, hubspot: Simulator, context: Context, on_rejected: str
+    ) -> None:
+        hubspot.load({"missing": {"addresses": ["a@example.com"], "applied": False}})
+        with pytest.raises(HubPrefsException, match="of 3 rows, 1 rejected, 1 unconfirmed") as raised:
+            opt_out(
+                context, subscribers=["a@example.com", "b@example.com", REJECTED], on_rejected=on_rejected
+            )
+        assert not isinstance(raised.value, HubPrefsFailException)
+        assert context["ti"].pushed["return_value"]["changed"] == 1
+
+    def test_what_hubspot_has_not_finished_fails_where_nobody_waits(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        with pytest.raises(HubPrefsException, match="1 unconfirmed"):
+            opt_out(context, subscribers=["a@example.com"], on_rejected="report", wait_for_completion=False)
+
+    def test_waiting_is_the_default(self, hubspot: Simulator, context: Context) -> None:
+        hubspot.load({"operations": {"seconds": 0.3}})
+        assert outcomes(opt_out(context, subscribers=["a@example.com"], poke_interval=0.1)) == {"changed": 1}
+
+    def test_a_resubscription_by_race_fails_although_it_was_undone(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        number = hubspot.subscription_ids[0]
+        hubspot.fault("race", addresses=["a@example.com"], match={"endpoint": "batch_write"})
+        wanted = {"subscription_id": number, "status": "SUBSCRIBED", "on_rejected": "report"}
+        with pytest.raises(HubPrefsFailException, match="RESUBSCRIBED_BY_RACE") as raised:
+            set_status(context, subscribers=["a@example.com", "b@example.com"], **wanted)
+        assert "@" not in str(raised.value)
+        assert hubspot.status_of("a@example.com", number) == "UNSUBSCRIBED"
+        assert hubspot.status_of("b@example.com", number) == "SUBSCRIBED"
+
+
+class TestLimitsOfARun:
+    @pytest.mark.parametrize("most", [1, "1"])
+    def test_max_changes_stops_it_before_its_first_write(
+        self, hubspot: Simulator, context: Context, most: int | str
+    ) -> None:
+        with pytest.raises(HubPrefsFailException, match="max_changes is 1, and 2 rows would be written"):
+            opt_out(context, subscribers=["a@example.com", "b@example.com"], max_changes=most)
+        assert hubspot.requests == []
+
+    @pytest.mark.parametrize("most", [None, "", "None", 2, "2"])
+    def test_no_limit_or_one_that_is_kept(self, context: Context, most: int | str | None) -> None:
+        people = ["a@example.com", "b@example.com"]
+        assert outcomes(opt_out(context, subscribers=people, max_changes=most)) == {"changed": 2}
+        assert "max_changes" in HubPrefsBatchUnsubscribeOperator.template_fields
+
+    def test_a_source_that_can_be_read_once_is_refused_with_what_to_do(
+        self, hubspot: Simulator, context: Context
+    ) -> None:
+        with pytest.raises(HubPrefsFailException, match="Give a list or a file"):
+            opt_out(context, subscribers=iter(["a@example.com"]), max_changes=1, wait_for_completion=False)
+        assert hubspot.requests == []
+
+    def test_refused_alike_may_be_tolerated(self, context: Context) -> None:
+        bad = [f"rejected{row}@hubspot-rejects.example" for row in range(12)]
+        arguments = {
+            "subscribers": bad,
+            "on_rejected": "report",
+            "batch_size": 10,
+            "stop_when_refused_alike": False,
+        }
+        assert outcomes(opt_out(context, **arguments)) == {"rejected": 12}
+
+
 class TestTheSummary:
     def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
         people = ["a@example.com", "A@example.com", "nobody", REJECTED]

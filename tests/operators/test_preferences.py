@@ -185,11 +185,11 @@ class TestUnsubscribeAll:
 
     def test_an_operation_under_way_is_unconfirmed(self, hubspot: Simulator, context: Context) -> None:
         hubspot.load({"operations": {"seconds": 60}})
-        assert opt_out(context) == {
-            "subscriber": "j***@e***.com",
-            "outcome": "unconfirmed",
-            "operation": "PENDING",
-        }
+        with pytest.raises(
+            HubPrefsException, match=r"unconfirmed: .*PENDING.*wait_for_completion=True"
+        ) as raised:
+            opt_out(context, wait_for_completion=False)
+        assert not isinstance(raised.value, HubPrefsFailException)
 
     def test_a_canceled_operation_fails(self, hubspot: Simulator, context: Context) -> None:
         hubspot.load({"operations": {"outcomes": {"*": "CANCELED"}}})

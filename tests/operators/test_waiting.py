@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 
-from airflow_provider_hubprefs.exceptions import HubPrefsException
+from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.privacy import decrypt_address
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
@@ -87,7 +88,7 @@ def test_every_wait_ends_alike_in_both_modes_and_writes_once(
 
 
 def opt_out(context: Context, **arguments: Any) -> Any:
-    given = {"task_id": "opt_out", "subscriber": JANE, "wait_for_completion": True, "poke_interval": 0.1}
+    given = {"task_id": "opt_out", "subscriber": JANE, "poke_interval": 0.1}
     return HubPrefsUnsubscribeAllOperator(**{**given, **arguments}).execute(context)
 
 
@@ -144,9 +145,7 @@ class TestOneTry:
     ) -> None:
         hubspot.load({"operations": {"seconds": 3600}})
         store = context["task_state_store"] = Store()
-        task = HubPrefsUnsubscribeAllOperator(
-            task_id="opt_out", subscriber=JANE, wait_for_completion=True, poke_interval=600
-        )
+        task = HubPrefsUnsubscribeAllOperator(task_id="opt_out", subscriber=JANE, poke_interval=600)
 
         def kill() -> None:
             while "GET" not in methods(hubspot):
@@ -170,15 +169,41 @@ class TestOneTry:
                 opt_out(context, timeout=0.2)
         assert methods(hubspot).count("POST") == 2
 
-    def test_an_operation_that_ended_without_the_preference_is_unconfirmed(
-        self, hubspot: Simulator, context: Context
+    @pytest.mark.parametrize("stored", [False, True])
+    def test_an_operation_that_ended_without_the_preference_fails_and_a_retry_writes_again(
+        self, hubspot: Simulator, context: Context, *, stored: bool
     ) -> None:
+        if stored:
+            context["task_state_store"] = Store()
         hubspot.fault(**ANSWER_PENDING, match={"method": "POST"})  # and nothing is written
-        assert opt_out(context) == {
-            "subscriber": "j***@e***.com",
-            "outcome": "unconfirmed",
-            "operation": "COMPLETE",
-        }
+        with pytest.raises(HubPrefsException, match=r"unconfirmed: .* j\*\*\*@e\*\*\*\.com") as raised:
+            opt_out(context)
+        assert not isinstance(raised.value, HubPrefsFailException)
+        assert opt_out(context)["outcome"] == "changed"
+        assert hubspot.is_opted_out(JANE)
+
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_a_remembered_write_that_ended_without_effect_is_written_again(
+        self, hubspot: Simulator, context: Context, *, deferrable: bool
+    ) -> None:
+        hubspot.load({"operations": {"seconds": 60}})
+        store = context["task_state_store"] = Store()
+        with pytest.raises(HubPrefsException, match="unconfirmed"):
+            opt_out(context, timeout=0.2)
+        hubspot.portal.operations.clear()  # HubSpot does not go on with it
+        hubspot.portal.settings.operations.seconds = 0
+        if deferrable:
+            with pytest.raises(TaskDeferred) as deferred:
+                opt_out(context, deferrable=True)
+            assert methods(hubspot).count("POST") == 1
+            event = asyncio.run(deferred.value.trigger.outcome())
+            task = HubPrefsUnsubscribeAllOperator(task_id="opt_out", subscriber=JANE)
+            assert task.execute_complete(context, event)["outcome"] == "changed"
+        else:
+            assert opt_out(context)["outcome"] == "changed"
+        assert methods(hubspot).count("POST") == 2
+        assert hubspot.is_opted_out(JANE)
+        assert store == {}
 
     def test_the_event_alone_says_what_is_needed(self, context: Context) -> None:
         operator = HubPrefsSetStatusOperator(

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
@@ -31,8 +32,9 @@ def wait(context: Any, **arguments: Any) -> dict[str, Any]:
     return result
 
 
-def opt_out(context: Any) -> None:
-    HubPrefsUnsubscribeAllOperator(task_id="opt_out", subscriber=JANE).execute(context)
+def opt_out() -> None:
+    """Begin an opt-out, and do not wait."""
+    HubPrefsHook().unsubscribe_all(JANE)
 
 
 def polls(hubspot: Simulator) -> int:
@@ -48,7 +50,7 @@ class TestTheOperation:
     def test_complete_is_the_end_and_the_result_holds_no_address(
         self, hubspot: Simulator, context: Any
     ) -> None:
-        opt_out(context)
+        opt_out()
         result = wait(context)
         assert result["operation"] == "COMPLETE"
         assert result["opted_out"] is True
@@ -62,7 +64,7 @@ class TestTheOperation:
         self, hubspot: Simulator, context: Any, version: str
     ) -> None:
         hubspot.load({"operations": {"seconds": 0.6}})
-        opt_out(context)
+        opt_out()
         assert wait(context, api_version=version)["opted_out"] is True
         assert polls(hubspot) > 2
 
@@ -96,7 +98,7 @@ class TestThePreference:
         with pytest.raises(AirflowSensorTimeout):
             wait(context, expect="opted_out", timeout=0.3)
         assert polls(hubspot) > 1
-        opt_out(context)
+        opt_out()
         assert wait(context, expect="opted_out")["opted_out"] is True
 
     def test_an_opt_out_of_another_brand_is_another_matter(self, hubspot: Simulator, context: Any) -> None:
@@ -104,6 +106,18 @@ class TestThePreference:
         HubPrefsUnsubscribeAllOperator(task_id="o", subscriber=JANE, business_unit_id=77).execute(context)
         assert wait(context, business_unit_id=77, expect="opted_out")["opted_out"] is True
         assert wait(context, business_unit_id=0)["opted_out"] is False
+        assert wait(context)["opted_out"] is False
+        with pytest.raises(AirflowSensorTimeout):
+            wait(context, expect="opted_out", timeout=0.2)
+
+    @pytest.mark.parametrize("arguments", [{}, {"expect": "opted_out"}])
+    def test_answers_about_others_do_not_end_it(
+        self, hubspot: Simulator, context: Any, arguments: dict[str, Any]
+    ) -> None:
+        hubspot.opt_out(JANE)
+        hubspot.fault("edit", row={"subscriberIdString": "alice@example.com"}, times=2)
+        assert wait(context, **arguments)["opted_out"] is True
+        assert polls(hubspot) == 3
 
     @pytest.mark.parametrize("status", ["SUBSCRIBED", "UNSUBSCRIBED"])
     @pytest.mark.parametrize("version", ["v4", "2026-09"])
@@ -204,7 +218,7 @@ class TestInAirflow:
         hubspot.load({"operations": {"seconds": 0.3}})
         hubspot.fault("status", status=503)
         with caplog.at_level(logging.DEBUG):
-            opt_out(context)
+            opt_out()
             wait(context)
         logged = caplog.text + "".join(capsys.readouterr())
         assert "j***@e***.com" in logged

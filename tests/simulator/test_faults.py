@@ -119,3 +119,22 @@ def test_a_rule_can_look_into_the_body_and_strike_for_ever(hubspot: Simulator, a
 def test_a_rule_that_cannot_be_used_is_refused(hubspot: Simulator, rule: dict[str, Any], said: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=said):
         hubspot.state.faults.add(rule)
+
+
+def test_a_true_answer_with_some_rows_edited_or_left_out(hubspot: Simulator, api: Api) -> None:
+    first, second = hubspot.subscription_ids[:2]
+    hubspot.fault("edit", json={"status": "PENDING"}, of={"subscriptionId": first}, row={"status": "ODD"})
+    hubspot.fault("edit", of={"subscriptionId": first}, drop=True)
+    edited, dropped, true = (api.statuses("ada@example.com").json() for _ in range(3))
+    assert (edited["status"], true["status"]) == ("PENDING", "COMPLETE")
+    shown = [
+        {row["subscriptionId"]: row["status"] for row in one["results"]} for one in (edited, dropped, true)
+    ]
+    assert (shown[0][first], shown[0][second]) == ("ODD", "NOT_SPECIFIED")
+    assert shown[2].keys() - shown[1].keys() == {first}
+
+
+def test_who_opts_out_just_before_a_request_is_carried_out(hubspot: Simulator, api: Api) -> None:
+    hubspot.fault("race", addresses=["ada@example.com"])
+    answer = api.set("ada@example.com", "SUBSCRIBED")
+    assert answer.json()["results"][0]["setStatusSuccessReason"] == "RESUBSCRIBE_OCCURRED"

@@ -12,8 +12,6 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.bulk.send.writes import SAMPLE_ROW
-from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
 from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 
@@ -32,7 +30,6 @@ SMALL = 20
 _OVERTAKING = 64
 """An answer that overtook a newer one names at most so many requests more; a new day brings back more."""
 
-_SUBSCRIBED = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED", subscription_id=1))
 _RESET = (
     "Run it again (clear the task) after midnight in the account's time zone, which HubSpot shows in Settings > "
     "Account Defaults"
@@ -71,7 +68,7 @@ class DailyBudget:
     ) -> None:
         if isinstance(reserve, bool) or not isinstance(reserve, int | float) or not 0 <= reserve < 1:
             raise ValidationError(f"daily_reserve: expected at least 0 and less than 1, got {reserve!r}")
-        reads = [write.read] if write.reads_first(SAMPLE_ROW) or write.reads_first(_SUBSCRIBED) else []
+        reads = [write.read] if write.may_read_first() else []
         self._pairs = [*reads, write.write, *([write.read] if verify else [])]
         self._caller = caller
         self._client = caller.client

@@ -1,16 +1,68 @@
-"""A guard: only active subscriptions of the portal are written."""
+"""Guards: what must be so before anything is written.
+
+Only active subscriptions of the portal are written; nobody is resubscribed without permission; a run that would write
+more rows than it may writes none.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from airflow_provider_hubprefs.hubspot.api.models import STATUSES
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from airflow_provider_hubprefs.hubspot.api.models import Definition
+    from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.hubspot.api.models import Definition, StatusName, SubscriptionStatus
     from airflow_provider_hubprefs.hubspot.transport.client import Client
+
+
+MAX_AGE = 5.0
+"""Seconds; a write that rests on a reading leaves at most so long after the reading did."""
+
+
+def actual_status(statuses: Sequence[SubscriptionStatus] | None, subscription_id: int) -> StatusName | None:
+    """The actual status of a subscriber for a subscription; None: unknown, which is no permission to write.
+
+    HubSpot shows every active subscription of a subscriber (recorded live answers): one that is missing among others is
+    unknown.
+
+    :param statuses: all of the subscriber, as far as they are certain, see
+        :func:`~airflow_provider_hubprefs.hubspot.api.answers.certain_statuses`; None: none is.
+    """
+    if not statuses:
+        return None if statuses is None else "NOT_SPECIFIED"
+    words = {word_of(one.status) for one in statuses if one.subscription_id == subscription_id}
+    return next((status for status in STATUSES if words == {status}), None)
+
+
+def word_of(status: str) -> str:
+    """A word of HubSpot's, in the case of its documents."""
+    return status.strip().upper()
+
+
+def check_changes(most: int, read: Callable[[], Iterable[Row]], source: object) -> None:
+    """Refuse a source of which more rows would be written than may be.
+
+    :param read: reads all of the source.
+    :raises ValidationError: there are more; the text says how many. Or the source can be read only once.
+    """
+    if isinstance(source, Iterator):
+        raise ValidationError(
+            "max_changes needs a source that can be read twice, and this one can be read only once. Nothing was sent. "
+            "Give a list or a file",
+            not_applied=True,
+        )
+    rows = sum(row.problem is None for row in read())
+    if rows > most:
+        raise ValidationError(
+            f"max_changes is {most:,}, and {rows:,} rows would be written. Nothing was sent. Check the source; if all "
+            f"of its rows are meant, set max_changes to {rows} or more, or leave it out",
+            not_applied=True,
+        )
 
 
 def unusable_subscription(definitions: Iterable[Definition], subscription_id: int) -> ValidationError | None:

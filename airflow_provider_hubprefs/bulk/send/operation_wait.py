@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_hubprefs.bulk.send.guards import word_of
 from airflow_provider_hubprefs.bulk.send.single import error_of
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
+from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling.question import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.api.models import Operation
 
@@ -90,15 +94,23 @@ class OperationWait:
 
     def interpret(self, operation: Operation[Any]) -> PollResult:
         """What a poll's answer means."""
-        result = self._result(operation)
+        mine = [
+            one
+            for one in operation.results
+            if subscriber_key(one.subscriber) == subscriber_key(self.subscriber)
+        ]
+        result = self._result(operation, mine)
         if operation.canceled:
             error = error_of(operation) if self.fail_on_canceled else None
             return PollResult(done=True, result=None if error else result, error=error, text="CANCELED")
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
-        done = operation.complete and seen
+        foreign = bool(operation.results) and not mine
+        done = operation.complete and seen and not foreign
         unknown_status = operation.status not in KNOWN_STATUSES
-        if unknown_status:
+        if foreign:
+            text = "HubSpot answered about another subscriber; the wait goes on"
+        elif unknown_status:
             text = f"HubSpot answered the unknown operation status {operation.status!r}; the wait goes on"
         else:
             missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
@@ -123,14 +135,14 @@ class OperationWait:
             raise error
         return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"
 
-    def _result(self, operation: Operation[Any]) -> dict[str, Any]:
+    def _result(self, operation: Operation[Any], results: Sequence[Any]) -> dict[str, Any]:
         opted_out: bool | None = None
         status: str | None = None
         if self.subscription_id is None:
-            opted_out = opted_out_of(self.business_unit_id, operation.results)
+            opted_out = opted_out_of(self.business_unit_id, results)
         else:
-            mine = [one.status for one in operation.results if one.subscription_id == self.subscription_id]
-            status = mine[0] if mine else None
+            found = {word_of(one.status) for one in results if one.subscription_id == self.subscription_id}
+            status = found.pop() if len(found) == 1 else None
         return {
             "subscriber": mask(self.subscriber),
             "operation": operation.status,

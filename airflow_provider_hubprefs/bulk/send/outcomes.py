@@ -6,15 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
+from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from airflow_provider_hubprefs.bulk.send.row_caller import Refusals, RowReply
+    from airflow_provider_hubprefs.bulk.send.row_caller import Reading, Refusals, RowReply
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
-    from airflow_provider_hubprefs.hubspot.api.answers import StatusesBySubscriber
     from airflow_provider_hubprefs.hubspot.api.models import BatchError
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
@@ -22,6 +22,8 @@ REFUSED_ALIKE = 10
 """If at least so many rows of a batch fail with one error and HubSpot accepted none before, they share the cause."""
 
 CANCELED = "CANCELED"
+STATUS_UNKNOWN = "STATUS_UNKNOWN"
+RACE = "RESUBSCRIBED_BY_RACE"
 
 
 class Decided(NamedTuple):
@@ -50,51 +52,71 @@ def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected",
     return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
 
 
-def stop_if_all_refused_alike(rows: Sequence[Row], refusals: Refusals) -> None:
-    """Stop the run where HubSpot refuses a whole batch with one error: an unknown brand, not a hundred bad addresses.
+def all_refused_alike(refusals: Refusals) -> ValidationError | None:
+    """The error that stops a run where HubSpot refuses all rows of its first batch alike, and one from further on.
 
-    :param rows: of the batch.
-    :raises ValidationError: what HubSpot said.
+    :param refusals: of all rows of the batch.
+    :return: None: they are few, or refused for several reasons.
     """
-    if len(refusals) < REFUSED_ALIKE or len(refusals) < len(rows):
-        return
+    if len(refusals) < REFUSED_ALIKE or len({(error.status, error.category) for _, error in refusals}) > 1:
+        return None
     first = refusals[0][1]
-    if len({(error.status, error.category) for _, error in refusals}) == 1:
-        raise ValidationError(
-            f"HubSpot refused all {len(refusals)} subscribers of a batch alike, and accepted none before; "
-            f"the run was stopped, nothing of that batch was applied. It said: {first}",
-            status=first.status,
-            category=first.category,
-            correlation_id=first.correlation_id,
-            not_applied=True,
-        )
+    return ValidationError(
+        f"HubSpot refused all {len(refusals)} subscribers of a batch alike, and accepted none before or after; "
+        "the run was stopped, nothing of that batch was applied. If these rows alone are to blame, "
+        f"stop_when_refused_alike=False goes on. HubSpot said: {first}",
+        status=first.status,
+        category=first.category,
+        correlation_id=first.correlation_id,
+        not_applied=True,
+    )
 
 
 def outcomes_before_writing(
-    rows: Iterable[Row], actual: StatusesBySubscriber, refusals: Refusals, write: Write
+    rows: Iterable[Row], reading: Reading, write: Write
 ) -> tuple[list[Row], list[Outcome]]:
     """Compare what HubSpot shows with what is wanted, before rows are written.
 
-    :param actual: statuses by subscriber; those that HubSpot did not show are absent.
-    :return: rows to write, and the outcomes of the others.
+    :param rows: those that are written only if their actual status permits it, and others.
+    :return: rows to write, and the outcomes of the others, but for those that HubSpot refused to show.
     """
-    outcomes = [outcome_of_error(row, error, "rejected") for row, error in refusals]
-    known_refused = {row.number for row, _ in refusals}
+    outcomes: list[Outcome] = []
+    refused = {row.number for row, _ in reading.refusals}
     to_write: list[Row] = []
     for row in rows:
-        if row.number in known_refused:
+        if not write.reads_first(row):
+            to_write.append(row)
+        elif row.number in refused:
             continue
-        statuses = actual.get(row.subscriber)
-        if statuses is None:
-            text = "HubSpot did not show the actual status, so nothing was written"
-            outcomes.append(Outcome(row, "unconfirmed", "STATUS_UNKNOWN", text))
-        elif write.matches(statuses, row):
-            outcomes.append(Outcome(row, "unchanged"))
-        elif (error := write.refusal_of(statuses, row)) is not None:
+        elif (actual := write.actual_of(reading.of(row), row)) is None:
+            outcomes.append(outcome_unknown(row, "HubSpot did not show the actual status"))
+        elif (error := write.refusal_of(actual, row)) is not None:
             outcomes.append(outcome_of_error(row, error, "rejected"))
+        elif write.matches(reading.of(row) or (), row):
+            outcomes.append(Outcome(row, "unchanged"))
         else:
             to_write.append(row)
     return to_write, outcomes
+
+
+def outcome_unknown(row: Row, why: str) -> Outcome:
+    """The outcome of a row that was not written, because its subscriber's actual status is unknown."""
+    return Outcome(row, "unconfirmed", STATUS_UNKNOWN, f"{why}, so nothing was written")
+
+
+def outcome_of_race(row: Row, *, undone: bool) -> Outcome:
+    """The outcome of a row whose subscriber unsubscribed after the status was read, and was resubscribed by the write.
+
+    :param undone: whether HubSpot has confirmed that the subscriber is unsubscribed again.
+    """
+    text = "the subscriber unsubscribed after the actual status was read, and HubSpot resubscribed the subscriber"
+    if undone:
+        return Outcome(
+            row, "rejected", RACE, f"{text}; this was undone at once: the subscriber is unsubscribed"
+        )
+    return Outcome(
+        row, "unconfirmed", RACE, f"{text}; that this was undone is NOT confirmed: unsubscribe by hand"
+    )
 
 
 def outcomes_of_write(reply: RowReply, write: Write) -> Decided:
@@ -104,11 +126,12 @@ def outcomes_of_write(reply: RowReply, write: Write) -> Decided:
     outcomes: list[Outcome] = []
     undecided: list[Row] = []
     for row in reply.rows:
+        answered = found.get(subscriber_key(row.subscriber), ())
         if (error := errors.get(row.number)) is not None:
             outcomes.append(_failed(row, error))
         elif operation.canceled:
             outcomes.append(_canceled(row))
-        elif operation.complete and (outcome := write.outcome_of(found.get(row.subscriber, ()), row)):
+        elif operation.complete and (outcome := write.outcome_of(answered, row)):
             outcomes.append(Outcome(row, outcome))
         else:
             undecided.append(row)
@@ -127,13 +150,17 @@ def outcomes_of_pending(reply: RowReply, write: Write, rows: Sequence[Row]) -> l
     """
     operation, found = reply.operation, reply.found()
     canceled = {
-        name.lower() for error in operation.errors if error.category == CANCELED for name in error.names()
+        subscriber_key(name)
+        for error in operation.errors
+        if error.category == CANCELED
+        for name in error.names()
     }
     outcomes = []
     for row in rows:
-        if operation.canceled or row.subscriber in canceled:
+        key = subscriber_key(row.subscriber)
+        if operation.canceled or key in canceled:
             outcomes.append(_canceled(row))
-        elif write.matches(found.get(row.subscriber, ()), row):
+        elif operation.complete and write.matches(found.get(key, ()), row):
             outcomes.append(Outcome(row, "changed"))
         elif operation.complete:
             text = "HubSpot finished with it, and reading it back did not show it"
@@ -151,7 +178,7 @@ def outcome_given_up(row: Row, category: str) -> Outcome:
 
 def outcomes_read_back(
     rows: Sequence[Row],
-    actual: StatusesBySubscriber,
+    actual: Reading,
     write: Write,
     *,
     unassigned: Sequence[BatchError],
@@ -162,7 +189,7 @@ def outcomes_read_back(
     :param unassigned: errors of that reply that do not say which row they are about.
     :param status: of that reply's operation.
     """
-    seen = [row for row in rows if write.matches(actual.get(row.subscriber, ()), row)]
+    seen = [row for row in rows if write.matches(actual.of(row) or (), row)]
     outcomes = [Outcome(row, "changed") for row in seen]
     numbers = {row.number for row in seen}
     rest = [row for row in rows if row.number not in numbers]
@@ -173,18 +200,15 @@ def outcomes_read_back(
     return outcomes + [Outcome(row, "unconfirmed", category, text) for row in rest]
 
 
-def outcomes_verified(
-    outcomes: Iterable[Outcome], actual: StatusesBySubscriber, write: Write
-) -> list[Outcome]:
+def outcomes_verified(outcomes: Iterable[Outcome], actual: Reading, write: Write) -> list[Outcome]:
     """Believe what HubSpot shows rather than what it said.
 
-    :param actual: statuses by subscriber, of all rows that were applied.
+    :param actual: of all rows that were applied.
     """
     text = "HubSpot said it was done, and reading it back did not show it"
     return [
         Outcome(outcome.row, "unconfirmed", "NOT_SEEN", text)
-        if outcome.outcome in APPLIED
-        and not write.matches(actual.get(outcome.row.subscriber, ()), outcome.row)
+        if outcome.outcome in APPLIED and not write.matches(actual.of(outcome.row) or (), outcome.row)
         else outcome
         for outcome in outcomes
     ]
@@ -194,19 +218,19 @@ def _errors_of(reply: RowReply) -> tuple[dict[int, BatchError], list[BatchError]
     """Errors inside a success: by the number of the row that they name, and those that name none for certain."""
     by_row: dict[int, BatchError] = {}
     unassigned = []
-    rows_about = Counter(row.subscriber for row in reply.rows)
+    keys = [subscriber_key(row.subscriber) for row in reply.rows]
+    rows_about = Counter(keys)
     for error in reply.operation.errors:
         names = error.names()
-        subscribers = {name.lower() for name in names} & rows_about.keys()
+        subscribers = set(map(subscriber_key, names)) & rows_about.keys()
         if reply.single and not subscribers:
             subscribers = set(rows_about)
         rows = [
             row
-            for row in reply.rows
-            if row.subscriber in subscribers
+            for row, key in zip(reply.rows, keys, strict=True)
+            if key in subscribers
             and (
-                rows_about[row.subscriber] == 1
-                or (row.wanted is not None and str(row.wanted.subscription_id) in names)
+                rows_about[key] == 1 or (row.wanted is not None and str(row.wanted.subscription_id) in names)
             )
         ]
         by_row.update((row.number, error) for row in rows)

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
 from airflow_provider_hubprefs.bulk.report.pending import rows_at
+from airflow_provider_hubprefs.bulk.send.guarded_write import read_back, write_rows
 from airflow_provider_hubprefs.bulk.send.outcomes import (
+    all_refused_alike,
     outcome_given_up,
     outcome_of_error,
     outcome_of_unsent,
-    outcomes_before_writing,
     outcomes_of_pending,
     outcomes_of_write,
-    outcomes_read_back,
     outcomes_verified,
     outcomes_while_pending,
-    stop_if_all_refused_alike,
 )
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
+from airflow_provider_hubprefs.bulk.send.row_caller import UNREADABLE
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.send.daily_budget import DailyBudget
+    from airflow_provider_hubprefs.bulk.send.guarded_write import Written
     from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
-    from airflow_provider_hubprefs.hubspot.api.models import BatchError
 
 BATCH_SIZE = 100
 """HubSpot documents no limit for this API; 100 is its rule for CRM batches."""
@@ -50,6 +50,9 @@ AHEAD = 2
 _ROWS_PER_BATCH = 20
 """For each row that can be sent, at most so many go into a batch: a source of duplicates must not fill the memory."""
 
+_AHEAD = 10
+"""Batches; from so much further on comes the row that is tried before a run stops."""
+
 WATCHED = 10
 """While a run waits, so many pending rows, one of each of the latest batches, stand for all of them."""
 
@@ -59,11 +62,13 @@ class _Batch(NamedTuple):
 
     :param start: how many rows came before, where these are sent for the first time.
     :param pending: place and category by the row's number, where these are pending, see :mod:`.pending`.
+    :param later: a row from further on in the source, as long as HubSpot has accepted none.
     """
 
     rows: list[Row]
     start: int = 0
     pending: dict[int, tuple[int, str]] | None = None
+    later: Row | None = None
 
 
 class Pipeline:
@@ -78,6 +83,8 @@ class Pipeline:
     :param verify: read every subscriber back that HubSpot says is as wanted.
     :param waits: whether rows whose operation is not over stay pending, to be asked about again, see
         :mod:`.pending_wait`. Otherwise they are read back at once, and unconfirmed where that does not show them.
+    :param stop_when_refused_alike: stop where HubSpot refuses all rows of the first batch with one error, and a
+        row from further on: an unknown brand, not a hundred bad addresses.
     :param on_progress: called after each batch, in the order of the source.
     :param save: saves the checkpoint; called before more is sent than the one before allows for.
     :raises ValidationError: a number is less than 1.
@@ -94,6 +101,7 @@ class Pipeline:
         concurrency: int = CONCURRENCY,
         verify: bool = False,
         waits: bool = False,
+        stop_when_refused_alike: bool = True,
         on_progress: Callable[[], None],
         save: Callable[[], None] = lambda: None,
     ) -> None:
@@ -110,6 +118,9 @@ class Pipeline:
         self._waits = waits
         self._on_progress = on_progress
         self._save = save
+        self._may_stop = stop_when_refused_alike
+        self._tried: dict[int, list[Outcome]] = {}
+        self._may_read = False
 
     def send(self, rows: Iterable[Row]) -> list[Row]:
         """Send all rows; afterwards every one has its outcome in the state, or is pending.
@@ -212,13 +223,33 @@ class Pipeline:
     def _new(self, rows: Iterable[Row]) -> Iterator[_Batch]:
         """Batches of the rows that the state does not have; the checkpoint says which may be under way."""
         start = self._state.rows_read
-        for some in self._batches(rows):
+        for some, later in self._with_later(self._batches(rows)):
             end = start + len(some)
             if end > self._state.may_begin:
                 self._state.begins(start, most=AHEAD * self._concurrency * self._batch_size, at_least=end)
                 self._save()
-            yield _Batch(some, start)
+            yield _Batch(some, start, later=later)
             start = end
+
+    def _with_later(self, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], Row | None]]:
+        """Each batch with a row from further on, which is read ahead only until HubSpot has accepted a row."""
+        held: deque[list[Row]] = deque()
+        failed: Exception | None = None
+        while True:
+            ahead = 0 if self._state.accepted or not self._may_stop else _AHEAD
+            try:
+                while failed is None and len(held) <= ahead:
+                    held.append(next(batches))
+            except StopIteration as end:
+                failed = end
+            except Exception as error:  # noqa: BLE001 - raised below, after the rows before it
+                failed = error
+            if not held:
+                break
+            some = held.popleft()
+            yield some, next((row for rows in reversed(held) for row in rows if row.problem is None), None)
+        if failed is not None and not isinstance(failed, StopIteration):
+            raise failed
 
     def _pending(self, rows: Iterable[Row]) -> Iterator[_Batch]:
         """Batches of the rows that are pending when this begins."""
@@ -249,43 +280,60 @@ class Pipeline:
 
     def _send_batch(self, batch: _Batch) -> list[Outcome]:
         """Write one batch and find out what became of every row of it."""
-        unsent = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
-        return unsent + self._written([row for row in batch.rows if row.problem is None])
-
-    def _written(self, rows: list[Row]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        if to_read := [row for row in rows if self._write.reads_first(row)]:
-            actual, refusals = self._caller.actual(self._write.read, to_read)
-            to_write, found = outcomes_before_writing(to_read, actual, refusals, self._write)
-            numbers = {row.number for row in to_read}
-            rows = [row for row in rows if row.number not in numbers] + to_write
-            outcomes += found
-        answers, refusals = self._caller.ask(self._write.write, rows)
-        if not self._state.accepted:
-            stop_if_all_refused_alike(rows, refusals)
-        outcomes += [outcome_of_error(row, error, "rejected") for row, error in refusals]
-        for answer in answers:
-            decided = outcomes_of_write(answer, self._write)
-            outcomes += decided.outcomes
-            if self._waits and not answer.operation.complete:
-                outcomes += outcomes_while_pending(decided.undecided, answer.operation.status)
-            else:
-                outcomes += self._read_back(decided.undecided, decided.unassigned, answer.operation.status)
+        outcomes = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
+        rows = [row for row in batch.rows if row.problem is None]
+        self._check_scopes(rows)
+        for row in rows:
+            outcomes += self._tried.get(row.number, [])
+        outcomes += self._written([row for row in rows if row.number not in self._tried], batch.later)
         return self._verified(outcomes) if self._verify else outcomes
 
-    def _read_back(self, rows: list[Row], unassigned: list[BatchError], status: str) -> list[Outcome]:
-        if not rows:
-            return []
-        try:
-            actual, _ = self._caller.actual(self._write.read, rows)
-        except MissingScopesError as error:
-            return [outcome_of_error(row, error, "unconfirmed") for row in rows]
-        return outcomes_read_back(rows, actual, self._write, unassigned=unassigned, status=status)
+    def _written(self, rows: list[Row], later: Row | None = None) -> list[Outcome]:
+        done = write_rows(self._caller, self._write, rows)
+        if not done.replies and not any(one.outcome in APPLIED for one in done.outcomes):
+            self._stop_if_refused_alike(done, later)
+        return self._outcomes(done)
+
+    def _outcomes(self, done: Written) -> list[Outcome]:
+        outcomes = [*done.outcomes]
+        outcomes += [outcome_of_error(row, error, "rejected") for row, error in done.refusals]
+        for reply in done.replies:
+            decided, status = outcomes_of_write(reply, self._write), reply.operation.status
+            outcomes += decided.outcomes
+            if self._waits and status not in {"COMPLETE", UNREADABLE}:
+                outcomes += outcomes_while_pending(decided.undecided, status)
+            else:
+                outcomes += read_back(self._caller, self._write, decided, status)
+        return outcomes
+
+    def _check_scopes(self, rows: list[Row]) -> None:
+        """Find out before the first write whether the token may read, where the run will have to.
+
+        :raises MissingScopesError: it may not.
+        """
+        needed = self._verify or self._write.may_read_first()
+        if needed and rows and not self._may_read and not any(map(self._write.reads_first, rows)):
+            self._caller.actual(self._write.read, rows[:1])
+        self._may_read = self._may_read or bool(rows)
+
+    def _stop_if_refused_alike(self, done: Written, later: Row | None) -> None:
+        """Stop the run, unless HubSpot accepts a row from further on, which keeps its outcome until its turn comes.
+
+        :raises ValidationError: what HubSpot said.
+        """
+        error = all_refused_alike(done.refusals)
+        if error is None or self._state.accepted or self._tried or not self._may_stop:
+            return
+        if later is not None:
+            tried = self._outcomes(write_rows(self._caller, self._write, [later]))
+            if all(one.outcome != "rejected" for one in tried):
+                self._tried[later.number] = tried
+                return
+        raise error
 
     def _verified(self, outcomes: list[Outcome]) -> list[Outcome]:
         rows = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
-        actual, _ = self._caller.actual(self._write.read, rows)
-        return outcomes_verified(outcomes, actual, self._write)
+        return outcomes_verified(outcomes, self._caller.actual(self._write.read, rows), self._write)
 
     def _ask_about(self, batch: _Batch) -> list[Outcome]:
         """Find out what became of pending rows; those that an earlier try left unconfirmed are written again."""
@@ -298,10 +346,10 @@ class Pipeline:
         if not rows:
             return []
         try:
-            actual, _ = self._caller.actual(self._write.read, rows)
+            reading = self._caller.actual(self._write.read, rows)
         except MissingScopesError:
-            actual = {}
-        seen = [row for row in rows if self._write.matches(actual.get(row.subscriber, ()), row)]
+            return self._written(rows)
+        seen = [row for row in rows if self._write.matches(reading.of(row) or (), row)]
         numbers = {row.number for row in seen}
         rest = [row for row in rows if row.number not in numbers]
         return [Outcome(row, "changed") for row in seen] + self._written(rest)

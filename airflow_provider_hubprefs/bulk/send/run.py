@@ -19,7 +19,7 @@ from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
-from airflow_provider_hubprefs.bulk.send.guards import permitted_definitions
+from airflow_provider_hubprefs.bulk.send.guards import check_changes, permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
@@ -50,6 +50,8 @@ def run_bulk(
     batch_size: int = BATCH_SIZE,
     concurrency: int = CONCURRENCY,
     verify: bool = False,
+    max_changes: int | None = None,
+    stop_when_refused_alike: bool = True,
     wait: PendingWait | None = None,
     after_wait: bool = False,
     daily_reserve: float = RESERVE,
@@ -66,6 +68,9 @@ def run_bulk(
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
     :param source_size: size of the source; without it the run's need of requests is not checked before its first write.
     :param verify: read every subscriber back that HubSpot says is as wanted.
+    :param max_changes: so many rows of the source, at most, may be to write; more of them stop the run before its first
+        write. For this the source is read once more.
+    :param stop_when_refused_alike: see :class:`~.pipeline.Pipeline`.
     :param wait: how to wait for pending rows when all rows are sent; None: not at all.
     :param after_wait: whether this resumes the same try after a wait elsewhere.
     :param daily_reserve: share of the account's daily limit that is left for others.
@@ -109,13 +114,25 @@ def run_bulk(
         concurrency=concurrency,
         verify=verify,
         waits=wait is not None,
+        stop_when_refused_alike=stop_when_refused_alike,
         on_progress=on_progress,
         save=files.save,
     )
     resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
     progress = Progress(state, source_size)
     files.write_report()
-    work = _Work(client, write, read, state, pipeline, budget, files, wait)
+    work = _Work(
+        client,
+        write,
+        read,
+        state,
+        pipeline,
+        budget,
+        files,
+        wait,
+        max_changes,
+        source_size and source_size.source,
+    )
     try:
         try:
             work.carry_out()
@@ -149,6 +166,8 @@ class _Work:
     budget: DailyBudget
     files: _Files
     wait: PendingWait | None
+    max_changes: int | None
+    source: object
     end: WaitEnd = WaitEnd.COMPLETE
 
     def carry_out(self) -> None:
@@ -164,6 +183,8 @@ class _Work:
             rows = iter(self.read())  # finds arguments that cannot work, and reads no row yet
             _use_definitions(self.client, self.write, state)
             deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
+            if self.max_changes is not None:
+                check_changes(self.max_changes, self.read, self.source)
             self.budget.check_run()
             watched = self.pipeline.send(rows)
             state.all_sent = True

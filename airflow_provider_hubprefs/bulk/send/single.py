@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_hubprefs.bulk.send.guarded_write import read_back as read_rows_back
+from airflow_provider_hubprefs.bulk.send.guarded_write import write_rows
+from airflow_provider_hubprefs.bulk.send.outcomes import RACE, STATUS_UNKNOWN, outcomes_of_write
+from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.bulk.source.row import Row
-from airflow_provider_hubprefs.hubspot.api.answers import statuses_by_subscriber
+from airflow_provider_hubprefs.hubspot.api.models import Operation
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, OperationCanceledError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.bulk.report.outcome import OutcomeName
+    from airflow_provider_hubprefs.bulk.report.outcome import Outcome, OutcomeName
     from airflow_provider_hubprefs.bulk.send.writes import Write
-    from airflow_provider_hubprefs.hubspot.api.models import Operation
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 
@@ -28,30 +31,36 @@ def write_one(
     :raises HubSpotError: refused by the guard or by HubSpot, canceled, or not possible now.
     """
     row = Row(1, subscriber)
-    if write.reads_first(row):
-        operation = client.send(write.read.single(row))
-        actual = statuses_by_subscriber(operation, asked=subscriber)[subscriber]
-        if not (actual or operation.complete):
-            raise HubSpotError(
-                f"HubSpot did not show the actual status (operation {operation.status}): nothing was written",
-                retryable=True,
-                not_applied=True,
-            )
-        if write.matches(actual, row):
-            return "unchanged", operation
-        if (error := write.refusal_of(actual, row)) is not None:
-            raise error
-    operation = client.send(write.write.single(row))
+    caller = RowCaller(client, singly=True)
+    done = write_rows(caller, write, [row])
+    for outcome in done.outcomes:
+        if outcome.outcome == "unchanged":
+            return "unchanged", Operation(status="COMPLETE")
+        raise _error_of_outcome(outcome)
+    for _, refused in done.refusals:
+        raise refused
+    (reply,) = done.replies
+    operation = reply.operation
     if (failure := error_of(operation)) is not None:
         raise failure
-    answered = statuses_by_subscriber(operation, asked=subscriber)[subscriber]
-    if operation.complete and (outcome := write.outcome_of(answered, row)):
-        return outcome, operation
-    if not (operation.complete or read_back):
+    decided = outcomes_of_write(reply, write)
+    if decided.undecided and not (operation.complete or read_back):
         return "unconfirmed", operation
-    now = client.send(write.read.single(row))
-    seen = write.matches(statuses_by_subscriber(now, asked=subscriber)[subscriber], row)
-    return ("changed" if seen else "unconfirmed"), operation
+    (found,) = decided.outcomes or read_rows_back(caller, write, decided, operation.status)
+    return cast("OutcomeName", found.outcome), operation
+
+
+def _error_of_outcome(outcome: Outcome) -> HubSpotError:
+    """What is raised where a guard did not let the row through, or its write was undone."""
+    kind = HubSpotError if outcome.category == STATUS_UNKNOWN else ValidationError
+    passing = outcome.category == STATUS_UNKNOWN
+    text = outcome.message or ""
+    return kind(
+        text[:1].upper() + text[1:] if passing else text,
+        category=outcome.category,
+        retryable=passing,
+        not_applied=outcome.category != RACE,
+    )
 
 
 def error_of(operation: Operation[Any]) -> HubSpotError | None:

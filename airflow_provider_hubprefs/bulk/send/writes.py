@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.send.guards import (
-    unusable_subscription,
-)
+from airflow_provider_hubprefs.bulk.send.guards import actual_status, unusable_subscription, word_of
 from airflow_provider_hubprefs.bulk.source.row import (
     INVALID_LEGAL_BASIS,
     INVALID_SUBSCRIPTION,
@@ -22,6 +20,7 @@ from airflow_provider_hubprefs.bulk.source.row import (
 )
 from airflow_provider_hubprefs.hubspot.api.models import (
     NO_STATUS_CHANGE,
+    RESUBSCRIBE_OCCURRED,
     Operation,
     StatusChange,
     SubscriptionStatus,
@@ -34,12 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
-    from airflow_provider_hubprefs.hubspot.api.models import Definition
+    from airflow_provider_hubprefs.hubspot.api.models import Definition, StatusName
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 _NOTHING = Wanted()
 SAMPLE_ROW = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", subscription_id=1))
 """A row for calls that are built and never sent: building them finds arguments that cannot work."""
+
+_SUBSCRIBED_ROW = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED", subscription_id=1))
 
 
 class RowCheck:
@@ -121,9 +122,25 @@ class Write:
         """Whether the actual status is read before the row is written."""
         return False
 
-    def refusal_of(self, actual: Sequence[Any], row: Row) -> HubSpotError | None:
-        """Why a subscriber who has these statuses must not be written, or None."""
+    def may_read_first(self) -> bool:
+        """Whether that may be so of some row."""
+        return self.reads_first(SAMPLE_ROW) or self.reads_first(_SUBSCRIBED_ROW)
+
+    def actual_of(self, statuses: Sequence[Any] | None, row: Row) -> StatusName | None:
+        """The actual status that decides whether the row is written; None: unknown."""
+        raise NotImplementedError
+
+    def refusal_of(self, actual: StatusName, row: Row) -> HubSpotError | None:
+        """Why a subscriber who has this status must not be written, or None."""
         return None
+
+    def was_raced(self, answered: Sequence[Any], row: Row) -> bool:
+        """Whether an answer says that the write resubscribed a subscriber, without permission."""
+        return False
+
+    def undo(self) -> Write:
+        """The write that takes a resubscription back."""
+        raise NotImplementedError
 
 
 class UnsubscribeAll(Write):
@@ -161,7 +178,7 @@ class UnsubscribeAll(Write):
         self, answered: Sequence[SubscriptionStatus], row: Row
     ) -> Literal["changed", "unchanged"] | None:
         """Unchanged where every subscription was unsubscribed before."""
-        if {status.status for status in answered} != {"UNSUBSCRIBED"}:
+        if {word_of(status.status) for status in answered} != {"UNSUBSCRIBED"}:
             return None
         return _changed(answered)
 
@@ -187,6 +204,7 @@ class SetStatus(Write):
         allow_resubscribe: bool = False,
         basis_by_row: bool = False,
     ) -> None:
+        self._calls = calls
         self._same = Wanted(
             status=status,
             subscription_id=subscription_id,
@@ -241,20 +259,20 @@ class SetStatus(Write):
     def matches(self, actual: Sequence[SubscriptionStatus], row: Row) -> bool:
         """See :class:`Write`."""
         wanted = self._change(row)
-        return any(
-            one.status == wanted.status for one in actual if one.subscription_id == wanted.subscription_id
-        )
+        found = [word_of(one.status) for one in actual if one.subscription_id == wanted.subscription_id]
+        return bool(found) and set(found) == {wanted.status}
 
-    def refusal_of(self, actual: Sequence[SubscriptionStatus], row: Row) -> HubSpotError | None:
+    def actual_of(self, statuses: Sequence[SubscriptionStatus] | None, row: Row) -> StatusName | None:
+        """See :class:`Write`."""
+        return actual_status(statuses, self._change(row).subscription_id)
+
+    def refusal_of(self, actual: StatusName, row: Row) -> HubSpotError | None:
         """Subscribers who have unsubscribed must not be resubscribed.
 
         After an opt-out from everything HubSpot shows every subscription UNSUBSCRIBED (recorded live answers).
         """
         wanted = self._change(row)
-        unsubscribed = any(
-            one.status == "UNSUBSCRIBED" for one in actual if one.subscription_id == wanted.subscription_id
-        )
-        if wanted.status == "UNSUBSCRIBED" or not unsubscribed:
+        if wanted.status == "UNSUBSCRIBED" or actual != "UNSUBSCRIBED":
             return None
         return ValidationError(
             f"the subscriber has unsubscribed from subscription {wanted.subscription_id} and was not set to "
@@ -272,6 +290,17 @@ class SetStatus(Write):
             return None
         mine = self._change(row).subscription_id
         return _changed([one for one in answered if one.subscription_id == mine])
+
+    def was_raced(self, answered: Sequence[SubscriptionStatus], row: Row) -> bool:
+        """HubSpot says RESUBSCRIBE_OCCURRED: the subscriber unsubscribed after the actual status was read."""
+        mine = self._change(row).subscription_id
+        reasons = {one.set_status_success_reason for one in answered if one.subscription_id == mine}
+        return self.reads_first(row) and RESUBSCRIBE_OCCURRED in map(word_of, filter(None, reasons))
+
+    def undo(self) -> SetStatus:
+        """See :class:`Write`. The rows may name the subscription."""
+        number = self._same.subscription_id
+        return SetStatus(self._calls, subscription_id=number, status="UNSUBSCRIBED")
 
     def _change(self, row: Row) -> StatusChange:
         """What a row wants: what is the same for all, and what it says itself."""
@@ -292,13 +321,22 @@ def _subscribers(rows: Sequence[Row]) -> list[str]:
 
 
 def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
-    """Whether these show an opt-out: of the brand where one is given, or of the whole portal."""
+    """Whether these show an opt-out of the whole portal, or of the brand where one is given.
+
+    Without a brand, the opt-out of one brand is not one of everything.
+    """
     return any(
-        wide.status == "UNSUBSCRIBED" and (brand is None or wide.business_unit_id in {None, brand})
+        word_of(wide.status) == "UNSUBSCRIBED"
+        and (_is_portal_wide(wide) or (brand is not None and wide.business_unit_id == brand))
         for wide in actual
     )
 
 
+def _is_portal_wide(wide: WideStatus) -> bool:
+    kind = word_of(wide.wide_status_type or "")
+    return kind == "PORTAL_WIDE" or (wide.business_unit_id is None and kind != "BUSINESS_UNIT_WIDE")
+
+
 def _changed(answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"]:
-    reasons = {status.set_status_success_reason for status in answered}
+    reasons = {word_of(status.set_status_success_reason or "") for status in answered}
     return "unchanged" if reasons == {NO_STATUS_CHANGE} else "changed"

@@ -1,5 +1,7 @@
 """What an answer from HubSpot says of each subscriber. Pure functions.
 
+Rows about a subscriber who was not asked about say nothing.
+
 HubSpot's documents do not say what a batch read answers about an operation that is not over, and all recorded live
 answers are COMPLETE. :func:`operations_by_subscriber` leaves out every subscriber an answer is ambiguous about: the
 caller asks for those one at a time.
@@ -7,6 +9,7 @@ caller asks for those one at a time.
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.hubspot.api.models import (
@@ -16,31 +19,91 @@ from airflow_provider_hubprefs.hubspot.api.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 CANCELED = "CANCELED"
 
 StatusesBySubscriber = dict[str, list[Any]]
-"""Lower-cased subscriber -> the statuses that HubSpot answered for it."""
+""":func:`subscriber_key` -> the statuses that HubSpot answered for it."""
+
+
+def subscriber_key(address: str) -> str:
+    """The form in which two spellings of one subscriber are equal.
+
+    Lower case; the domain's labels in Unicode, so that ``xn--`` and what it stands for are the same.
+    """
+    key = address.strip().lower()
+    if key.isascii() and "xn--" not in key:
+        return key
+    local, at, domain = unicodedata.normalize("NFC", key).rpartition("@")
+    return f"{local}{at}{'.'.join(map(_in_unicode, domain.split('.')))}"
+
+
+def _in_unicode(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return unicodedata.normalize("NFC", label[4:].encode("ascii").decode("punycode"))
+    except UnicodeError:
+        return label
 
 
 def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = None) -> StatusesBySubscriber:
     """Group the statuses of an answer by subscriber, whatever kind of rows it has. HubSpot promises no order.
 
-    :param asked: the subscriber of a single call: the whole answer is about it.
+    :param asked: the subscriber of a single call: rows about others are left out.
     """
-    found: StatusesBySubscriber = {} if asked is None else {asked.lower(): []}
+    found: StatusesBySubscriber = {} if asked is None else {subscriber_key(asked): []}
     for row in operation.results:
-        statuses: Sequence[Any] | None
-        match row:
-            case SubscriberStatuses():
-                statuses = row.statuses
-            case SubscriberWideStatuses():
-                statuses = row.wide_statuses
-            case _:
-                statuses = [row]
-        found.setdefault((asked or row.subscriber).lower(), []).extend(statuses or ())
+        key = subscriber_key(row.subscriber)
+        given = _statuses_in(row)
+        mine = [one for one in given or () if subscriber_key(one.subscriber) == key]
+        if (asked is None or key in found) and (mine or not given):
+            found.setdefault(key, []).extend(mine)
     return found
+
+
+def certain_statuses(
+    operation: Operation[Any], subscribers: Iterable[str], *, single: bool
+) -> StatusesBySubscriber | None:
+    """All statuses that a read shows for certain, by subscriber; whoever is left out is unknown.
+
+    Nothing is certain of a subscriber whom an error names, for whom a batch has no row, whose row has no list of
+    statuses, or where all that is shown is about others.
+
+    :param subscribers: all that the call asked for.
+    :param single: whether it was a single call. It says that a subscriber has no status by having no results at all.
+    :return: by subscriber; an empty list is the certainty that there is no status. None: the answer is not COMPLETE, or
+        has an error that names no subscriber who was asked about and may be about any of them.
+    """
+    asked = set(map(subscriber_key, subscribers))
+    named = [{subscriber_key(name) for name in error.names()} & asked for error in operation.errors]
+    vague = not all(named) or (operation.num_errors or 0) > len(named)
+    if not operation.complete or vague:
+        return None
+    found: StatusesBySubscriber = {}
+    if single and operation.given_results == []:
+        found = {key: [] for key in asked}
+    unknown = set().union(*named)
+    for row in operation.results:
+        key, given = subscriber_key(row.subscriber), _statuses_in(row)
+        mine = [one for one in given or () if subscriber_key(one.subscriber) == key]
+        if key in asked:
+            found.setdefault(key, []).extend(mine)
+        if given is None or (given and not mine):
+            unknown.add(key)
+    return {key: statuses for key, statuses in found.items() if key not in unknown}
+
+
+def _statuses_in(row: Any) -> Sequence[Any] | None:
+    """The statuses in a row of whatever kind; None where HubSpot left them out."""
+    match row:
+        case SubscriberStatuses():
+            return row.statuses
+        case SubscriberWideStatuses():
+            return row.wide_statuses
+        case _:
+            return [row]
 
 
 def operations_by_subscriber(
@@ -57,11 +120,11 @@ def operations_by_subscriber(
         COMPLETE or CANCELED answer, or named with another error. It is clear about no subscriber where an error names
         none of them, or where all have rows and the answer is not COMPLETE.
     """
-    asked = {subscriber: subscriber.lower() for subscriber in subscribers}
+    asked = {subscriber: subscriber_key(subscriber) for subscriber in subscribers}
     rows = statuses_by_subscriber(operation)
     named: dict[str, list[Any]] = {}
     for error in operation.errors:
-        names = {name.lower() for name in error.names()} & set(asked.values())
+        names = {subscriber_key(name) for name in error.names()} & set(asked.values())
         if not names:
             return {}
         for name in names:

@@ -59,6 +59,8 @@ class Call(Generic[T]):
     :param path: absolute, percent-encoded, with the query string.
     :param body: bytes to send, or None.
     :param content_type: of the body.
+    :param not_after: monotonic seconds until which it may leave; None: whenever. A call that has such an end
+        is sent once: it rests on a reading, which is made again before the next attempt (``Sender.repeat``).
     :param read: turns the answer of a success into the result.
     """
 
@@ -68,6 +70,7 @@ class Call(Generic[T]):
     body: bytes | None
     read: Callable[[Reply], T]
     content_type: str = "application/json"
+    not_after: float | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"

@@ -45,6 +45,8 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
 
 NO_STATUS_CHANGE = "NO_STATUS_CHANGE"
 """``setStatusSuccessReason`` of a write that found everything as wanted."""
+RESUBSCRIBE_OCCURRED = "RESUBSCRIBE_OCCURRED"
+"""``setStatusSuccessReason`` of a write that subscribed a subscriber who had unsubscribed."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

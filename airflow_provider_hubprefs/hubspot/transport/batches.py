@@ -52,16 +52,20 @@ class BatchCaller:
     Any number of threads may use it.
 
     :param send: sends one call.
+    :param singly: whether each item takes a call of its own from the beginning.
     """
 
-    def __init__(self, send: Callable[[Call[Operation[Any]]], Awaitable[Operation[Any]]]) -> None:
+    def __init__(
+        self, send: Callable[[Call[Operation[Any]]], Awaitable[Operation[Any]]], *, singly: bool = False
+    ) -> None:
         self._send = send
+        self._singly = singly
         self._single: set[str] = set()
         self._lock = threading.Lock()
 
     def goes_singly(self, pair: CallPair[T]) -> bool:
-        """Whether each item takes a call of its own, because the token lacks the batch scopes."""
-        return pair.name in self._single
+        """Whether each item takes a call of its own, such as where the token lacks the batch scopes."""
+        return self._singly or pair.name in self._single
 
     async def ask(
         self, pair: CallPair[T], items: Sequence[T]

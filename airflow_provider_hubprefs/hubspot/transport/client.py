@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -60,6 +61,7 @@ class Client(Sender):
         self._stopping = False
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._session = _session(self.url)
+        self._latest = threading.local()
         mask_paths_logged_by("urllib3.connectionpool", "urllib3.connection")
 
     def __enter__(self) -> Client:
@@ -90,6 +92,11 @@ class Client(Sender):
         """
         return run(self.asend(call))
 
+    @property
+    def sent_at(self) -> float:
+        """When this thread's latest request left, in monotonic seconds: its answer is as old as that, at most."""
+        return getattr(self._latest, "sent_at", -math.inf)
+
     async def _sleep(self, seconds: float) -> None:
         self.rest(seconds)
 
@@ -100,7 +107,11 @@ class Client(Sender):
         self.rest(0)
 
     async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
-        timeout = (self.settings.connect_timeout, self.settings.read_timeout)
+        self._latest.sent_at = now = time.monotonic()
+        connect = self.settings.connect_timeout
+        if call.not_after is not None:  # it leaves when it is connected
+            connect = min(connect, max(call.not_after - now, 0.1))
+        timeout = (connect, self.settings.read_timeout)
         try:
             with self._session.request(
                 call.endpoint.method,

@@ -23,6 +23,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
     HubSpotError,
     SettingsError,
+    StaleReadingError,
 )
 from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
@@ -35,7 +36,7 @@ from airflow_provider_hubprefs.hubspot.transport.retry import retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from tenacity import RetryCallState
@@ -139,6 +140,21 @@ class Sender(ABC):
 
         :param call: made by ``client.calls``.
         :raises HubSpotError: HubSpot refused it, or it could not be done in time.
+        :raises StaleReadingError: its ``not_after`` is over; a call that has one is not retried.
+        """
+        if call.not_after is not None:
+            return await self._attempt(call)
+
+        async def attempt() -> T:
+            return await self._attempt(call)
+
+        return await self.repeat(attempt)
+
+    async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something; after failures that pass wait and do all of it again, as :meth:`asend` does with one call.
+
+        :param work: sends calls, such as a read and the write that rests on it.
+        :raises HubSpotError: what ``work`` raised last.
         """
 
         def before_sleep(state: RetryCallState) -> None:
@@ -147,7 +163,7 @@ class Sender(ABC):
             _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
 
         policy = retrying(self.settings, sleep=self._sleep, before_sleep=before_sleep)
-        result: T = await policy(self._attempt, call)
+        result: T = await policy(work)
         return result
 
     async def _attempt(self, call: Call[T]) -> T:
@@ -161,6 +177,8 @@ class Sender(ABC):
                 raise
             async with self._token_lock:
                 self.auth.forget(token)
+        if call.not_after is not None:
+            raise _stale(call)  # to get a new token takes a while
         return await self._paced(call, await self._access_token())
 
     async def _access_token(self) -> str:
@@ -203,7 +221,9 @@ class Sender(ABC):
             while (wait := await self._ask(pacer.wait, ticket)) > 0:
                 self._count(waited_for_budget=wait)
                 await self._sleep(wait)
+                _check_fresh(call)  # before a slot is taken: the next reading needs it
             self._check_going_on()
+            _check_fresh(call)
             self._count(requests=1)
             begin = time.monotonic()
             reply = await self._exchange(call, token)
@@ -226,6 +246,16 @@ class Sender(ABC):
                 setattr(self.usage, name, getattr(self.usage, name) + amount)
             if took is not None:
                 self.usage.answered[bucket_of(took)] += 1
+
+
+def _check_fresh(call: Call[Any]) -> None:
+    if call.not_after is not None and time.monotonic() > call.not_after:
+        raise _stale(call)
+
+
+def _stale(call: Call[Any]) -> StaleReadingError:
+    text = f"{call.name} was not sent: what it rests on was read too long ago"
+    return StaleReadingError(text, not_applied=True)
 
 
 def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:

@@ -95,6 +95,7 @@ class _Exchange:
             answer = self._true_answer()
         else:
             self.recorded.fault = fault.kind
+            self._state.portal.opt_out(fault.addresses)
             true = self._true_answer() if fault.carried_out else ApiAnswer(200)
             answer = fault.answer(true, self._correlation_id)
         answer.headers.setdefault("X-HubSpot-Correlation-Id", self._correlation_id)

@@ -17,6 +17,9 @@ and does not count against the limits.
 ``drop``         the connection ends without an answer: ``applied`` (false), whether the request was carried out
 ``truncate``     the request is carried out, and the connection ends in the middle of the answer's body
 ``fields``       the true answer, without the members in ``missing`` and with those in ``null`` set to null
+``edit``         the true answer, sloppy: its own members as in ``json`` ({}); of its rows, also of those within rows,
+                 those with all values of ``of`` ({}: every row) as in ``row`` ({}), or left out (``drop``, false)
+``race``         ``addresses`` opt out by the link in a mail, then the request is carried out
 ================ ============================================================================================
 """
 
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
 
 Kind = Literal[
-    "latency", "status", "burst", "daily", "cloudflare", "empty", "text", "answer", "drop", "truncate", "fields"
+    "latency", "status", "burst", "daily", "cloudflare", "empty", "text", "answer", "drop", "truncate", "fields",
+    "edit", "race",
 ]  # fmt: skip
 
 _CATEGORIES = {423: "LOCKED", 477: "MIGRATION_IN_PROGRESS"}
@@ -57,11 +61,15 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     applied: bool = False
     missing: list[str] = []
     null: list[str] = []
+    of: dict[str, Any] = {}
+    row: dict[str, Any] = {}
+    drop: bool = False
+    addresses: list[str] = []
 
     @property
     def carried_out(self) -> bool:
         """Whether the request is carried out all the same."""
-        return self.applied or self.kind in ("truncate", "fields")
+        return self.applied or self.kind in ("truncate", "fields", "edit", "race")
 
     @property
     def cuts(self) -> bool:
@@ -83,12 +91,28 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 made = ApiAnswer(200, self.text.encode())
             case "answer":
                 made = ApiAnswer(self.status or 200, self.json, dict(self.headers))
+            case "edit":
+                if isinstance(true.body, dict):
+                    rows = self._edited(true.body.get("results") or [])
+                    true.body = {**true.body, "results": rows, **(self.json or {})}
+                return true
             case _:
                 true.body = self._changed(true.body)
                 return true
         if self.retry_after is not None:
             made.headers["Retry-After"] = f"{self.retry_after:g}"
         return made
+
+    def _edited(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return rows, changed or left out; rows within rows first."""
+        edited = []
+        for row in rows:
+            mine = self.of.items() <= row.items()
+            if mine and self.drop:
+                continue
+            lists = {name: self._edited(value) for name, value in row.items() if isinstance(value, list)}
+            edited.append({**row, **lists, **(self.row if mine else {})})
+        return edited
 
     def _changed(self, body: Any) -> Any:
         """Return a body without the members that ``fields`` leaves out, wherever they are."""

@@ -21,7 +21,6 @@ with DAG(
 ):
     for name in ("poked", "deferred"):
         waiting: dict[str, Any] = {
-            "wait_for_completion": True,
             "deferrable": name == "deferred",
             "poke_interval": 1,
             "timeout": 900,
