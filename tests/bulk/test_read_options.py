@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.files import Files
 from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.bulk.source.row import Counts, Wanted
@@ -311,6 +312,11 @@ class TestOnlySomeRows:
         for source in ([{"email": JANE}], written(tmp_path, f'{{"email": "{JANE}"}}', "a.jsonl")):
             assert 'no row has a field "flag"' in refused(source, where={"flag": 1})
 
+    def test_a_file_without_a_field_is_none_without_rows_of_the_others(self, tmp_path: Path) -> None:
+        written(tmp_path, f'{{"email": "{JANE}"}}\n', "1.jsonl")  # some warehouses leave out what is null
+        written(tmp_path, f'{{"email": "{BOB}", "flag": true, "state": "opted out"}}\n', "2.jsonl")
+        assert sent(Files(tmp_path), Columns(status="state"), where={"flag": True}) == [BOB]
+
     def test_a_row_that_cannot_be_taken_apart_is_not_left_out(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'email,flag\n{JANE},1\n"{BOB},1\n')
         assert [row.problem for row in read_rows(path, options=ReadOptions.of({"where": {"flag": 1}}))] == [
@@ -441,4 +447,4 @@ class TestRowsOfADatabase:
 
     def test_a_data_frame_is_refused_with_what_to_give(self) -> None:
         with pytest.raises(SourceError, match="to_dict"):
-            read_rows(pa.table({"email": [JANE]}))  # type: ignore[arg-type]
+            read_rows(pa.table({"email": [JANE]}))

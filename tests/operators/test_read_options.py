@@ -105,7 +105,7 @@ def test_texts_of_the_dag_author_are_templates_and_results_of_tasks_are_not(*, n
     }
     with DAG("options", render_template_as_native_obj=native):
         operator = HubPrefsBatchUnsubscribeOperator(task_id="a", source="a.csv", read_options=options)
-    operator.render_template_fields({"params": {"d": ";", "n": 2, "x": "{{ y }}"}})  # type: ignore[arg-type]
+    operator.render_template_fields({"params": {"d": ";", "n": 2, "x": "{{ y }}"}})
     reading = operator._reading()["options"]
     assert (reading.delimiter, reading.skip_lines, reading.where) == (";", 2, (("x", ("{{ y }}",)),))
 

@@ -81,6 +81,7 @@ def records_of(
     :raises SourceError: a column is missing, or there is more than one of its name.
     """
     table = _table(lines, columns, options, delimiters)
+    counts.where_seen.update(name for name, _ in options.where)
     delimiter, column, more = table.delimiter, table.address, table.more
     splits = max(column, *more) + 1 if more else column + 1
     rest: Sequence[str] = ()
