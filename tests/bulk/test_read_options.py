@@ -186,6 +186,9 @@ class TestWhatIsTheHeader:
     def test_a_line_within_one_pair_of_quotes_is_called_so(self, tmp_path: Path) -> None:
         said = refused(written(tmp_path, f'"name,email"\n"Bob,{BOB}"\n'))
         assert "whole line 1 is within one pair of quotes" in said
+        (row,) = read_rows(written(tmp_path, f'name,email\n"Bob,{BOB}"\n'))
+        assert (row.subscriber, row.problem) == (f"Bob,{BOB}", "invalid")
+        assert row.detail == "the whole line is within one pair of quotes, so it is one cell"
 
     @pytest.mark.parametrize("name", ["part-0001", "part.csv", "part.txt", "part.csv.0"])
     @pytest.mark.parametrize("delimiter", [",", "\t", "|", ";"])
@@ -219,6 +222,9 @@ class TestAFileOfAnotherForm:
             ("a.json", f'[{{"email": "{JANE}"}}]', "is a JSON array"),
             ("a", f'{{\n  "email": "{JANE}"\n}}\n', "is JSON that spans lines"),
             ("a.json", f'{{"results": [\n  {{"email": "{JANE}"}}\n]}}', "is JSON that spans lines"),
+            ("a.txt", f'[\n{{"email": "{JANE}"}}\n]', "is a JSON array"),
+            ("a.txt", f'{{\n"email": "{JANE}"\n}}\n', "is JSON that spans lines"),
+            ("a.txt", f"<html>\n<p>{JANE}</p>\n", "none of its first 2 lines is an address"),
             ("a.jsonl", f"email\n{JANE}\n", "none of its first 2 lines is JSON"),
             (
                 "a.json",

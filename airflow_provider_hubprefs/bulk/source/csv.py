@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 1000
 """Lines of one record. A longer record is a quote that was never closed."""
 
+_IN_QUOTES = "the whole line is within one pair of quotes, so it is one cell"
 _NOT_CLOSED = "a quote is not closed, or text follows a closing quote"
 
 
@@ -99,6 +100,8 @@ def records_of(
             cells, swallowed = _quoted_record(line, lines, table, counts)
         if not cells:
             yield number, "", _NOT_CLOSED, ()
+        elif len(cells) == 1 and table.width > 1 and delimiter in cells[0]:
+            yield number, cells[0], _IN_QUOTES, ()
         else:
             if more:
                 rest = [cells[at] if at < len(cells) else "" for at in more]

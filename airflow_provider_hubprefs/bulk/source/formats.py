@@ -126,6 +126,8 @@ def _format_of(
         return "jsonl"
     if not options.header or positions(split_header(first, columns.email, delimiters)[1], columns.email):
         return "csv"
+    if named != "csv" and first.lstrip().startswith(("{", "[")):
+        return "jsonl"
     if named != "lines":
         one = not any(delimiter in first for delimiter in delimiters) and is_address(first)
         return "lines" if one else "csv"

@@ -1,7 +1,8 @@
 """Rows of a source: normalised, validated, de-duplicated, in order, and every one of them.
 
 A source is read as a stream: memory does not depend on its length. **Nothing is dropped**: a row that cannot be used
-comes out flagged, and so does every repetition; only a blank line is no row. One bad row never stops the others:
+comes out flagged, and so does every repetition; only a blank line is no row, and those that ``where`` leaves out are
+counted. One bad row never stops the others:
 :class:`SourceError` is for a source that cannot be read, or not any further.
 """
 
