@@ -52,8 +52,7 @@ class _Table(NamedTuple):
 
         Running text has a space after a comma.
         """
-        whole = line.rstrip("\r\n")
-        for cells in (whole.split(self.delimiter), next(csv.reader([whole], delimiter=self.delimiter), [])):
+        for cells in (line.rstrip("\r\n").split(self.delimiter), cells_in(line, self.delimiter, spaces=True)):
             if len(cells) == self.width and (
                 self.spaced or not any(cell.startswith(" ") and cell.strip() for cell in cells)
             ):

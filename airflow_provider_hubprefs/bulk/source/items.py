@@ -116,7 +116,10 @@ def flattened(items: Any, options: ReadOptions) -> Any:
     :raises SourceError: the items are rows by position, and ``header`` of the options does not say so.
     """
     no_rows = isinstance(items, Iterator | str | bytes | Mapping) or not isinstance(items, Iterable)
-    if no_rows or not options.header or not _is_nested(next(iter(items), None)):
+    if no_rows or not options.header:
+        return items
+    first = items[:1] if isinstance(items, list | tuple) else islice(iter(items), 1)
+    if not any(map(_is_nested, first)):
         return items
     parts = list(items)
     nested = [part for part in parts if _is_nested(part)]
