@@ -47,6 +47,7 @@ class HubPrefsBatchOperator(WaitingBase):
 
     Subclasses return, and also push when they fail because of ``on_rejected``: ``read`` and a count for each outcome
     (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up to it;
+    ``skipped``, the rows that ``where`` left out;
     ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
     :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
 

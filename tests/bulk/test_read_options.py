@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.files import Files
 from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.bulk.source.row import Counts, Wanted
@@ -185,6 +186,9 @@ class TestWhatIsTheHeader:
     def test_a_line_within_one_pair_of_quotes_is_called_so(self, tmp_path: Path) -> None:
         said = refused(written(tmp_path, f'"name,email"\n"Bob,{BOB}"\n'))
         assert "whole line 1 is within one pair of quotes" in said
+        (row,) = read_rows(written(tmp_path, f'name,email\n"Bob,{BOB}"\n'))
+        assert (row.subscriber, row.problem) == (f"Bob,{BOB}", "invalid")
+        assert row.detail == "the whole line is within one pair of quotes, so it is one cell"
 
     @pytest.mark.parametrize("name", ["part-0001", "part.csv", "part.txt", "part.csv.0"])
     @pytest.mark.parametrize("delimiter", [",", "\t", "|", ";"])
@@ -218,6 +222,9 @@ class TestAFileOfAnotherForm:
             ("a.json", f'[{{"email": "{JANE}"}}]', "is a JSON array"),
             ("a", f'{{\n  "email": "{JANE}"\n}}\n', "is JSON that spans lines"),
             ("a.json", f'{{"results": [\n  {{"email": "{JANE}"}}\n]}}', "is JSON that spans lines"),
+            ("a.txt", f'[\n{{"email": "{JANE}"}}\n]', "is a JSON array"),
+            ("a.txt", f'{{\n"email": "{JANE}"\n}}\n', "is JSON that spans lines"),
+            ("a.txt", f"<html>\n<p>{JANE}</p>\n", "none of its first 2 lines is an address"),
             ("a.jsonl", f"email\n{JANE}\n", "none of its first 2 lines is JSON"),
             (
                 "a.json",
@@ -310,6 +317,11 @@ class TestOnlySomeRows:
         assert "where names one" in refused(written(tmp_path, f"{JANE}\n"), where={"flag": 1})
         for source in ([{"email": JANE}], written(tmp_path, f'{{"email": "{JANE}"}}', "a.jsonl")):
             assert 'no row has a field "flag"' in refused(source, where={"flag": 1})
+
+    def test_a_file_without_a_field_is_none_without_rows_of_the_others(self, tmp_path: Path) -> None:
+        written(tmp_path, f'{{"email": "{JANE}"}}\n', "1.jsonl")  # some warehouses leave out what is null
+        written(tmp_path, f'{{"email": "{BOB}", "flag": true, "state": "opted out"}}\n', "2.jsonl")
+        assert sent(Files(tmp_path), Columns(status="state"), where={"flag": True}) == [BOB]
 
     def test_a_row_that_cannot_be_taken_apart_is_not_left_out(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'email,flag\n{JANE},1\n"{BOB},1\n')
@@ -441,4 +453,4 @@ class TestRowsOfADatabase:
 
     def test_a_data_frame_is_refused_with_what_to_give(self) -> None:
         with pytest.raises(SourceError, match="to_dict"):
-            read_rows(pa.table({"email": [JANE]}))  # type: ignore[arg-type]
+            read_rows(pa.table({"email": [JANE]}))

@@ -96,6 +96,13 @@ def test_a_stray_quote_in_a_cell_that_is_read_makes_its_row_invalid(tmp_path: Pa
     assert read(tmp_path, text, Columns(status="status"))[0] == [(2, ED), (3, None), (4, GIL)]
 
 
+def test_a_swallowed_line_with_a_cell_too_long_for_csv_is_a_row_too(tmp_path: Path) -> None:
+    text = f'email,note\n{ED},"x\n{FAY},{"y" * 200_000}\n{GIL},z"\n'
+    assert read(tmp_path, text)[0] == [(2, ED), (3, FAY), (4, GIL)]
+    text = f'email,note\n{ED},"x\n"{"y" * 200_000}\n{GIL},z\n'
+    assert read(tmp_path, text)[0] == [(2, ED), (3, None), (4, GIL)]
+
+
 @settings(
     max_examples=300 if LONG else 100,
     deadline=None,

@@ -13,6 +13,7 @@ from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchSetStatusOperator,
     HubPrefsBatchUnsubscribeOperator,
 )
+from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
 from tests.helpers import outcomes, writes
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def test_texts_of_the_dag_author_are_templates_and_results_of_tasks_are_not(*, n
     }
     with DAG("options", render_template_as_native_obj=native):
         operator = HubPrefsBatchUnsubscribeOperator(task_id="a", source="a.csv", read_options=options)
-    operator.render_template_fields({"params": {"d": ";", "n": 2, "x": "{{ y }}"}})  # type: ignore[arg-type]
+    operator.render_template_fields({"params": {"d": ";", "n": 2, "x": "{{ y }}"}})
     reading = operator._reading()["options"]
     assert (reading.delimiter, reading.skip_lines, reading.where) == (";", 2, (("x", ("{{ y }}",)),))
 
@@ -124,7 +125,7 @@ def test_nothing_inside_subscribers_is_a_template(hubspot: Simulator, context: C
     operator.render_template_fields(context)
     assert outcomes(operator.execute(context)) == {"changed": 2}
     inputs = [one for request in hubspot.requests if request.body for one in request.json()["inputs"]]
-    assert [one["legalBasisExplanation"] for one in inputs if "status" in one] == [text, text]
+    assert [one["legalBasisExplanation"] for one in inputs if isinstance(one, dict)] == [text, text]
 
 
 def test_results_of_mapped_tasks_and_rows_of_a_query_are_read(hubspot: Simulator, context: Context) -> None:
@@ -178,6 +179,25 @@ def test_an_opt_out_that_cannot_be_read_is_never_overruled(
             "invalid: INVALID_STATUS": 1,
             "invalid: CONTRADICTED_BY_INVALID_ROW": 1,
         }
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('"bob@example.com"', "quotation marks"),
+        ("o\u2019neil@example.com", "word processors"),
+        ("'bob@example.com", "spreadsheets"),
+        ("Bob <bob@example.com>", "beside the address"),
+    ],
+)
+def test_one_subscriber_is_refused_for_the_same_reasons_and_the_error_shows_no_address(
+    hubspot: Simulator, context: Context, given: str, why: str
+) -> None:
+    with pytest.raises(HubPrefsFailException, match=why) as caught:
+        HubPrefsUnsubscribeAllOperator(task_id="one", subscriber=given).execute(context)
+    assert "bob" not in str(caught.value).lower()
+    assert "neil" not in str(caught.value)
+    assert hubspot.requests == []
 
 
 def test_what_an_address_may_mean_is_in_the_dead_letter_and_nowhere_else(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -262,7 +262,8 @@ class RunState:
             "active_subscriptions": self.active_subscriptions,
             "tries": self.tries,
             "operations": dict(self.operations),
-            "source_counts": asdict(self.source_counts),
+            "skipped": self.source_counts.skipped,
+            "multiline_records": self.source_counts.multiline_records,
             "started_at": self.started_at,
             "duration": self.duration,
             "usage": {
@@ -292,7 +293,7 @@ class RunState:
         self.active_subscriptions = saved["active_subscriptions"]
         self.tries = saved["tries"] + (not same_try)
         self.operations.update(saved["operations"])
-        self.source_counts.keep_most(Counts(**saved.get("source_counts", {})))
+        self.source_counts.keep_most(Counts(saved.get("skipped", 0), saved.get("multiline_records", 0)))
         self.started_at = saved["started_at"]
         self._duration_before = saved["duration"]
         answered = Counter({int(bucket): answers for bucket, answers in saved["usage"]["answered"].items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,7 @@ def folded_cell(cell: object) -> str:
     Yes and no of JSON and Parquet are ``true`` and ``false``, a whole number is one with or without ``.0``, and a cell
     without a value is empty.
     """
-    if cell is None or cell != cell:  # noqa: PLR0124 - not a number
+    if _is_missing(cell):
         return ""
     text = folded(str(cell))
     whole = _WHOLE.fullmatch(text)
@@ -188,7 +189,7 @@ def _status(cell: object, values: Mapping[str, str]) -> str:
 
 
 def _subscription(cell: object, _: object) -> int:
-    if cell is None or cell == "" or cell != cell:  # noqa: PLR0124 - not a number
+    if _is_missing(cell):
         raise CellError(INVALID_SUBSCRIPTION, "the subscription is empty")
     text = str(cell).strip()
     if isinstance(cell, float):
@@ -222,6 +223,10 @@ def _explanation(cell: object, _: object) -> str | None:
             "(read_options={'encoding': ...})",
         ) from None
     return text or None
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _text(cell: object) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MOST_LINES = 1000
 """Lines of one record. A longer record is a quote that was never closed."""
 
+_IN_QUOTES = "the whole line is within one pair of quotes, so it is one cell"
 _NOT_CLOSED = "a quote is not closed, or text follows a closing quote"
 
 
@@ -51,8 +52,7 @@ class _Table(NamedTuple):
 
         Running text has a space after a comma.
         """
-        whole = line.rstrip("\r\n")
-        for cells in (whole.split(self.delimiter), next(csv.reader([whole], delimiter=self.delimiter), [])):
+        for cells in (line.rstrip("\r\n").split(self.delimiter), cells_in(line, self.delimiter, spaces=True)):
             if len(cells) == self.width and (
                 self.spaced or not any(cell.startswith(" ") and cell.strip() for cell in cells)
             ):
@@ -81,6 +81,7 @@ def records_of(
     :raises SourceError: a column is missing, or there is more than one of its name.
     """
     table = _table(lines, columns, options, delimiters)
+    counts.where_seen.update(name for name, _ in options.where)
     delimiter, column, more = table.delimiter, table.address, table.more
     splits = max(column, *more) + 1 if more else column + 1
     rest: Sequence[str] = ()
@@ -98,6 +99,8 @@ def records_of(
             cells, swallowed = _quoted_record(line, lines, table, counts)
         if not cells:
             yield number, "", _NOT_CLOSED, ()
+        elif len(cells) == 1 and table.width > 1 and delimiter in cells[0]:
+            yield number, cells[0], _IN_QUOTES, ()
         else:
             if more:
                 rest = [cells[at] if at < len(cells) else "" for at in more]

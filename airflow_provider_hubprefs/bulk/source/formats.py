@@ -52,7 +52,7 @@ def rows_of_file(file: StoredFile, columns: Columns, options: ReadOptions, count
     :raises SourceError: it cannot be read, or not to its end.
     """
     if options.format == "parquet" or (options.format is None and is_parquet(file)):
-        yield from _of_parquet(file, columns, options)
+        yield from _of_parquet(file, columns, options, counts)
         return
     try:
         with lines_of(file, encoding=options.encoding) as lines:
@@ -60,7 +60,7 @@ def rows_of_file(file: StoredFile, columns: Columns, options: ReadOptions, count
     except ParquetError:
         if options.format is not None:
             raise
-        yield from _of_parquet(file, columns, options)
+        yield from _of_parquet(file, columns, options, counts)
 
 
 def _of_lines(
@@ -80,18 +80,19 @@ def _of_lines(
     if format_ == "csv":
         yield from records_of(lines, columns, options, delimiters, counts)
     elif format_ == "jsonl":
-        yield from _of_json_lines(lines, sample, columns, options)
+        yield from _of_json_lines(lines, sample, columns, options, counts)
     else:
         _check_addresses(first, columns, options, label=lines.name)
         yield from _of_addresses(lines)
 
 
-def _of_parquet(file: StoredFile, columns: Columns, options: ReadOptions) -> Iterator[Raw]:
+def _of_parquet(file: StoredFile, columns: Columns, options: ReadOptions, counts: Counts) -> Iterator[Raw]:
     if not options.header or options.skip_lines:
         raise SourceError(
             f"{file.label}: is a Parquet file, whose columns have names. Expected no header and no skip_lines in "
             "read_options."
         )
+    counts.where_seen.update(name for name, _ in options.where)
     for number, (given, *more) in enumerate(cells_of(file, columns, options), start=1):
         yield (number, "", "the address is empty", more) if given is None else (number, given, "", more)
 
@@ -125,6 +126,8 @@ def _format_of(
         return "jsonl"
     if not options.header or positions(split_header(first, columns.email, delimiters)[1], columns.email):
         return "csv"
+    if named != "csv" and first.lstrip().startswith(("{", "[")):
+        return "jsonl"
     if named != "lines":
         one = not any(delimiter in first for delimiter in delimiters) and is_address(first)
         return "lines" if one else "csv"
@@ -183,9 +186,9 @@ def _of_addresses(lines: Lines) -> Iterator[Raw]:
 
 
 def _of_json_lines(
-    lines: Lines, sample: Sequence[str], columns: Columns, options: ReadOptions
+    lines: Lines, sample: Sequence[str], columns: Columns, options: ReadOptions, counts: Counts
 ) -> Iterator[Raw]:
-    reader = ItemReader(columns, options, label=lines.name)
+    reader = ItemReader(columns, options, counts, label=lines.name)
     found = [_json(line) for line in sample if line is not TOO_LONG and not line.isspace()]
     _check_json(sample[0], found, label=lines.name)
     reader.check_first([item for item in found if item is not _NO_JSON])
@@ -198,7 +201,6 @@ def _of_json_lines(
                 yield (lines.number, "", "the line is no JSON", ())
             else:
                 yield reader.read(lines.number, item)
-    reader.check_last()
 
 
 def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:

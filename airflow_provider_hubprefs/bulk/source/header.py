@@ -103,11 +103,15 @@ def split_header(header: str, email_column: str, delimiters: str) -> tuple[str, 
     return max(splits, key=lambda split: (bool(positions(split[1], email_column)), len(split[1])))
 
 
-def cells_in(line: str, delimiter: str) -> list[str]:
-    """Split one line, as well as its quotes allow."""
+def cells_in(line: str, delimiter: str, *, spaces: bool = False) -> list[str]:
+    """Split one line, as well as its quotes allow.
+
+    :param spaces: keep those before a cell.
+    """
+    skip = delimiter != " " and not spaces
     try:
         line = without_spaces_around(line, delimiter)
-        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != " "), [])
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=skip), [])
     except csv.Error:
         return []
     return [cell.rstrip("\r\n") for cell in cells]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.columns import folded, position, positions, quoted
+from airflow_provider_hubprefs.bulk.source.columns import folded, position, positions
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+    from airflow_provider_hubprefs.bulk.source.row import Counts
     from airflow_provider_hubprefs.bulk.source.text import Raw
 
 LOOKED_AT = 20
@@ -30,17 +31,19 @@ class ItemReader:
     """Reads one item after another.
 
     :param columns: names of the fields that are read.
+    :param counts: takes which columns of ``where`` there are.
     :param label: of the source, for error texts.
     """
 
-    def __init__(self, columns: Columns, options: ReadOptions, *, label: str) -> None:
+    def __init__(self, columns: Columns, options: ReadOptions, counts: Counts, *, label: str) -> None:
         self._columns = columns
         self._label = label
         self._by_position = not options.header
         self._email = columns.email
         self._where = [name for name, _ in options.where]
         self._more = [*(called for _, called in columns.more()), *self._where]
-        self._unseen = set(self._where)
+        self._optional = bool(options.where) or "" in dict(options.status_values)
+        self._seen = counts.where_seen
 
     def read(self, number: int, item: Any) -> Raw:
         """Return what an item says: an address, or several values."""
@@ -54,8 +57,8 @@ class ItemReader:
         if values is None:
             nested = f". {_BY_POSITION}" if isinstance(item, list | tuple) else ""
             return (number, "", f"neither text nor a mapping, but {type(item).__name__}{nested}", ())
-        if self._unseen:
-            self._unseen = {name for name in self._unseen if _value(values, name) is _MISSING}
+        if len(self._seen) < len(self._where):
+            self._seen.update(name for name in self._where if _value(values, name) is not _MISSING)
         cells = [None if (cell := _value(values, called)) is _MISSING else cell for called in self._more]
         value = _value(values, self._email)
         if value is _MISSING:
@@ -77,40 +80,30 @@ class ItemReader:
         names = list(dict.fromkeys(key for item in found for key in item or () if isinstance(key, str)))
         if not items or None in found:
             return
-        needed = [("email", self._email), *(one for one in self._columns.more() if one[0] in _NEEDED)]
+        needed = [("email", self._email)]
+        if not self._optional:
+            needed += [one for one in self._columns.more() if one[0] in _NEEDED]
         for what, called in needed:
             if not positions(names, called):
                 position(names, what, called, label=self._label)
-
-    def check_last(self) -> None:
-        """Look back at all items.
-
-        :raises SourceError: none of them has a field that ``where`` names.
-        """
-        if self._unseen:
-            raise SourceError(
-                f"{self._label}: no row has a field {', '.join(map(quoted, sorted(self._unseen)))}, which where of "
-                "read_options names. Check its spelling."
-            )
 
 
 _NEEDED = ("status", "subscription")
 
 
-def rows_of_items(items: Iterable[Any], columns: Columns, options: ReadOptions) -> Iterator[Raw]:
+def rows_of_items(
+    items: Iterable[Any], columns: Columns, options: ReadOptions, counts: Counts
+) -> Iterator[Raw]:
     """Yield what each item of an iterable says.
 
     :raises SourceError: the items have no field of a name that every row needs.
     """
-    reader = ItemReader(columns, options, label="subscribers")
+    reader = ItemReader(columns, options, counts, label="subscribers")
     left = iter(items)
     first = list(islice(left, LOOKED_AT))
     reader.check_first(first)
-    number = 0
     for number, item in enumerate(chain(first, left), start=1):
         yield reader.read(number, item)
-    if number:
-        reader.check_last()
 
 
 def flattened(items: Any, options: ReadOptions) -> Any:
@@ -123,7 +116,10 @@ def flattened(items: Any, options: ReadOptions) -> Any:
     :raises SourceError: the items are rows by position, and ``header`` of the options does not say so.
     """
     no_rows = isinstance(items, Iterator | str | bytes | Mapping) or not isinstance(items, Iterable)
-    if no_rows or not options.header or not _is_nested(next(iter(items), None)):
+    if no_rows or not options.header:
+        return items
+    first = items[:1] if isinstance(items, list | tuple) else islice(iter(items), 1)
+    if not any(map(_is_nested, first)):
         return items
     parts = list(items)
     nested = [part for part in parts if _is_nested(part)]

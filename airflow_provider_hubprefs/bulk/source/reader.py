@@ -1,7 +1,8 @@
 """Rows of a source: normalised, validated, de-duplicated, in order, and every one of them.
 
 A source is read as a stream: memory does not depend on its length. **Nothing is dropped**: a row that cannot be used
-comes out flagged, and so does every repetition; only a blank line is no row. One bad row never stops the others:
+comes out flagged, and so does every repetition; only a blank line is no row, and those that ``where`` leaves out are
+counted. One bad row never stops the others:
 :class:`SourceError` is for a source that cannot be read, or not any further.
 """
 
@@ -14,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 from airflow_provider_hubprefs.bulk.source.addresses import AddressError, normalise
-from airflow_provider_hubprefs.bulk.source.columns import Columns, folded_cell
+from airflow_provider_hubprefs.bulk.source.columns import Columns, folded_cell, quoted
 from airflow_provider_hubprefs.bulk.source.duplicates import Duplicates, OnConflict
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
@@ -28,7 +29,7 @@ from airflow_provider_hubprefs.storage import Path
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.text import Raw
 
-Source: TypeAlias = Files | Path | Iterable[str] | Iterable[Mapping[str, Any]]
+Source: TypeAlias = Files | Path | Iterable[Any]
 
 _SHOWN = 254
 _DIGEST = 8
@@ -55,7 +56,7 @@ def read_rows(
     statuses the whole source is read before the first row is yielded, and once more for the rows.
 
     :param source: :class:`~.files.Files` or a path (CSV, one address a line, JSON Lines, each plain, gzip or zstd;
-        Parquet), or an iterable of addresses or of mappings.
+        Parquet), or an iterable of addresses, mappings, rows of a database, or lists of them (:mod:`.items`).
     :param columns: names of the columns, fields or keys that are read.
     :param options: how it is read.
     :param check: looks at what each row wants; a row for which it raises :class:`~.row.CellError` is invalid.
@@ -139,7 +140,8 @@ def _all_rows(
     )
     try:
         if not isinstance(source, Files):
-            yield from validated(rows_of_items(source, columns, options))
+            yield from validated(rows_of_items(source, columns, options, counted))
+            _check_where(options, counted)
             return
         number, only_empty = 0, True
         for file in source:
@@ -154,12 +156,27 @@ def _all_rows(
                 if file.name is None:
                     raise
                 _log.warning("%s", error)  # some warehouses write an empty file where a worker had no rows
-        if only_empty:
+        if not only_empty:
+            _check_where(options, counted)
+        else:
             raise EmptyFileError(
                 "All files of the source are empty. Expected at least one line; were they written?"
             )
     finally:
         counts.keep_most(counted)
+
+
+def _check_where(options: ReadOptions, counts: Counts) -> None:
+    """Look back at rows that have fields of their own: where none of them had a field, its name is wrong.
+
+    :raises SourceError: names the field; rows were left out because of it.
+    """
+    unseen = [quoted(name) for name, _ in options.where if name not in counts.where_seen]
+    if unseen and counts.skipped:
+        raise SourceError(
+            f"read_options: where: no row has a field {', '.join(unseen)}. Expected one in at least one row: check "
+            "its spelling."
+        )
 
 
 def _validated(

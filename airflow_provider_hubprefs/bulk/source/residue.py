@@ -15,7 +15,7 @@ _FORMULA = "'`=?*\u00b4"
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _SEVERAL = re.compile(r"@[^@]*[\s,;|/:]+[^@]*@")
 _NAMED = re.compile(r"<\s*([^<>\s]+@[^<>\s]+)\s*>")
-_LINK = re.compile(r"(?i)^(?:mailto|smtp|email|e-mail)\s*:\s*")
+_LINK = re.compile(r"(?i)^(?:mailto|smtp|e-?mail)\s*:[\s/]*")
 _TYPOGRAPHY = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4\u02bc\uff07", "'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -44,10 +44,12 @@ class Counts:
 
     :param skipped: rows that ``where`` leaves out.
     :param multiline_records: CSV records that span lines and count as one row.
+    :param where_seen: columns of ``where`` that at least one row or header has.
     """
 
     skipped: int = 0
     multiline_records: int = 0
+    where_seen: set[str] = field(default_factory=set)
 
     def keep_most(self, other: Counts) -> None:
         """Take over what another reading of the same source has counted, as far as it came further."""
