@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
 
 with DAG(
@@ -15,7 +17,12 @@ with DAG(
     catchup=False,
     params={"subscriber": "", "mode_failures": 2},
 ):
-    opt_out = HubPrefsUnsubscribeAllOperator(task_id="opt_out", subscriber="{{ params.subscriber }}")
+
+    @task
+    def opt_out(**context: Any) -> None:
+        """Begin it, and do not wait."""
+        HubPrefsHook().unsubscribe_all(context["params"]["subscriber"])
+
     waits = [
         HubPrefsOperationSensor(
             task_id=mode,
@@ -43,5 +50,5 @@ with DAG(
     def undone() -> None:
         """HubSpot canceled it."""
 
-    opt_out >> waits
+    opt_out() >> waits
     waits[0] >> branch() >> [done(), undone()]

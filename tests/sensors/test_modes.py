@@ -5,6 +5,7 @@ Alike is: the same state, result and exception.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,7 +82,8 @@ def test_every_wait_ends_alike_in_every_mode(
             match = {"path_contains": f"/{name}.{mode}"}
             hubspot.fault(**ANSWER_PENDING, match=match)
             if fault is not None:
-                hubspot.fault(**fault, match=match, times=times)
+                about_it = json.loads(json.dumps(fault).replace("expected@", f"{name}.{mode}@"))
+                hubspot.fault(**about_it, match=match, times=times)
     noted = tmp_path / "exceptions"
     noted.touch()
     monkeypatch.setenv("HUBPREFS_TEST_EXCEPTIONS", str(noted))

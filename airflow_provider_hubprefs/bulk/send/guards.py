@@ -1,7 +1,7 @@
 """Guards: what must be so before anything is written.
 
-Only active subscriptions of the portal are written; nobody is resubscribed without permission; a run that would write
-more rows than it may writes none.
+Only active subscriptions of the portal are written; no subscriber is resubscribed without permission; a run that would
+write more rows than it may writes none.
 """
 
 from __future__ import annotations

@@ -311,7 +311,8 @@ class Pipeline:
 
         :raises MissingScopesError: it may not.
         """
-        needed = self._verify or self._write.may_read_first()
+        check = self._write.row_check
+        needed = self._verify or (check is not None and check.subscribes)
         if needed and rows and not self._may_read and not any(map(self._write.reads_first, rows)):
             self._caller.actual(self._write.read, rows[:1])
         self._may_read = self._may_read or bool(rows)

@@ -55,6 +55,8 @@ class RowCheck:
         self._allow_resubscribe = allow_resubscribe
         self.active: frozenset[int] | None = None
         """Ids of the portal's active subscriptions; None: unknown, then every id passes."""
+        self.subscribes = False
+        """Whether a row was seen that needs its actual status to be read. A status column is read to its end first."""
 
     def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
         """Take the portal's subscriptions, before any row is checked.
@@ -80,6 +82,7 @@ class RowCheck:
                 INVALID_SUBSCRIPTION, f"subscription {number} is not one of the portal's active ones"
             )
         status = self._same.status or wanted.status
+        self.subscribes = self.subscribes or (status != "UNSUBSCRIBED" and not self._allow_resubscribe)
         basis = self._same.legal_basis or wanted.legal_basis
         if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
             raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")

@@ -66,7 +66,7 @@ def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = Non
 def certain_statuses(
     operation: Operation[Any], subscribers: Iterable[str], *, single: bool
 ) -> StatusesBySubscriber | None:
-    """All statuses that a read shows for certain, by subscriber; whoever is left out is unknown.
+    """All statuses that a read shows for certain, by subscriber; who is left out is unknown.
 
     Nothing is certain of a subscriber whom an error names, for whom a batch has no row, whose row has no list of
     statuses, or where all that is shown is about others.
