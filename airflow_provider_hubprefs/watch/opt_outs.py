@@ -9,7 +9,7 @@ each number once reads each opt-out once. The cursor itself remembers the last o
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -197,10 +197,10 @@ class OptOutLists:
 
     def _count(self, number: int) -> int:
         with self._path(number).open("rb") as file:
-            return sum(1 for _ in file)
+            return sum(1 for _ in iter(file.readline, b""))  # 2.11 opens files that are no iterators
 
 
-def _created(path: Path) -> IO[Any]:
+def _created(path: Path) -> Any:
     """Create a file, where there is none.
 
     :raises FileExistsError: there is one.
