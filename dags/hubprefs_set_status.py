@@ -33,7 +33,12 @@ with DAG(
     tags=["hubprefs", "example"],
     params={
         "subscriber": Param("name@example.com", type="string", title="E-mail address", minLength=3),
-        "subscription_id": Param(1, type="integer", title="Subscription", description="Id of the definition"),
+        "subscription_id": Param(
+            1,
+            type="integer",
+            title="Subscription",
+            description="Id of the definition; a run with an unknown id lists those there are",
+        ),
         "status": Param("UNSUBSCRIBED", enum=["SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"], title="Status"),
         "legal_basis": Param(None, enum=LEGAL_BASES, title="Legal basis"),
         "legal_basis_explanation": Param(None, type=["null", "string"], title="Why, in words"),

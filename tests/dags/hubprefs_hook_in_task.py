@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
@@ -22,15 +20,13 @@ with DAG(
         return len(HubPrefsHook().get_definitions().results)
 
     @task
-    def answer() -> object:
-        """An answer is plain data in XCom."""
-        return HubPrefsHook().unsubscribe_all("jane@example.com")
-
-    @task
-    def rows(answered: Any) -> object:
-        """So are its rows; an earlier task's answer is a dict."""
-        assert answered["status"] == "COMPLETE"
-        return [HubPrefsHook().get_unsubscribe_all("jane@example.com").results, {"done": answered["status"]}]
+    def answers() -> list[object]:
+        """An answer is plain data in XCom, and so are its rows."""
+        hook = HubPrefsHook()
+        return [
+            hook.unsubscribe_all("jane@example.com"),
+            hook.get_unsubscribe_all("jane@example.com").results,
+        ]
 
     count_subscriptions()
-    rows(answer())
+    answers()
