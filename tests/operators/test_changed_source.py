@@ -152,7 +152,7 @@ class TestARetry:
         status = Path(file.path).stat() if kind == "local" else None
         hubspot.fault("daily", match={"body_contains": names[2500]})
         with pytest.raises(HubPrefsException, match="midnight"):
-            opt_out(context, file, batch_size=100, on_changed_source="fail")
+            opt_out(context, file, batch_size=500, on_changed_source="fail")
         assert "@" not in json.dumps(store)
         before = names[1500]
         names[1500] = before.replace("person", "nosrep")
@@ -164,9 +164,9 @@ class TestARetry:
             with pytest.raises(
                 HubPrefsFailException, match="The source changed since an earlier try stopped"
             ):
-                opt_out(context, file, batch_size=100)
+                opt_out(context, file, batch_size=500)
         assert writes(hubspot) == sent
-        summary = opt_out(context, file, batch_size=100, on_changed_source="restart")
+        summary = opt_out(context, file, batch_size=500, on_changed_source="restart")
         assert (summary["read"], summary["changed"] + summary["unchanged"]) == (3001, 3001)
         assert hubspot.is_opted_out(names[1500])
 
