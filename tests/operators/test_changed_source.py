@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SECOND = datetime.datetime(2026, 11, 25, 10, 0, tzinfo=datetime.UTC)
 
 
-class Cloud(MemoryFileSystem):
+class Cloud(MemoryFileSystem):  # type: ignore[misc]
     """``info()`` with the fields of a store's fsspec client; every file was written in the same second."""
 
     cachable = False
@@ -91,7 +91,7 @@ def file_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     MemoryFileSystem.store.clear()
 
 
-def opt_out(context: dict[str, Any], source: Any, **arguments: Any) -> dict[str, Any]:
+def opt_out(context: Any, source: Any, **arguments: Any) -> dict[str, Any]:
     return HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out", source=source, **{"batch_size": 10, **arguments}
     ).execute(context)
