@@ -290,7 +290,7 @@ class RunState:
         self._usage_before = Usage(**{**saved["usage"], "answered": answered})
         self.begun, self._sent_before = saved["read"], saved["begun"]
         self.resent = saved["resent"]
-        if not saved["ended"] and saved["may_begin"]:  # it was killed, and nobody counted its last requests
+        if not saved["ended"] and saved["may_begin"]:  # it was killed before it counted its last requests
             self._usage_before.requests += self.needed(saved["may_begin"] - saved["read"])
         if not same_try and len(self.tally.unconfirmed) <= MOST_OPEN:
             self._ask_again_about_unconfirmed()
