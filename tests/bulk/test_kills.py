@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import INTERVAL
+from airflow_provider_hubprefs.bulk.send.pipeline import AHEAD
 from airflow_provider_hubprefs.simulator import Simulator
-from tests.helpers import LONG
+from tests.helpers import LONG, writes
 
 from .conftest import sent
 
@@ -116,19 +117,27 @@ def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
     chance = random.Random(seed)
     taken, others = people(tmp_path)
     known: set[str] = set()
+    twice: set[str] = set()
     with workers(hubspot, tmp_path, interval) as start:
         for kill in range(KILLS):
             begin = hubspot.stats["requests"]
             assert start(chance.randint(1, 8)) == -signal.SIGKILL, f"kill {kill} came too late"
             now = sent(hubspot, begin)
             assert len(now & known) <= most
+            twice |= now & known
             known |= now
         begin = hubspot.stats["requests"]
         assert start(None) == 0
-    assert len(sent(hubspot, begin) & known) <= most
+    now = sent(hubspot, begin) & known
+    assert len(now) <= most
+    twice |= now
     summary = json.loads((tmp_path / "report.json").read_text())
     assert (summary["read"], summary["complete"]) == (ROWS, True)
     assert summary["changed"] + summary["unchanged"] == len(taken)
+    assert (
+        summary["unchanged"] <= len(twice) <= summary["resent"] <= (KILLS + 1) * (AHEAD + 2) * THREADS * BATCH
+    )
+    assert summary["requests"] >= writes(hubspot)
     assert summary["rejected"] + summary["invalid"] == others
     assert all(hubspot.is_opted_out(one) for one in taken)
     letters = [json.loads(line)["row"] for line in (tmp_path / "dead_letters.jsonl").read_text().splitlines()]

@@ -31,7 +31,7 @@ from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.storage import ObjectPlace
 from tests.helpers import PENDING, outcomes, people, writes
 
-from .conftest import SameRun
+from .conftest import SameRun, lines_of
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -112,7 +112,7 @@ class Trial:
 
     def of(self, outcome: str) -> dict[str, str]:
         """Subscriber -> category."""
-        letters = map(json.loads, (self._folder / "dead_letters.jsonl").read_text().splitlines())
+        letters = map(json.loads, lines_of(self._folder / "dead_letters.jsonl"))
         return {one["subscriber"]: one["category"] for one in letters if one["outcome"] == outcome}
 
     def reported(self) -> dict[str, Any]:

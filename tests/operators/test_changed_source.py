@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SECOND = datetime.datetime(2026, 11, 25, 10, 0, tzinfo=datetime.UTC)
 
 
-class Cloud(MemoryFileSystem):
+class Cloud(MemoryFileSystem):  # type: ignore[misc]
     """``info()`` with the fields of a store's fsspec client; every file was written in the same second."""
 
     cachable = False
@@ -91,7 +91,7 @@ def file_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     MemoryFileSystem.store.clear()
 
 
-def opt_out(context: dict[str, Any], source: Any, **arguments: Any) -> dict[str, Any]:
+def opt_out(context: Any, source: Any, **arguments: Any) -> dict[str, Any]:
     return HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out", source=source, **{"batch_size": 10, **arguments}
     ).execute(context)
@@ -152,7 +152,7 @@ class TestARetry:
         status = Path(file.path).stat() if kind == "local" else None
         hubspot.fault("daily", match={"body_contains": names[2500]})
         with pytest.raises(HubPrefsException, match="midnight"):
-            opt_out(context, file, batch_size=100, on_changed_source="fail")
+            opt_out(context, file, batch_size=500, on_changed_source="fail")
         assert "@" not in json.dumps(store)
         before = names[1500]
         names[1500] = before.replace("person", "nosrep")
@@ -164,9 +164,9 @@ class TestARetry:
             with pytest.raises(
                 HubPrefsFailException, match="The source changed since an earlier try stopped"
             ):
-                opt_out(context, file, batch_size=100)
+                opt_out(context, file, batch_size=500)
         assert writes(hubspot) == sent
-        summary = opt_out(context, file, batch_size=100, on_changed_source="restart")
+        summary = opt_out(context, file, batch_size=500, on_changed_source="restart")
         assert (summary["read"], summary["changed"] + summary["unchanged"]) == (3001, 3001)
         assert hubspot.is_opted_out(names[1500])
 

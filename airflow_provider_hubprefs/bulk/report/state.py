@@ -24,7 +24,7 @@ from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
     from airflow_provider_hubprefs.bulk.source.row import Row
@@ -102,7 +102,9 @@ class RunState:
         """How many rows of the source are sent or in flight. The pipeline sets it."""
         self.may_begin = 0
         """How many may be, before the checkpoint is saved again. The pipeline sets it."""
-        self._sent_before = self._counted_before = 0
+        self.needed: Callable[[int], int] = lambda _: 0
+        """How many requests so many rows take. The run sets it."""
+        self._sent_before = 0
         self.operations: Counter[str] = Counter()
         """HubSpot's answers by operation status; the exchange with HubSpot counts them."""
         self.source = source
@@ -121,11 +123,10 @@ class RunState:
         self._usage, self._usage_before = usage or Usage(), Usage()
         self._begin, self._duration_before = time.monotonic(), 0.0
 
-    def take(self, rows: Sequence[Row], outcomes: Sequence[Outcome], *, requests: int = 1) -> None:
+    def take(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Count the outcomes of one new batch: all of them, or none where a signal comes between.
 
         :param rows: that were read; counted apart from the outcomes, so that :meth:`check` can compare.
-        :param requests: that the batch took, where another try sent it before and did not count it.
         """
         was, counted = self.tally, self._counted(outcomes)
         if any(one.outcome in {PENDING, "unconfirmed"} for one in outcomes):
@@ -139,15 +140,9 @@ class RunState:
                 pending=with_replaced(was.pending, first, end, _pending(placed)),
                 unconfirmed=_with_unconfirmed(was, placed),
             )
-        self._count_resent(rows, first=was.read, requests=requests)
+        self.resent += sum(row.problem is None for row in rows[: max(0, self._sent_before - was.read)])
         passed = PassedRows(self.secret).after(was.passed, rows)
         self._keep(replace(counted, read=was.read + len(rows), passed=passed))
-
-    def _count_resent(self, rows: Sequence[Row], *, first: int, requests: int) -> None:
-        again = sum(row.problem is None for row in rows[: max(0, self._sent_before - first)])
-        self.resent += again
-        if again and first >= self._counted_before:
-            self._usage_before.requests += requests
 
     def begins(self, start: int, *, most: int, at_least: int) -> None:
         """Note that rows from some number on begin, up to so many before the next :meth:`save`."""
@@ -256,6 +251,7 @@ class RunState:
             "pending": [list(one) for one in tally.pending],
             "unconfirmed": [list(one) for one in tally.unconfirmed],
             "begun": max(self.begun if ended else self.may_begin, self._sent_before),
+            "may_begin": self.may_begin,
             "ended": ended,
             "resent": self.resent,
             "all_sent": self.all_sent,
@@ -300,8 +296,8 @@ class RunState:
         self._usage_before = Usage(**{**saved["usage"], "answered": answered})
         self.begun, self._sent_before = saved["read"], saved["begun"]
         self.resent = saved["resent"]
-        # A try that was killed did not count the requests after its last checkpoint.
-        self._counted_before = saved["begun" if saved["ended"] else "read"]
+        if not saved["ended"] and saved["may_begin"]:  # it was killed before it counted its last requests
+            self._usage_before.requests += self.needed(saved["may_begin"] - saved["read"])
         if not same_try and len(self.tally.unconfirmed) <= MOST_OPEN:
             self._ask_again_about_unconfirmed()
 

@@ -207,8 +207,7 @@ class Pipeline:
 
     def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
         if batch.pending is None:
-            sendable = sum(row.problem is None for row in batch.rows)
-            self._state.take(batch.rows, outcomes, requests=self._budget.needed(sendable))
+            self._state.take(batch.rows, outcomes)
         else:
             self._state.settle({number: place for number, (place, _) in batch.pending.items()}, outcomes)
 

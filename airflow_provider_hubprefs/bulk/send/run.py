@@ -118,6 +118,7 @@ def run_bulk(
         on_progress=on_progress,
         save=files.save,
     )
+    state.needed = budget.needed
     resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
     progress = Progress(state, source_size)
     files.write_report()

@@ -141,7 +141,7 @@ def unreadable(error: Exception, *, label: str) -> SourceError:
     )
 
 
-_MARKS = ("etag", "generation", "contentmd5", "md5hash", "md5", "crc32c", "checksum", "versionid")
+_VERSIONS = ("etag", "generation", "contentmd5", "md5hash", "md5", "crc32c", "checksum", "versionid")
 """What stores call a file's version or digest, in lower case and without separators."""
 
 _TIMES = (
@@ -161,9 +161,9 @@ def _size_and_version(status: Any) -> tuple[int, str]:
         return 0, ""
     info = status if isinstance(status, Mapping) else status.as_info() if hasattr(status, "as_info") else {}
     known = {_folded(name): value for name, value in info.items() if value is not None}
-    marks = [known[name] for name in _MARKS if name in known]
+    versions = [known[name] for name in _VERSIONS if name in known]
     time = next((known[name] for name in _TIMES if name in known), None) or getattr(status, "st_mtime_ns", "")
-    return status.st_size or 0, f"{status.st_size} {marks} {time}"
+    return status.st_size or 0, f"{status.st_size} {versions} {time}"
 
 
 def _folded(name: object) -> str:
