@@ -31,6 +31,9 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "Budget store",
         "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",
     ),
+    "budget_conn_id": _text(
+        "Budget's Redis", "Connection (type redis) of the Redis that keeps the rate limit of all"
+    ),
     "connect_timeout": _number("Connect timeout (s)", "To reach HubSpot", 10),
     "read_timeout": _number(
         "Read timeout (s)", "Between two pieces of an answer; HubSpot gives up at 100", 110

@@ -10,7 +10,7 @@ import json
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -78,6 +78,7 @@ def client_from(
     api_version: str | None,
     settings: Mapping[str, float],
     max_budget_share: float,
+    budget_connection: Connection | None = None,
     in_loop: bool = False,
 ) -> C:
     """Make the client of a connection, and have its secrets masked in logs.
@@ -87,6 +88,7 @@ def client_from(
     :param api_version: overrides the connection's.
     :param settings: override the connection's, which must be valid as well.
     :param max_budget_share: so much of the account's budget for this client, at most.
+    :param budget_connection: of the Redis that keeps the budget, if ``budget_conn_id`` names one.
     :param in_loop: the client is for an event loop, such as the triggerer's. Then secrets are masked in this process
         only. Airflow's ``mask_secret`` sends them to the supervisor as well and waits for its answer; before 3.2.2
         another thread's message makes the triggerer read the answers of all others out of order, and it ends
@@ -101,20 +103,60 @@ def client_from(
             version=str(DEFAULT_VERSION if is_absent(version) else version),
             host=_host(connection),
             settings=_settings(fields, settings),
-            budget_store=_budget_store(fields, mask),
+            budget_store=_budget_store(fields, budget_connection, mask),
             max_budget_share=max_budget_share,
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
 
 
-def _budget_store(fields: Mapping[str, Any], mask: Callable[[str], None]) -> str:
-    """Where the budget is kept; a Redis URL may hold a password."""
+def _budget_store(
+    fields: Mapping[str, Any], budget_connection: Connection | None, mask: Callable[[str], None]
+) -> str:
+    """Where the budget is kept.
+
+    Airflow shows an extra field of this name in its UI and API, so a password has no place in it.
+
+    :raises SettingsError: there is one, or the connection of the budget is none.
+    """
     store = str(fields.get("budget_store") or "file").strip()
     with suppress(ValueError):  # opening the store raises the error
-        if password := urlsplit(store).password:
-            mask(unquote(password))
-    return store
+        place = urlsplit(store)
+        secrets = [unquote(place.password or ""), *dict(parse_qsl(place.query)).get("password", "").split()]
+        for secret in filter(None, secrets):
+            mask(secret)
+        if any(secrets):
+            raise SettingsError(
+                "budget_store: has a password, which Airflow shows to everybody who sees the connection; "
+                "make a connection of the type redis and name it in budget_conn_id instead"
+            )
+    if budget_connection is None:
+        return store
+    if fields.get("budget_store"):
+        raise SettingsError("expected one of budget_store and budget_conn_id, got both")
+    return _redis_url(budget_connection, mask)
+
+
+def _redis_url(connection: Connection, mask: Callable[[str], None]) -> str:
+    """The URL of a connection of Airflow's type ``redis`` (``rediss`` with ``"ssl": true`` in its extra)."""
+    if connection.conn_type not in {"redis", "rediss"}:
+        raise SettingsError(
+            f"budget_conn_id: expected a connection of the type redis, got {connection.conn_type!r}"
+        )
+    extra = connection.extra_dejson
+    if connection.password:
+        mask(connection.password)
+    user, password, host = (
+        quote(text or "", safe="") for text in (connection.login, connection.password, connection.host)
+    )
+    at = f"{user}:{password}@" if password else ""
+    scheme = (
+        "rediss" if connection.conn_type == "rediss" or str(extra.get("ssl")).lower() == "true" else "redis"
+    )
+    options = urlencode({name: value for name, value in extra.items() if name.startswith("ssl_") and value})
+    database = extra.get("db") or connection.schema or 0
+    place = f"{host or 'localhost'}:{connection.port or 6379}/{database}"
+    return f"{scheme}://{at}{place}" + (f"?{options}" if options else "")
 
 
 def brand(value: object) -> int | None:

@@ -91,7 +91,9 @@ class HubPrefsHook(BaseHook):
         """
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
-        return self._make_client(Client, self.connection, self._fields)
+        return self._make_client(
+            Client, self.connection, self._fields, budget_connection=self._budget_connection
+        )
 
     @cached_property
     def business_unit_id(self) -> int | None:
@@ -283,14 +285,20 @@ class HubPrefsHook(BaseHook):
         import asyncio
 
         connection = await get_async_connection(self, self.hubprefs_conn_id)
-        return await asyncio.to_thread(self._make_async_client, connection)
+        fields = await asyncio.to_thread(self._fields_of, connection)
+        name = fields.get("budget_conn_id")
+        budget = await get_async_connection(self, str(name)) if name else None
+        return await asyncio.to_thread(self._make_async_client, connection, fields, budget)
 
-    def _make_async_client(self, connection: Connection) -> AsyncClient:
+    def _make_async_client(
+        self, connection: Connection, fields: Mapping[str, Any], budget_connection: Connection | None
+    ) -> AsyncClient:
         """Runs in a thread: it loads libraries and opens the budget's store."""
-        from airflow_provider_hubprefs.hooks.connection import extra_fields
         from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 
-        return self._make_client(AsyncClient, connection, extra_fields(connection), in_loop=True)
+        return self._make_client(
+            AsyncClient, connection, fields, budget_connection=budget_connection, in_loop=True
+        )
 
     # -- the connection -------------------------------------------------------------------------------------
 
@@ -306,7 +314,9 @@ class HubPrefsHook(BaseHook):
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
         try:
-            with self._make_client(Client, self.connection, self._fields, TEST_SETTINGS) as client:
+            with self._make_client(
+                Client, self.connection, self._fields, TEST_SETTINGS, self._budget_connection
+            ) as client:
                 return True, describe_access(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             # Airflow tests a copy of the connection, under a name of its own.
@@ -333,9 +343,17 @@ class HubPrefsHook(BaseHook):
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
+        return self._fields_of(self.connection)
+
+    def _fields_of(self, connection: Connection) -> dict[str, Any]:
         from airflow_provider_hubprefs.hooks.connection import extra_fields
 
-        return extra_fields(self.connection)
+        return extra_fields(connection)
+
+    @cached_property
+    def _budget_connection(self) -> Connection | None:
+        name = self._fields.get("budget_conn_id")
+        return self.get_connection(str(name)) if name else None
 
     def _make_client(
         self,
@@ -343,6 +361,7 @@ class HubPrefsHook(BaseHook):
         connection: Connection,
         fields: Mapping[str, Any],
         defaults: Mapping[str, float] | None = None,
+        budget_connection: Connection | None = None,
         *,
         in_loop: bool = False,
     ) -> C:
@@ -355,6 +374,7 @@ class HubPrefsHook(BaseHook):
             api_version=self._api_version,
             settings={**(defaults or {}), **self._settings},
             max_budget_share=self._max_budget_share,
+            budget_connection=budget_connection,
             in_loop=in_loop,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -342,3 +343,63 @@ def test_a_connection_that_does_not_exist_is_airflow_s_own_error() -> None:
 
     with pytest.raises(AirflowNotFoundException, match="nowhere"):
         _ = HubPrefsHook("nowhere").client
+
+
+@pytest.mark.parametrize("extra", [{}, {"db": 3, "ssl": True}])
+def test_the_budget_is_in_the_redis_of_a_connection_whose_password_is_masked(
+    connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]
+) -> None:
+    from airflow_provider_hubprefs.hooks import connection as from_connection
+    from airflow_provider_hubprefs.hubspot.pacing import store
+    from airflow_provider_hubprefs.hubspot.pacing.pacers import Pacer
+
+    pytest.importorskip("redis")
+    masked: list[str] = []
+    stores: list[str] = []
+    make = store._make
+
+    def noted(name: str, key: str) -> Pacer:
+        stores.append(name)
+        return make(name, key)
+
+    monkeypatch.setattr(store, "_make", noted)
+    monkeypatch.setattr(from_connection, "mask_secret", masked.append)
+    redis = {
+        "conn_type": "redis",
+        "host": "127.0.0.1",
+        "port": 1,
+        "password": "5e/cret",
+        "extra": json.dumps(extra),
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_OUR_REDIS", json.dumps(redis))
+    connect(password=f"{TOKEN}-{len(extra)}", extra={"budget_conn_id": "our_redis"})
+
+    async def main() -> None:
+        await (await HubPrefsHook().aget_client()).aclose()
+
+    HubPrefsHook().client.close()
+    asyncio.run(main())
+
+    expected = "rediss://:5e%2Fcret@127.0.0.1:1/3" if extra else "redis://:5e%2Fcret@127.0.0.1:1/0"
+    assert stores == [expected]  # one pacer for both clients
+    assert "5e/cret" in masked
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"budget_store": "redis://:5ecret@127.0.0.1:1/0"}, "budget_store: has a password"),
+        ({"budget_store": "redis://127.0.0.1:1/0?password=5ecret"}, "budget_store: has a password"),
+        ({"budget_store": "file", "budget_conn_id": "no_redis"}, "one of budget_store and budget_conn_id"),
+        ({"budget_conn_id": "no_redis"}, "expected a connection of the type redis, got 'http'"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_safely_is_refused(
+    connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], expected: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_NO_REDIS", json.dumps({"conn_type": "http", "host": "127.0.0.1"}))
+    connect(password=TOKEN, extra=extra)
+
+    with pytest.raises(SettingsError, match=expected) as refused:
+        _ = HubPrefsHook().client
+    assert "5ecret" not in str(refused.value)

@@ -6,12 +6,14 @@ import asyncio
 import fcntl
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError, ProcessPacer, SharePacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for
+from airflow_provider_hubprefs.hubspot.transport import aio
 from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
 from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
@@ -105,16 +107,19 @@ def test_a_budget_in_a_file_is_asked_in_the_loop_unless_it_is_locked(
     pacer = SharePacer(pacer_for(f"file://{tmp_path}", "key"), 1.0)
     server.script += [OK] * 4
     in_threads: list[str] = []
-    to_thread = asyncio.to_thread
 
-    async def noted(function: Any, *arguments: Any) -> Any:
-        in_threads.append(function.__name__)
-        return await to_thread(function, *arguments)
+    class Noting(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **more: Any) -> Any:
+            in_threads.append(function.__name__)
+            return super().submit(function, *arguments, **more)
+
+    threads = Noting(1)
+    monkeypatch.setattr(aio, "_budget_threads", lambda _: threads)
 
     async def main() -> None:
         async with client_on(server, pacer) as client:
             await ask(client)  # makes the file
-            monkeypatch.setattr(asyncio, "to_thread", noted)
+            in_threads.clear()
             await ask(client)
             assert in_threads == []
             (file,) = tmp_path.iterdir()

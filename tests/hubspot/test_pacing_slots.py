@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.slots import LEASE, Slots
 
 from .conftest import Clock
+from .pacing_workers import headers
 
 TICK = 1 / 1024  # seconds that floats can add without rounding
 
@@ -253,7 +254,7 @@ def test_without_other_clients_none_is_ever_seen(
     there.run(1000 + interval)
 
     assert there.server.refused == []
-    assert slots.others == (0, 0)
+    assert slots.others.count(limit) == 0
 
 
 def test_no_request_goes_before_the_probe_has_its_answer(clock: Clock) -> None:
@@ -295,3 +296,55 @@ def test_a_slot_whose_answer_never_comes_is_back_after_the_lease_and_an_interval
 
     assert slots.take(LEASE - 1, 3) is None
     assert slots.take(LEASE, 3) == LEASE + 10
+
+
+WRONG_REMAINING: dict[str, Callable[[int, int], int]] = {
+    "stuck at 0": lambda used, _: 0,
+    "stuck at 9": lambda used, _: 9,
+    "stuck at 50": lambda used, _: 50,
+    "of one second": lambda _, in_a_second: max(0, 10 - in_a_second),
+    "far too low": lambda used, _: max(0, 10 - used),
+    "stuck where it was lowest": lambda used, _: max(0, 100 - max(used, 60)),
+}
+
+
+@pytest.mark.parametrize("threads", [8, 16])
+@pytest.mark.parametrize("name", WRONG_REMAINING)
+def test_a_remaining_that_contradicts_what_was_sent_is_believed_for_a_window_at_most(
+    name: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = world(100)
+    ask = there.server.ask
+
+    def wrong(now: float) -> tuple[bool, dict[str, str]]:
+        ok, said = ask(now)
+        accepted = there.server.accepted
+        counts = [len(accepted) - bisect_right(accepted, now - seconds) for seconds in (10, 1)]
+        return ok, {**said, "x-hubspot-ratelimit-remaining": str(WRONG_REMAINING[name](*counts))}
+
+    monkeypatch.setattr(there.server, "ask", wrong)
+    team(there, processes(1, there.clock), threads)
+
+    there.run(1060)
+
+    assert there.server.refused == []
+    assert len(there.server.accepted) >= 480  # of 600: one window's worth is missing
+
+
+@pytest.mark.parametrize(
+    ("most", "interval", "wait"), [(1, 3_600_000, 10), (1, 60_000, 60), (10_001, 10**9, 0)]
+)
+def test_one_absurd_limit_stops_nobody_for_long_and_is_reported_once(
+    most: int, interval: int, wait: float, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    pacer = ProcessPacer(clock=clock)
+    for _ in range(2):
+        ticket = Ticket()
+        while (rest := pacer.wait(ticket)) > 0:
+            clock.sleep(rest)
+        pacer.done(ticket, headers(most, interval))
+
+    assert pacer.wait(Ticket()) <= wait
+    assert len(caplog.records) == 1
+    pacer.pause(86_400)
+    assert pacer.wait(Ticket()) <= 60

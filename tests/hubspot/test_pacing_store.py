@@ -52,6 +52,18 @@ def test_one_credential_has_one_budget_and_two_have_two() -> None:
     assert budget(app("one")) is not budget(app("two"))
 
 
+def test_hubspot_is_one_by_whatever_name_and_a_local_port_is_another() -> None:
+    def budget(host: str | None) -> object:
+        with Client(StaticToken(TOKEN), host=host) as client:
+            return client.pacer
+
+    names = [None, "api.hubapi.com", "https://api.hubapi.com:443", "api-eu1.hubapi.com"]
+    assert len({id(budget(name)) for name in names}) == 1
+    assert budget("http://localhost:8001") is budget("http://127.0.0.1:8001")
+    assert budget("http://127.0.0.1:8001") is not budget("http://127.0.0.1:8002")
+    assert budget("http://127.0.0.1:8001") is not budget(None)
+
+
 def test_five_searches_go_in_a_second() -> None:
     assert free_now(search_pacer("searches")) == 5
 

@@ -13,6 +13,7 @@ Nothing here sleeps for a slot: a client calls :meth:`Pacer.wait` and sleeps in 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import secrets
 import threading
@@ -21,6 +22,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from airflow_provider_hubprefs.hubspot.pacing.own import Own
 from airflow_provider_hubprefs.hubspot.pacing.slots import (
     ASK_AGAIN,
     FIRST_INTERVAL,
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+_FEW = 10
+"""A lower limit than this is followed, but reported: the lowest that HubSpot documents is ten times as high."""
 
 
 @dataclass(slots=True)
@@ -123,6 +130,7 @@ class ProcessPacer:
     ) -> None:
         self._clock = clock
         self._not_before = NEVER
+        self._warned: set[str] = set()
         self._slots = Slots(
             limit=limit or FIRST_LIMIT,
             interval=interval,
@@ -138,34 +146,39 @@ class ProcessPacer:
         self._numbers = itertools.count()
         self._turn, self._whose_turn = NEVER, -1
         self._lock = threading.Lock()
+        self._own = Own()
         while self._slots.held:  # the parent's: this process will not give them back
             self._slots.free_one(0, self._clock())
 
     def wait(self, ticket: Ticket, *, blocking: bool = True) -> float:
-        """See :class:`Pacer`."""
+        """See :class:`Pacer`. A promise is confirmed when it is due: the slots may have begun anew meanwhile."""
         now = self._clock()
         if ticket.slot is None:
             if self._turn > now:
                 return self._turn - now
             number = self._owner << SERIAL_BITS | next(self._numbers) % (1 << SERIAL_BITS)
-
-            def take(slots: Slots, now: float) -> tuple[bool, float]:
-                at = slots.take(now, number)
-                return at is not None, max(slots.not_before - now, ASK_AGAIN) if at is None else at - now
-
-            promised, wait = self._change(take, blocking=blocking)
-            now = self._clock()  # later than before, if only by the time that the store took
-            if not promised:
-                self._turn = now + ASK_AGAIN
+        else:
+            number = ticket.slot
+            if (wait := max(ticket.at, self._not_before) - now) > 0:
                 return wait
-            ticket.slot, ticket.at, ticket.sent = number, now + wait, None
+
+        def take(slots: Slots, now: float) -> tuple[bool, float]:
+            at = slots.take(now, number)
+            return at is not None, max(slots.not_before - now, ASK_AGAIN) if at is None else at - now
+
+        promised, wait = self._change(take, blocking=blocking)
+        now = self._clock()  # later than before, if only by the time that the store took
+        if not promised:
+            ticket.slot, self._turn = None, now + ASK_AGAIN
+            return wait
+        if ticket.slot is None:
             # Not for long: the limit may rise, or other processes may end.
             self._turn, self._whose_turn = now + min(wait, PROBE_FOR), number
-        wait = max(ticket.at, self._not_before) - now
-        if wait > 0:
-            return wait
-        ticket.sent = now
-        return 0.0
+        ticket.slot, ticket.at = number, now + wait
+        if wait == 0:
+            ticket.sent = now
+            self._own.sent(number, now)
+        return wait
 
     def done(self, ticket: Ticket, headers: Mapping[str, str], *, blocking: bool = True) -> None:
         """See :class:`Pacer`."""
@@ -175,16 +188,50 @@ class ProcessPacer:
         if number is None or number >> SERIAL_BITS != self._owner:
             number = -1  # no slot, or one of the process that this one was forked from
 
-        def give(slots: Slots, now: float) -> None:
+        def give(slots: Slots, now: float) -> int:
             # The age is measured after the store's clock was read: it says at worst that the request went earlier.
             slots.give(now, number, None if sent is None else now - (self._clock() - sent), said)
+            known = not slots.least_share and slots.reserved + slots.interval < now
+            return slots.others.most if known else 0
 
         if number >= 0 or said.burst is not None:
-            self._change(give, blocking=blocking)
+            others = self._change(give, blocking=blocking)
+            self._own.answered(number, self._clock())
+            self._report(headers, said, others)
         ticket.slot = None
 
+    def _report(self, headers: Mapping[str, str], said: Budget, others: int) -> None:
+        """Log, once for each, what people should know of HubSpot's answer."""
+        stated = (
+            headers.get("x-hubspot-ratelimit-max"),
+            headers.get("x-hubspot-ratelimit-interval-milliseconds"),
+        )
+        followed = said.burst, said.interval
+        if any(text and value is None for text, value in zip(stated, followed, strict=True)):
+            self._warn(
+                "HubSpot's answer states an impossible limit, which does not count: %.20s in %.20s ms",
+                *stated,
+            )
+        elif said.burst is not None and said.burst < _FEW:
+            self._warn(
+                "HubSpot's answer states a limit of %d only; all follow it until another answer", said.burst
+            )
+        if others > max(2, (said.burst or 0) // 20):
+            self._warn(
+                "Other clients spend this HubSpot app's budget, too: %d requests in %g s were not of this budget. "
+                "If they are workers of yours (other users, machines, containers, temporary folders), share it with "
+                "them: name one Redis in budget_conn_id",
+                others,
+                said.interval or FIRST_INTERVAL,
+            )
+
+    def _warn(self, text: str, *arguments: object) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning(text, *arguments)
+
     def pause(self, seconds: float | None = None, *, blocking: bool = True) -> None:
-        """See :class:`Pacer`."""
+        """See :class:`Pacer`. A minute is the longest."""
         wait = self._change(lambda slots, now: slots.pause(now, seconds) - now, blocking=blocking)
         self._not_before = max(self._not_before, self._clock() + wait)
 

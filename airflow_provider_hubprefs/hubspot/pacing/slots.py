@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_hubprefs.hubspot.pacing.others import Others
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 FIRST_LIMIT = 100
 """Requests per interval until the first answer says it: the lowest that HubSpot documents (Free and Starter)."""
@@ -28,10 +30,17 @@ HubSpot counts a request when it arrives, not when it answers: by then it has co
 """
 
 _MOST = 10_000
-_LONGEST = 3600.0
-"""Higher figures in a header (requests; seconds) are ignored as mistakes: HubSpot's highest are 250 and 10."""
+LONGEST = 60.0
+"""Higher figures in a header (requests; seconds) are ignored as mistakes: HubSpot's highest are 250 and 10. Nor does a
+429 stop all processes for longer: after so many seconds a probe asks again."""
 
 NEVER = float("-inf")
+
+CAUTIOUS = 1 / 8
+"""Share of a process where it is not known how many there are."""
+
+MOST_ALONE = 7 / 8
+"""Share that a process reaches which cannot know others and sees none: newcomers still find some room."""
 
 SERIAL_BITS = 20
 """The low bits of a slot's number count within a process; the high bits identify the process."""
@@ -62,7 +71,7 @@ class Budget:
         return cls(
             burst=burst if burst and burst <= _MOST else None,
             burst_remaining=_whole(headers.get("x-hubspot-ratelimit-remaining")),
-            interval=milliseconds / 1000 if milliseconds and milliseconds <= _LONGEST * 1000 else None,
+            interval=milliseconds / 1000 if milliseconds and milliseconds <= LONGEST * 1000 else None,
             daily=_whole(headers.get("x-hubspot-ratelimit-daily")),
             daily_remaining=_whole(headers.get("x-hubspot-ratelimit-daily-remaining")),
         )
@@ -72,13 +81,15 @@ class Budget:
 class Slots:
     """The slots of a budget, free and held.
 
-    **Other clients.** Requests that ``-Remaining`` counts beyond our own came from other clients of the account. Our
-    own are counted generously (all in flight, and all answered less than an interval before this request was sent), so
-    the rest was certainly not ours, however the answers overlapped. As many slots as the others use stay unused, and a
-    few more, so that the others can grow up to half of the budget.
+    **Other clients.** Requests that ``-Remaining`` counts beyond our own came from other clients of the app. Our own
+    are counted generously (all in flight, and all answered less than an interval before this request was sent), so
+    the rest was certainly not ours, however the answers overlapped. As many slots as the others use stay unused.
 
     **Probe.** After two intervals without an answer (at first, after a rest, after a pause) one request goes alone:
     its answer says the limit, and exactly what others have used, before many are in flight.
+
+    **Processes that are not known.** Slots that begin anew, or without a store, may not be all of the truth. So each
+    process adds what it did itself (:meth:`add`), in place of slots that are reserved for those who may still come.
 
     :param limit: HubSpot's, per interval.
     :param share: of the limit that is ours to use.
@@ -88,8 +99,15 @@ class Slots:
     :param not_before: no request goes before.
     :param last_answer: when it came.
     :param probe_until: when the other requests stop waiting for the probe.
-    :param others: the most requests of others, in this interval and in the one before.
-    :param others_since: when that interval began.
+    :param others: requests of other clients.
+    :param budget: what HubSpot said last.
+    :param reserved: until then processes that are not known may send with the slots that have this time in ``free``.
+    :param unsure: if the probe finds others, so many seconds are reserved for them; 0: they are foreign clients.
+    :param least_share: where it is not 0, the share doubles with each interval in which no other client was seen, and
+        falls back to this as soon as one is.
+    :param users: when each process used these slots last.
+    :param epoch: its number changes when the slots begin anew.
+    :param changes: in this epoch.
     """
 
     limit: int = FIRST_LIMIT
@@ -101,9 +119,14 @@ class Slots:
     not_before: float = NEVER
     last_answer: float = NEVER
     probe_until: float = NEVER
-    others: tuple[int, int] = (0, 0)
-    others_since: float = NEVER
+    others: Others = field(default_factory=Others)
     budget: Budget = field(default_factory=Budget)
+    reserved: float = NEVER
+    unsure: float = 0.0
+    least_share: float = 0.0
+    users: dict[int, float] = field(default_factory=dict)
+    epoch: int = 0
+    changes: int = 0
 
     def __post_init__(self) -> None:
         if not (self.free or self.held):
@@ -114,19 +137,16 @@ class Slots:
         """How many slots are ours."""
         return max(1, int(self.limit * self.share))
 
-    @property
-    def users(self) -> int:
-        """How many processes hold slots, at least one."""
-        return max(1, len({number >> SERIAL_BITS for number in self.held}))
-
     def take(self, now: float, number: int) -> float | None:
-        """Promise a slot.
+        """Promise a slot; or confirm the promise, if it still holds.
 
         :param number: its name until it is given back.
         :return: when it may be used; None when there is none now.
         """
         while self.since and self.since[0] + LEASE <= now:
             self.free_one(0, now)
+        if number in self.held:
+            return max(now, self.since[self.held.index(number)], self.not_before)
         if self.not_before > now or not self._may_go(now):
             return None
         kept = self._kept(now)
@@ -134,22 +154,37 @@ class Slots:
             return None
         # The oldest slot goes, but no earlier than the newest of those that stay unused could.
         at = max(now, self.free[kept] + self.interval)
+        if at > now + self.interval:  # reserved; an earlier one may come
+            return None
         self.free.pop(0)
-        place = bisect_right(self.since, at)
-        self.held.insert(place, number)
-        self.since.insert(place, at)
+        self._hold(number, at)
         if self.probe_until > NEVER:
             self.probe_until = at + PROBE_FOR
         return at
 
-    def pause(self, now: float, seconds: float | None) -> float:
-        """Promise no slots for so long (an interval when None), after a 429; return until when.
+    def add(self, held: Iterable[tuple[int, float]], free: Iterable[float]) -> None:
+        """Count requests of the running window that these slots do not know.
 
-        A 429 means other clients. The window was full, so their rate is unknown: a third of the limit is left to them.
+        :param held: number of each that is in flight, and when it was sent.
+        :param free: when each of the others was answered.
         """
+        held, free = [one for one in held if one[0] not in self.held], list(free)
+        first = bisect_left(self.free, self.reserved)
+        reserved = bisect_right(self.free, self.reserved) - first
+        del self.free[first : first + min(reserved, len(held) + len(free))]
+        for number, at in held:
+            self._hold(number, at)
+        self.free = sorted([*self.free, *free])
+        self.last_answer = max(self.last_answer, *free, *(at for _, at in held), NEVER)
+        self._resize()
+
+    def pause(self, now: float, seconds: float | None) -> float:
+        """Promise no slots for so long (an interval when None; a minute at most), after a 429; return until when."""
         self._turn_over(now)
-        self.others = (max(self.others[0], self.limit // 3), self.others[1])
-        self.not_before = max(self.not_before, now + (self.interval if seconds is None else seconds))
+        self.others.refused(self.limit)
+        self.not_before = max(
+            self.not_before, now + min(self.interval if seconds is None else seconds, LONGEST)
+        )
         self.probe_until = NEVER
         return self.not_before
 
@@ -164,7 +199,8 @@ class Slots:
             if held and said.burst_remaining is not None and sent is not None:
                 self._notice(now, sent, said.burst - said.burst_remaining)
         if held and sent is not None:
-            self.last_answer, self.probe_until = now, NEVER
+            self.last_answer, self.probe_until = max(self.last_answer, now), NEVER
+            self.unsure = self.unsure if self.least_share else 0.0
         if held:
             self.free_one(self.held.index(number), now)
 
@@ -172,7 +208,12 @@ class Slots:
         """Free a held slot, as if its answer arrived now."""
         del self.held[index], self.since[index]
         if len(self.free) + len(self.held) < self.size:
-            self.free.append(now)
+            insort(self.free, now)
+
+    def _hold(self, number: int, at: float) -> None:
+        place = bisect_right(self.since, at)
+        self.held.insert(place, number)
+        self.since.insert(place, at)
 
     def _may_go(self, now: float) -> bool:
         """Whether a request may go now: with the others, or as the probe."""
@@ -189,34 +230,50 @@ class Slots:
     def _kept(self, now: float) -> int:
         """How many slots stay unused: for others, and those beyond our share."""
         self._turn_over(now)
-        others, most = max(self.others), self.limit * 3 // 4
-        if others:
-            others = min(most, max(others, min(others + others // 4 + 2, self.limit // 2)))
-        return len(self.free) + len(self.held) - max(1, min(self.size, self.limit - others))
+        ours = max(1, min(self.size, self.limit - self.others.count(self.limit)))
+        return len(self.free) + len(self.held) - ours
+
+    def _turn_over(self, now: float) -> None:
+        """Begin a new interval; without a store, take more if no other client was seen."""
+        alone = self.others.turn_over(now, self.interval) and now > self.reserved + 2 * self.interval
+        if alone and self.least_share:
+            self.share = min(2 * self.share, MOST_ALONE)
+            self._resize()
 
     def _notice(self, now: float, sent: float, used: int) -> None:
         """Count what others have used."""
-        own = len(self.held) + len(self.free) - bisect_right(self.free, sent - self.interval)
-        more = used - own
-        if more <= 0:
-            return
+        # Certain is what was answered before this request went, if it had been sent half an interval earlier at most.
+        certain, perhaps = self._ours(now - self.interval / 2, sent), self._ours(sent - self.interval, now)
+        self.others.compare(now, sent, (certain, perhaps), used, interval=self.interval, limit=self.limit)
         self._turn_over(now)
-        self.others = (max(self.others[0], more), self.others[1])
+        # Reserved slots are of processes that share these slots; without a store they may be anybody's.
+        reserved = (
+            0 if self.least_share or self.reserved <= sent - self.interval else self.free.count(self.reserved)
+        )
+        more = used - len(self.held) - perhaps - reserved
+        if not self.others.notice(now, more):
+            return
+        if self.least_share:
+            self.share = self.least_share
+            self._resize()
         if self.probe_until > NEVER:
-            # The probe was our only request in flight, so the figure is exact: so many slots are in use.
-            gone = max(0, min(more - (self.limit - self.size), len(self.free)))
-            del self.free[:gone]
-            self.free.extend([now] * gone)
+            self._make_room(now, more, used)
 
-    def _turn_over(self, now: float) -> None:
-        """Begin a new interval; the figure for others decays by a quarter with each."""
-        past = now - self.others_since
-        if past >= self.interval:
-            most = max(self.others[0], self.others[1] * 3 // 4)
-            if past >= 2 * self.interval:  # no request asked meanwhile
-                most = int(most * 0.75 ** min(past / self.interval - 1, 99))
-            self.others = (0, most)
-            self.others_since = now
+    def _ours(self, after: float, until: float) -> int:
+        """How many of our requests were answered then."""
+        reserved = self.free.count(self.reserved) if after < self.reserved <= until else 0
+        return bisect_right(self.free, until) - bisect_right(self.free, after) - reserved
+
+    def _make_room(self, now: float, more: int, used: int) -> None:
+        """Count exactly: the probe was our only request in flight, so others have used so many slots."""
+        self.reserved = now + self.unsure
+        if self.unsure:
+            gone = len(self.free) - max(0, int((self.limit - used) * CAUTIOUS))
+        else:
+            gone = more - (self.limit - self.size)
+        gone = max(0, min(gone, len(self.free)))
+        del self.free[:gone]
+        self.free.extend([self.reserved] * gone)
 
     def _learn(self, said: Budget) -> None:
         """Follow the limits that HubSpot states."""
@@ -226,10 +283,10 @@ class Slots:
         self._resize()
 
     def _resize(self) -> None:
-        """Add or drop slots. New ones are free at once; free ones are dropped first, oldest first."""
+        """Add or drop slots. New ones are as the reserved ones, or free; the oldest free ones are dropped first."""
         there = len(self.free) + len(self.held)
         if there < self.size:
-            self.free[:0] = [NEVER] * (self.size - there)
+            self.free = sorted([*self.free, *[self.reserved] * (self.size - there)])
         else:
             del self.free[: there - self.size]
 

@@ -18,8 +18,9 @@ _pacers: dict[tuple[object, ...], Pacer] = {}
 def pacer_for(store: str, key: str, share: float = 1.0) -> Pacer:
     """The one pacer of this process for a share of a credential's budget.
 
-    :param store: ``process``; ``file`` or ``file:///folder`` for all processes of this machine (the default of
-        connections); ``redis://host:port/db`` or ``rediss://`` for many machines (extra ``redis``).
+    :param store: ``process``; ``file`` for all processes of this user on this machine (the default of connections);
+        ``file:///folder`` for all of this machine that may write to the folder, see :class:`~.file.FileStore`;
+        ``redis://host:port/db`` or ``rediss://`` for many machines (extra ``redis``).
     :param key: fingerprint of the credential: two connections with one token share a budget, two portals never.
     :param share: more than 0, at most 1: of the budget, for all of this process that name the same share.
     :raises ValueError: another store or share.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import socket
 import ssl
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +49,12 @@ CAUSES = (
 
 _LOADED_LATE = ("httpcore._backends.anyio", "anyio._backends._asyncio")
 """Modules that httpx loads with its first request, blocking the loop for 111 ms. It may work without them."""
+
+
+@cache
+def _budget_threads(_process: int) -> ThreadPoolExecutor:
+    """Threads of this process for budgets: a store that hangs occupies these, and not the loop's own."""
+    return ThreadPoolExecutor(4, thread_name_prefix="hubprefs-budget")
 
 
 class AsyncClient(Sender):
@@ -95,7 +104,7 @@ class AsyncClient(Sender):
         """
         with suppress(BusyError):
             return question(*arguments, blocking=False)
-        asked = asyncio.ensure_future(asyncio.to_thread(question, *arguments))
+        asked = asyncio.get_running_loop().run_in_executor(_budget_threads(os.getpid()), question, *arguments)
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:

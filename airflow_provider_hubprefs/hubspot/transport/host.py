@@ -52,3 +52,9 @@ def base_url(host: str | None) -> str:
 def is_loopback(url: str) -> bool:
     """Whether a URL made by :func:`base_url` is on this machine."""
     return _LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None
+
+
+def budget_of(url: str) -> str:
+    """Whose budget requests to a URL made by :func:`base_url` spend: HubSpot's, by whatever name, or a local port's."""
+    parts = urlsplit(url)
+    return f"loopback:{parts.port or parts.scheme}" if is_loopback(url) else "HubSpot"

@@ -30,7 +30,7 @@ from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pac
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 from airflow_provider_hubprefs.hubspot.transport.auth import Auth, OAuthRefresh, StaticToken, refresh_failure
 from airflow_provider_hubprefs.hubspot.transport.body import ACCEPT_ENCODING
-from airflow_provider_hubprefs.hubspot.transport.host import base_url
+from airflow_provider_hubprefs.hubspot.transport.host import base_url, budget_of
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of
 from airflow_provider_hubprefs.hubspot.transport.retry import retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
@@ -106,7 +106,7 @@ class Sender(ABC):
         self.settings = settings or Settings()
         self.url = base_url(host)
         try:
-            key = fingerprint(f"{self.url} {auth.identity()}", key="budget")
+            key = fingerprint(f"{budget_of(self.url)} {auth.identity()}", key="budget 2")
             self.pacer = pacer or pacer_for(budget_store, key, max_budget_share)
             self.search_pacer = search_pacer(key)
         except (ValueError, ModuleNotFoundError) as error:
