@@ -7,9 +7,11 @@ import gzip
 import ipaddress
 import logging
 import socket
+import socketserver
 import ssl
 import sys
 import threading
+import time
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -163,13 +165,26 @@ def test_a_server_that_says_nothing_is_given_up(server: Server, client_of: Calla
     assert not error.not_applied
 
 
-@pytest.mark.parametrize("head", [b"Content-Length: 1000000", b"Content-Type: application/json"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Pad: ",
+        b"HTTP/1.1 200 ",
+    ],
+)
 def test_an_answer_that_drips_is_given_up_although_every_byte_is_in_time(
     head: bytes, server: Server, client_of: Callable[..., Client]
 ) -> None:
-    server.script.append(answers.dripping(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", pause=0.05))
+    server.script.append(answers.dripping(head, pause=0.05))
+    began = time.monotonic()
 
-    error = failure(client_of(server, settings=Settings(read_timeout=0.5, retry_total=0)))
+    error = failure(
+        client_of(server, settings=Settings(connect_timeout=0.5, read_timeout=0.5, retry_total=0))
+    )
+
+    assert time.monotonic() - began < 3
 
     assert "did not answer in time" in str(error)
     assert error.retryable
@@ -201,23 +216,37 @@ def test_a_certificate_that_is_not_trusted_is_an_error_at_once(
     assert self_signed.requests == []
 
 
-def test_a_server_that_speaks_no_tls_is_an_error_at_once(
-    server: Server, clock: Clock, client_of: Callable[..., Client]
+FAILED_HANDSHAKES = {
+    "alert internal_error": b"\x15\x03\x03\x00\x02\x02\x50",
+    "alert handshake_failure": b"\x15\x03\x03\x00\x02\x02\x28",
+    "alert access_denied": b"\x15\x03\x03\x00\x02\x02\x31",
+    "a balancer's plain answer": b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n",
+    "closed": b"",
+}
+
+
+@pytest.mark.parametrize("said", FAILED_HANDSHAKES.values(), ids=FAILED_HANDSHAKES)
+def test_a_handshake_that_fails_is_tried_again_and_was_never_applied(
+    said: bytes, client_of: Callable[..., Client]
 ) -> None:
-    # To a plain server the greeting of TLS is a line that is no request; it answers nothing and hangs up.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    greeted = 0
 
-        def greet() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            nonlocal greeted
+            greeted += 1
+            self.request.recv(1000)
+            self.request.sendall(said)
 
-        threading.Thread(target=greet, daemon=True).start()
-        error = failure(client_of(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as listener:
+        threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"https://127.0.0.1:{listener.server_address[1]}"
+        error = failure(client_of(url, settings=Settings(retry_total=3)))
+        listener.shutdown()
 
-    assert "no trusted TLS connection" in str(error)
-    assert clock.waits == []
+    assert "no connection to" in str(error)
+    assert (error.retryable, error.not_applied) == (True, True)
+    assert greeted > 1
 
 
 def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
@@ -516,9 +545,25 @@ def test_hubspot_is_asked_for_through_a_proxy_that_never_sees_the_token(
     assert [request.line for request in server.requests] == ["CONNECT api.hubapi.com:443"]
     assert "Bearer" not in str(server.requests)
     assert "through the proxy" in str(error)
+    assert "407" in str(error)
     assert "proxy-secret" not in str(error)
-    assert error.retryable
     assert error.not_applied
+
+
+@pytest.mark.parametrize(("status", "again"), [(407, False), (403, True), (502, True)])
+def test_a_login_that_the_proxy_refuses_is_not_tried_again(
+    status: int,
+    again: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    client_of: Callable[..., Client],
+) -> None:
+    server.otherwise = lambda _: answers.answer(status)
+    proxied(monkeypatch, server.url.replace("://", "://user:proxy-secret@"))
+
+    failure(client_of("api.hubapi.com", settings=Settings(retry_total=3)))
+
+    assert (len(server.requests) > 1) == again
 
 
 @pytest.mark.parametrize("proxy", ["foo://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])

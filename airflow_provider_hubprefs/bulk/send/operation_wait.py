@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_hubprefs.bulk.send.single import error_of
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling.question import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.api.models import Operation
 
-KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
+KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE", "SUCCESS"})
 EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
 
 
@@ -94,12 +94,12 @@ class OperationWait:
             return PollResult(done=True, result=None if error else result, error=error, text="CANCELED")
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
-        done = operation.complete and seen
+        done = operation.ended and seen
         unknown_status = operation.status not in KNOWN_STATUSES
         if unknown_status:
             text = f"HubSpot answered the unknown operation status {operation.status!r}; the wait goes on"
         else:
-            missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
+            missing = f", {self.expect} not seen yet" if operation.ended and not seen else ""
             text = f"{result['subscriber']}: operation {operation.status}{missing}"
         return PollResult(
             done=done, result=result if done else None, text=text, unknown_status=unknown_status
@@ -108,15 +108,11 @@ class OperationWait:
     def tolerate(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
         """Tolerate a transient failure, unless there were too many in a row.
 
-        If a preference is expected, a subscriber that HubSpot does not know yet is not a failure.
-
         :param failures: in a row before this one.
         :param most: failures in a row that are tolerated.
         :return: failures in a row now, and a text for the log.
         :raises HubSpotError: this one, where waiting cannot help or has not.
         """
-        if isinstance(error, NotFoundError) and self.expect:
-            return failures, "HubSpot does not know the subscriber yet"
         if not error.retryable or failures >= most:
             raise error
         return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_hubprefs.hubspot.api.models import (
     Operation,
     SubscriberStatuses,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CANCELED = "CANCELED"
+NOT_FOUND = "OBJECT_NOT_FOUND"
 
 StatusesBySubscriber = dict[str, list[Any]]
 """Lower-cased subscriber -> the statuses that HubSpot answered for it."""
@@ -81,6 +84,34 @@ def operations_by_subscriber(
         elif pending:
             clear[subscriber] = _single(operation, operation.status, [])
     return clear
+
+
+def with_unknown(operation: Operation[Any], subscribers: Sequence[str], kind: type[Any]) -> Operation[Any]:
+    """Give a row without statuses to subscribers that a batch read calls unknown (OBJECT_NOT_FOUND among its errors).
+
+    Errors that name none of the subscribers count where they are as many as the subscribers without a row.
+
+    :param subscribers: all that the call asked for.
+    :param kind: of the rows.
+    """
+    not_found = [error for error in operation.errors if error.category == NOT_FOUND]
+    if not not_found:
+        return operation
+    rows = statuses_by_subscriber(operation)
+    missing = {subscriber.lower() for subscriber in subscribers} - rows.keys()
+    named = [{name.lower() for name in error.names()} & missing for error in not_found]
+    unknown = set().union(*named)
+    if not all(named):
+        if len(operation.errors) != len(missing) or len(not_found) != len(missing):
+            return operation
+        unknown = missing
+    others = [error for error in operation.errors if error.category != NOT_FOUND]
+    return msgspec.structs.replace(
+        operation,
+        given_results=[*operation.results, *(kind(subscriber=subscriber) for subscriber in sorted(unknown))],
+        given_errors=others or None,
+        num_errors=len(others) or None,
+    )
 
 
 def _single(

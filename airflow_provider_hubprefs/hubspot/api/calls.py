@@ -5,11 +5,12 @@ A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from airflow_provider_hubprefs.hubspot.api.answers import with_unknown
 from airflow_provider_hubprefs.hubspot.api.endpoints import (
     DEFAULT_VERSION,
     ENDPOINTS,
@@ -36,6 +37,7 @@ from airflow_provider_hubprefs.hubspot.api.models import (
 from airflow_provider_hubprefs.hubspot.api.refusals import error_from
 from airflow_provider_hubprefs.hubspot.errors import (
     MalformedAnswerError,
+    NotFoundError,
     ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.models import LegalBasis, StatusName
 
 T = TypeVar("T")
+R = TypeVar("R", SubscriberStatuses, SubscriberWideStatuses)
 CHANNEL = "EMAIL"
 """The only channel HubSpot's documents name."""
 
@@ -60,6 +63,7 @@ class Call(Generic[T]):
     :param body: bytes to send, or None.
     :param content_type: of the body.
     :param read: turns the answer of a success into the result.
+    :param unknown: the result where HubSpot does not know the subscriber (404); None where that is an error.
     """
 
     endpoint: Endpoint
@@ -68,6 +72,7 @@ class Call(Generic[T]):
     body: bytes | None
     read: Callable[[Reply], T]
     content_type: str = "application/json"
+    unknown: T | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"
@@ -84,7 +89,10 @@ class Call(Generic[T]):
         """
         if 200 <= reply.status < 300:
             return self._result(reply)
-        raise error_from(reply, self.endpoint, call=self.name)
+        error = error_from(reply, self.endpoint, call=self.name)
+        if self.unknown is not None and isinstance(error, NotFoundError):
+            return self.unknown
+        raise error
 
     def _result(self, reply: Reply) -> T:
         details: dict[str, Any] = {
@@ -162,6 +170,7 @@ class Calls:
             subscriber=subscriber,
             query={"channel": CHANNEL, "businessUnitId": business_unit_id},
             kind=Operation[SubscriptionStatus],
+            unknown=Operation(status="COMPLETE"),
         )
 
     def set_status(
@@ -200,6 +209,7 @@ class Calls:
             subscriber=subscriber,
             query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
             kind=Operation[WideStatus],
+            unknown=Operation(status="COMPLETE"),
         )
 
     def unsubscribe_all(
@@ -222,9 +232,7 @@ class Calls:
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberStatuses]]:
         """Statuses of many subscribers."""
-        return self._batch(
-            "batch_get_statuses", subscribers, Operation[SubscriberStatuses], businessUnitId=business_unit_id
-        )
+        return self._batch_read("batch_get_statuses", subscribers, SubscriberStatuses, business_unit_id)
 
     def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Call[Operation[SubscriptionStatus]]:
         """Set many statuses. A 200 can carry errors: look at them.
@@ -257,11 +265,20 @@ class Calls:
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberWideStatuses]]:
         """Opt-outs of many subscribers; of all brands where ``business_unit_id`` is None."""
-        return self._batch(
-            "batch_get_unsubscribe_all",
-            subscribers,
-            Operation[SubscriberWideStatuses],
-            businessUnitId=business_unit_id,
+        return self._batch_read(
+            "batch_get_unsubscribe_all", subscribers, SubscriberWideStatuses, business_unit_id
+        )
+
+    def _batch_read(
+        self, name: str, subscribers: Sequence[str], kind: type[R], business_unit_id: int | None
+    ) -> Call[Operation[R]]:
+        """A subscriber that HubSpot does not know has a row without statuses, as if asked about alone."""
+        call = self._batch(name, subscribers, Operation[kind], businessUnitId=business_unit_id)  # type: ignore[valid-type]
+        alone = Operation(status="COMPLETE", given_results=[kind(subscriber=subscribers[0])])
+        return replace(
+            call,
+            read=lambda reply: with_unknown(call.read(reply), subscribers, kind),
+            unknown=alone if len(subscribers) == 1 else None,
         )
 
     def _batch(
@@ -288,6 +305,7 @@ class Calls:
         query: Mapping[str, object] | None = None,
         body: object = None,
         kind: type[T],
+        unknown: T | None = None,
     ) -> Call[T]:
         found = ENDPOINTS[name]
         return Call(
@@ -295,7 +313,8 @@ class Calls:
             version=self.version,
             path=path_of(found, version=self.version, subscriber=subscriber) + query_of(query or {}),
             body=None if body is None else msgspec.json.encode(body),
-            read=lambda reply: decode(reply.body, kind),
+            read=lambda reply: decode(reply.body, kind, subscriber=subscriber),
+            unknown=unknown,
         )
 
 

@@ -52,12 +52,16 @@ READ_CONTACTS = Endpoint(
 class PropertyVersion(Wire, frozen=True, kw_only=True):
     """A property's value from a time on (``ValueWithTimestamp``)."""
 
+    DECISIVE = frozenset({"value", "timestamp"})
+
     value: str | None = None
     timestamp: DateTime | None = None
 
 
 class Contact(Wire, frozen=True, kw_only=True):
     """One contact (``SimplePublicObject``)."""
+
+    DECISIVE = frozenset({"properties", "history"})
 
     id: int
     properties: dict[str, str | None] = msgspec.field(default_factory=dict)
@@ -68,6 +72,9 @@ class Contact(Wire, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Contact(id={self.id}, ...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id)]
 
     @property
     def modified(self) -> int:
@@ -99,6 +106,8 @@ class Contacts(Wire, frozen=True, kw_only=True):
 
     :param total: how many a search found in all.
     """
+
+    DECISIVE = frozenset({"given"})
 
     total: int = 0
     given: list[Contact] | None = msgspec.field(name="results", default=None)
