@@ -152,6 +152,6 @@ def _has_jinja(text: str) -> bool:
 
 def _shown(value: object) -> str:
     """A value for an error text: addresses in the wrong argument are masked."""
-    from airflow_provider_hubprefs.hubspot.privacy import scrub
+    from airflow_provider_hubprefs.hubspot.privacy import shown
 
-    return scrub(repr(value))
+    return shown(value)

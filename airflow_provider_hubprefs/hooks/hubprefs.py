@@ -77,6 +77,11 @@ class HubPrefsHook(BaseHook):
         self._settings = dict(settings or {})
         self._max_budget_share = max_budget_share
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments: a copy, or the same hook in another process, makes its own client."""
+        made = {name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in made}
+
     @cached_property
     def connection(self) -> Connection:
         """The connection, fetched once."""
@@ -297,15 +302,15 @@ class HubPrefsHook(BaseHook):
 
         It makes its own client, with shorter time-outs; the hook's client stays as it is.
 
-        :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
+        :return: within 20 s: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
         """
-        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_access
+        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_in_time
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
         try:
-            with self._make_client(Client, self.connection, self._fields, TEST_SETTINGS) as client:
-                return True, describe_access(client, business_unit_id=self.business_unit_id)
+            client = self._make_client(Client, self.connection, self._fields, TEST_SETTINGS)
+            return True, describe_in_time(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             return False, str(error)
 

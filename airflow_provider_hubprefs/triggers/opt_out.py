@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.privacy import shown
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
 
@@ -208,7 +209,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
 
 def _check(name: str, value: object, what: str, *, least: float) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= 86_400:
-        raise ValueError(f"{name}: expected {what} from {least:g} to 86400, got {value!r}")
+        raise ValueError(f"{name}: expected {what} from {least:g} to 86400, got {shown(value)}")
 
 
 def _milliseconds(since: str | None) -> int | None:
@@ -217,5 +218,5 @@ def _milliseconds(since: str | None) -> int | None:
     try:
         moment = datetime.fromisoformat(since)
     except (TypeError, ValueError):
-        raise ValueError(f"since: expected a time such as 2027-01-15T08:00:00Z, got {since!r}") from None
+        raise ValueError(f"since: expected a time such as 2027-01-15T08:00:00Z, got {shown(since)}") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -6,6 +6,7 @@ import datetime
 import gzip
 import ipaddress
 import logging
+import os
 import socket
 import socketserver
 import ssl
@@ -23,15 +24,22 @@ import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    get_value,
+)
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.hubspot.errors import (
+    BudgetWaitError,
     BurstLimitError,
     ConnectionFailedError,
     HubSpotError,
     MalformedAnswerError,
     SettingsError,
     StoppedError,
+    ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport import aio
@@ -737,3 +745,178 @@ def test_a_signal_handler_may_stop_it_wherever_a_rest_has_come_to(seconds: float
         rest.join(10)
         assert not rest.is_alive(), f"stopped after line {line}, it rests on"
     assert ended
+
+
+@pytest.mark.parametrize("key", [_SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_HTTP_INSTRUMENTATION_KEY])
+def test_no_span_of_an_http_library_names_the_path(
+    key: str, server: Server, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instrumentations ask for these keys where they would begin a span: around the library's own ``send``."""
+    asked: list[object] = []
+    for library, method in ((requests.Session, "send"), (httpx.AsyncHTTPTransport, "handle_async_request")):
+        original = getattr(library, method)
+
+        def instrumented(*arguments: Any, _original: Any = original, **options: Any) -> Any:
+            asked.append(get_value(key))
+            return _original(*arguments, **options)
+
+        monkeypatch.setattr(library, method, instrumented)
+    server.script += [OK, answers.answer(503), OK]
+    client = client_of(server)
+
+    client.send(ask(client))
+    client.send(ask(client))
+
+    assert asked == [True] * 3
+    assert get_value(key) is None
+
+
+def test_an_error_of_hubspots_about_an_address_with_spaces_shows_no_part_of_it(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.error(400, message="jane doe@example.com is not a valid email address")]
+    client = client_of(server)
+
+    with pytest.raises(ValidationError) as caught:
+        client.send(client.calls.get_statuses("jane doe@example.com"))
+
+    assert "jane" not in str(caught.value)
+
+
+@FOR_TASKS_ONLY
+def test_no_frame_of_an_error_holds_the_token(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script.append(answers.answer(503))
+
+    client = client_of(server, settings=QUICK)
+    call = ask(client)
+    with pytest.raises(HubSpotError) as caught:
+        client.send(call)
+
+    frames = [entry.frame.f_locals for entry in caught.traceback]
+    assert len(frames) > 5
+    held = repr([value for local in frames[1:] for value in local.values()])
+    assert TOKEN not in held
+    assert "jane" not in held
+
+
+# Processes -------------------------------------------------------------------------------------------
+
+
+def test_a_client_used_before_a_fork_is_right_in_every_process(server: Server) -> None:
+    """The answer says who was asked about; two children and their parent ask at once, and 20 times each."""
+    server.otherwise = lambda request: answers.json(
+        200, {"status": request.target.split("/")[4].split("%")[0]}
+    )
+    client = Client(StaticToken(TOKEN), host=server.url, pacer=ProcessPacer(limit=1000))
+
+    def right(name: str) -> int:
+        return sum(
+            client.send(client.calls.get_statuses(f"{name}-{number}@example.com")).status
+            == f"{name}-{number}"
+            for number in range(20)
+        )
+
+    assert right("before") == 20
+    children = []
+    client._usage_lock.acquire()  # as if another thread were counting
+    for name in ("first", "second"):
+        if not (pid := os.fork()):
+            os._exit(right(name))
+        children.append(pid)
+    client._usage_lock.release()
+    assert right("parent") == 20
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [20, 20]
+    client.close()
+
+
+@FOR_TASKS_ONLY
+def test_more_threads_than_connections_are_no_reason_for_warnings(
+    server: Server, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    together = threading.Barrier(48)
+    server.otherwise = lambda _: lambda connection: bool(together.wait(20) or True) and OK(connection)
+    client = client_of(server)
+    threads = [threading.Thread(target=client.send, args=(ask(client),)) for _ in range(48)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(server.requests) == 48
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("", b'{"status":"COMPLETE"}'),
+        ("x-gzip", gzip.compress(b'{"status":"COMPLETE"}')),
+        ("deflate", zlib.compress(b'{"status":"COMPLETE"}')),
+    ],
+)
+def test_an_answer_repacked_on_the_way_is_read(
+    encoding: str, body: bytes, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script.append(answers.answer(200, body, content_encoding=encoding))
+
+    assert client_of(server).send(ask(client_of(server))).complete
+
+
+# Time ------------------------------------------------------------------------------------------------
+
+
+def test_waiting_for_the_budget_counts(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    pacer = ProcessPacer(limit=1000, clock=clock)
+    settings = Settings(retry_total=3)
+
+    def rest(connection: socket.socket) -> bool:
+        pacer.pause(15)
+        return answers.answer(503)(connection)
+
+    server.script += [rest, OK]
+    began = clock.now
+    with pytest.raises(BudgetWaitError, match="retry_total"):
+        client_of(server, pacer=pacer, settings=settings).send(ask(client_of(server)))
+    assert clock.now - began <= 3
+    assert len(server.requests) == 1
+
+    pacer.pause(3600)
+    began = clock.now
+    error = failure(client_of(server, pacer=pacer, settings=settings))
+    assert isinstance(error, BudgetWaitError)
+    assert (error.retryable, error.not_applied, error.permanent) == (True, True, False)
+    assert clock.now - began <= 13
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("then", [answers.answer(503), answers.drop, answers.answer(429, retry_after="1")])
+def test_after_a_migration_other_failures_still_have_their_retries(
+    then: answers.Reaction, server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.error(477, retry_after="600"), then, then, OK]
+    client = client_of(server)
+
+    assert client.send(ask(client)).complete
+    assert clock.now > 1600
+
+
+@pytest.mark.parametrize("interval", ["3600000", "60001", "9" * 12])
+def test_one_absurd_interval_stops_no_request(
+    interval: str, server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    absurd = {
+        "x_hubspot_ratelimit_max": "1",
+        "x_hubspot_ratelimit_remaining": "0",
+        "x_hubspot_ratelimit_interval_milliseconds": interval,
+    }
+    server.script += [answers.json(200, {"status": "COMPLETE"}, **absurd), OK, OK]
+    client = client_of(server)
+    began = clock.now
+
+    for _ in range(3):
+        client.send(ask(client))
+
+    assert clock.now - began < 11

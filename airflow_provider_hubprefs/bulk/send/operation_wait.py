@@ -12,7 +12,7 @@ from airflow_provider_hubprefs.bulk.send.single import error_of
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling.question import Question
-from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
+from airflow_provider_hubprefs.hubspot.privacy import mask, scrub, shown
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
@@ -66,7 +66,9 @@ class OperationWait:
         :raises ValidationError: names the argument.
         """
         if self.expect and self.expect not in EXPECTATIONS:
-            raise ValidationError(f"expect: expected one of {', '.join(EXPECTATIONS)}, got {self.expect!r}")
+            raise ValidationError(
+                f"expect: expected one of {', '.join(EXPECTATIONS)}, got {shown(self.expect)}"
+            )
         if self.expect == "opted_out" and self.subscription_id is not None:
             raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
         if self.expect in {"SUBSCRIBED", "UNSUBSCRIBED"} and self.subscription_id is None:

@@ -40,7 +40,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     NotFoundError,
     ValidationError,
 )
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import mask, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +64,7 @@ class Call(Generic[T]):
     :param content_type: of the body.
     :param read: turns the answer of a success into the result.
     :param unknown: the result where HubSpot does not know the subscriber (404); None where that is an error.
+    :param spaced: the subscriber, where it has spaces: in a text they end an address.
     """
 
     endpoint: Endpoint
@@ -73,6 +74,7 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     content_type: str = "application/json"
     unknown: T | None = None
+    spaced: str | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"
@@ -89,6 +91,9 @@ class Call(Generic[T]):
         """
         if 200 <= reply.status < 300:
             return self._result(reply)
+        if self.spaced is not None:
+            body = reply.body.replace(self.spaced.encode(), mask(self.spaced).encode())
+            reply = Reply(reply.status, reply.headers, body)
         error = error_from(reply, self.endpoint, call=self.name)
         if self.unknown is not None and isinstance(error, NotFoundError):
             return self.unknown
@@ -315,6 +320,7 @@ class Calls:
             body=None if body is None else msgspec.json.encode(body),
             read=lambda reply: decode(reply.body, kind, subscriber=subscriber),
             unknown=unknown,
+            spaced=subscriber if subscriber and len(subscriber.split()) > 1 else None,
         )
 
 
@@ -325,17 +331,12 @@ def check_change(change: StatusChange) -> None:
     """
     check_subscriber(change.subscriber)
     if change.status not in STATUSES:
-        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {_shown(change.status)}")
+        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {shown(change.status)}")
     if change.legal_basis is not None and change.legal_basis not in LEGAL_BASES:
         raise ValidationError(
-            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {_shown(change.legal_basis)}"
+            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {shown(change.legal_basis)}"
         )
     if isinstance(change.subscription_id, bool) or not isinstance(change.subscription_id, int):
         raise ValidationError(
-            f"subscription_id: expected a whole number, got {_shown(change.subscription_id)}"
+            f"subscription_id: expected a whole number, got {shown(change.subscription_id)}"
         )
-
-
-def _shown(value: object) -> str:
-    """A wrong argument without an address: the caller may have swapped two arguments."""
-    return scrub(repr(value))

@@ -23,7 +23,7 @@ from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
 
 from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE, OddReader
 from airflow_provider_hubprefs.hubspot.api.times import decode_time
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import Printed, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,14 +100,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """What ``rich`` prints, in tracebacks with local variables too."""
-        return [(name, _Shown(_shown(getattr(self, name)))) for name in self.__struct_fields__]
-
-
-class _Shown(str):
-    """Text that is printed as it is."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
+        return [(name, Printed(_shown(getattr(self, name)))) for name in self.__struct_fields__]
 
 
 def _shown(value: object) -> str:
@@ -249,7 +242,7 @@ class PreferenceLinks(Wire, frozen=True, kw_only=True):
         return f"PreferenceLinks(subscriber={_shown(self.subscriber)}, ...)"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("subscriber", _Shown(_shown(self.subscriber)))]
+        return [("subscriber", Printed(_shown(self.subscriber)))]
 
 
 class Operation(Wire, Generic[T], frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ needs (``DECISIVE``) and what stands for one that cannot be read (``PLACEHOLDER`
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 UNREADABLE = "UNREADABLE"
 """The status of a row that cannot be read: no word that HubSpot knows, so it confirms nothing and permits nothing."""
+
+
+@functools.cache
+def _types_of(kind: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
 
 
 class OddReader:
@@ -46,7 +52,7 @@ class OddReader:
             return self._placeholder(kind, {})
         kept: dict[str, Any] = {}
         odd = False
-        types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        types = _types_of(kind)
         for field in info.fields:
             if field.encode_name not in value:
                 odd |= field.required

@@ -132,5 +132,9 @@ class FileStore:
 
 
 def private_folder() -> Path:
-    """The folder of this user for budgets."""
-    return Path(tempfile.gettempdir()) / f"hubprefs-{os.getuid()}"
+    """The folder of this user for budgets. Without any writable folder for it, its use fails later, as a StoreError."""
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:
+        temporary = "/tmp"  # noqa: S108 - which cannot be written
+    return Path(temporary) / f"hubprefs-{os.getuid()}"

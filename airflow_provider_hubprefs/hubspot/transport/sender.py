@@ -295,15 +295,17 @@ def _credible(headers: Mapping[str, str]) -> Mapping[str, str]:
 def untraced() -> Iterator[None]:
     """Have OpenTelemetry's instrumentations of HTTP libraries make no spans: the path has the address in it.
 
-    The keys are those of ``opentelemetry.instrumentation.utils``. Where nothing has loaded OpenTelemetry, nothing is
-    instrumented.
+    The keys are those that ``opentelemetry.instrumentation.utils`` looks at, by name in older releases. Where nothing has
+    loaded OpenTelemetry, nothing is instrumented.
     """
     context = sys.modules.get("opentelemetry.context")
     if context is None:
         yield
         return
     suppressed = context.get_current()
-    for key in ("suppress_instrumentation", "suppress_http_instrumentation"):
+    for name in ("suppress_instrumentation", "suppress_http_instrumentation"):
+        key = getattr(context, f"_{name.upper()}_KEY", name)
+        suppressed = context.set_value(name, value=True, context=suppressed)
         suppressed = context.set_value(key, value=True, context=suppressed)
     attached = context.attach(suppressed)
     try:
