@@ -302,7 +302,7 @@ class HubPrefsHook(BaseHook):
 
         It makes its own client, with shorter time-outs; the hook's client stays as it is.
 
-        :return: within 20 s: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
+        :return: within 20 s: whether the portal answers, and portal, brand, kind of token, missing scopes, budget.
         """
         from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_in_time
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError

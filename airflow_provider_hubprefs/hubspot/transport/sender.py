@@ -295,8 +295,8 @@ def _credible(headers: Mapping[str, str]) -> Mapping[str, str]:
 def untraced() -> Iterator[None]:
     """Have OpenTelemetry's instrumentations of HTTP libraries make no spans: the path has the address in it.
 
-    The keys are those that ``opentelemetry.instrumentation.utils`` looks at, by name in older releases. Where nothing has
-    loaded OpenTelemetry, nothing is instrumented.
+    The keys are those that ``opentelemetry.instrumentation.utils`` looks at, by name in older releases. Where nothing
+    has loaded OpenTelemetry, nothing is instrumented.
     """
     context = sys.modules.get("opentelemetry.context")
     if context is None:
