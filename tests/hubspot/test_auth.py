@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
+    ForeignAnswerError,
     HubSpotError,
     MalformedAnswerError,
     ServerError,
@@ -22,6 +23,7 @@ from airflow_provider_hubprefs.hubspot.transport.auth import (
     TokenAnswer,
     token_info_call,
 )
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from . import server as answers
 from .conftest import TOKEN, Clock
@@ -196,6 +198,33 @@ def test_any_401_is_answered_by_one_new_token_and_the_second_is_final(
     assert len(refreshes(server)) == 3
     assert "password" not in str(caught.value)
     assert not server.script
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_page_instead_of_a_token_does_not_blame_the_credentials(
+    status: int, app: OAuthRefresh, server: Server, client_of: Callable[..., Client]
+) -> None:
+    page = answers.answer(status, b"<html>", content_type="text/html")
+    server.script += [page, tokens(1), OK]
+    client = client_of(server, auth=app, settings=Settings(retry_total=5))
+
+    if status == 400:
+        with pytest.raises(ForeignAnswerError, match="A proxy or firewall before HubSpot") as caught:
+            client.send(client.calls.get_definitions())
+        assert not caught.value.permanent
+        assert caught.value.not_applied
+    else:
+        assert client.send(client.calls.get_definitions()).complete
+
+
+def test_a_replaced_refresh_token_is_logged_and_not_shown(
+    app: OAuthRefresh, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.accept(TokenAnswer(access_token="access-1", refresh_token="refresh-1"))
+    assert caplog.text == ""
+    app.accept(TokenAnswer(access_token="access-2", refresh_token="refresh-2"))
+    assert "the one in the connection may be void" in caplog.text
+    assert "refresh-" not in caplog.text
 
 
 def test_a_refused_credential_is_named_by_its_kind(
