@@ -12,8 +12,10 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
+from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hubspot.api.endpoints import UnknownVersionWarning
+from airflow_provider_hubprefs.hubspot.errors import BudgetWaitError
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
@@ -133,6 +135,10 @@ class TestThePreference:
         with pytest.raises(AirflowSensorTimeout):
             wait(context, subscription_id=number, expect="SUBSCRIBED", timeout=0.2)
         assert wait(context, subscription_id=number)["status"] is None
+
+    def test_a_poke_for_which_the_budget_has_no_request_left_is_no_failure(self) -> None:
+        error = BudgetWaitError("the account's budget has no request left", retryable=True, not_applied=True)
+        assert OperationWait(subscriber=JANE).tolerate(error, failures=5, most=5) == (5, str(error))
 
     def test_a_path_hubspot_does_not_know_is_an_error_at_once(self, hubspot: Simulator, context: Any) -> None:
         with (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_hubprefs.bulk.send.single import error_of
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import BudgetWaitError, HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling.question import Question
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub, shown
 
@@ -115,6 +115,8 @@ class OperationWait:
         :return: failures in a row now, and a text for the log.
         :raises HubSpotError: this one, where waiting cannot help or has not.
         """
+        if isinstance(error, BudgetWaitError):
+            return failures, str(error)  # asked late, as where many wait; the wait's own time-out bounds that
         if not error.retryable or failures >= most:
             raise error
         return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"
