@@ -317,9 +317,9 @@ def _number(value: object) -> float | None:
 def _refused(name: str, expected: str, value: object, hint: str = "") -> Exception:
     """Make the error; an address in the wrong argument is masked in it."""
     from airflow_provider_hubprefs.hubspot.errors import ValidationError
-    from airflow_provider_hubprefs.hubspot.privacy import scrub
+    from airflow_provider_hubprefs.hubspot.privacy import shown
 
-    got = "nothing" if is_absent(value) else scrub(repr(value))[:60]
+    got = "nothing" if is_absent(value) else shown(value)[:60]
     return ValidationError(f"{name}: expected {expected}, got {got}{hint}")
 
 

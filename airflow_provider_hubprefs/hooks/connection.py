@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from concurrent.futures import Future
 from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -18,8 +20,13 @@ from airflow_provider_hubprefs.arguments import is_absent
 from airflow_provider_hubprefs.compat import mask_locally, mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, SettingsError
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.errors import (
+    ConnectionFailedError,
+    HubSpotError,
+    NotFoundError,
+    SettingsError,
+)
+from airflow_provider_hubprefs.hubspot.privacy import shown
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, token_info_call
 from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.transport.sender import Sender
@@ -38,6 +45,9 @@ _OAUTH_FIELDS = ("client_id", "client_secret", "refresh_token")
 _Brand = Annotated[int, msgspec.Meta(ge=0)]
 TEST_SETTINGS = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "migrating_max_wait": 0}
 """Settings of a connection test: a person waits for it, and Airflow gives up after a minute."""
+
+TEST_SECONDS = 18.0
+"""Seconds after which a connection test is given up."""
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +180,7 @@ def brand(value: object) -> int | None:
         return msgspec.convert(value.strip() if isinstance(value, str) else value, _Brand, strict=False)
     except msgspec.ValidationError:
         raise SettingsError(
-            f"business_unit_id: expected a brand's whole number (0 is the account's own), got {scrub(repr(value))}"
+            f"business_unit_id: expected a brand's whole number (0 is the account's own), got {shown(value)}"
         ) from None
 
 
@@ -234,6 +244,30 @@ def mask_in_task(secret: str) -> None:
         mask_secret(secret)
     else:
         mask_locally(secret)
+
+
+def describe_in_time(client: Client, *, business_unit_id: int | None) -> str:
+    """See :func:`describe_access`; it is given up after :data:`TEST_SECONDS`, whatever it waits for.
+
+    Time-outs do not bound the look-up of a name, nor the attempts to reach each of its addresses.
+    """
+    answer: Future[str] = Future()
+
+    def describe() -> None:
+        try:
+            with client:
+                answer.set_result(describe_access(client, business_unit_id=business_unit_id))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is awaited
+            answer.set_exception(error)
+
+    Thread(target=describe, name="hubprefs connection test", daemon=True).start()
+    try:
+        return answer.result(TEST_SECONDS)
+    except TimeoutError:
+        client.stop()
+        raise ConnectionFailedError(
+            f"{client.url} did not answer in {TEST_SECONDS:.0f} s, or the account's budget has no request left"
+        ) from None
 
 
 def describe_access(client: Client, *, business_unit_id: int | None) -> str:

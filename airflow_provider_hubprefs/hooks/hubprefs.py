@@ -78,6 +78,11 @@ class HubPrefsHook(BaseHook):
         self._settings = dict(settings or {})
         self._max_budget_share = max_budget_share
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments: a copy, or the same hook in another process, makes its own client."""
+        made = {name for name in vars(self) if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in vars(self).items() if name not in made}
+
     @cached_property
     def connection(self) -> Connection:
         """The connection, fetched once."""
@@ -307,17 +312,17 @@ class HubPrefsHook(BaseHook):
 
         It makes its own client, with shorter time-outs; the hook's client stays as it is.
 
-        :return: whether the portal answers, and: portal, brand, kind of token, missing scopes, budget left.
+        :return: within 20 s: whether the portal answers, and portal, brand, kind of token, missing scopes, budget.
         """
-        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_access
+        from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_in_time
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
         try:
-            with self._make_client(
+            client = self._make_client(
                 Client, self.connection, self._fields, TEST_SETTINGS, self._budget_connection
-            ) as client:
-                return True, describe_access(client, business_unit_id=self.business_unit_id)
+            )
+            return True, describe_in_time(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             # Airflow tests a copy of the connection, under a name of its own.
             return False, str(error).replace(f"connection {self.connection.conn_id!r}", "this connection")

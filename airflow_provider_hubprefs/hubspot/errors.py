@@ -54,7 +54,9 @@ class SettingsError(HubSpotError):
 
 
 class AuthenticationError(HubSpotError):
-    """HubSpot does not accept the credentials (401, or a 403 that is not about scopes).
+    """The credentials are not accepted (401, or HubSpot's 403 that is not about scopes).
+
+    ``permanent`` is False for a 401 that is not HubSpot's own.
 
     :param expired: the access token has expired (category EXPIRED_AUTHENTICATION); a refresh may help.
     """
@@ -117,6 +119,14 @@ class ServerError(HubSpotError):
 
 class ConnectionFailedError(HubSpotError):
     """No answer: name look-up, connection, TLS or time-out."""
+
+
+class ForeignAnswerError(HubSpotError):
+    """A 4xx without HubSpot's error body: a proxy, a firewall or an edge answered. It says nothing about a row."""
+
+
+class BudgetWaitError(BurstLimitError):
+    """The account's budget has no request left for this call in the time that it has; nothing was sent."""
 
 
 class MalformedAnswerError(HubSpotError):

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
-_AT = re.compile(r"%(?:25)*40", re.IGNORECASE)
-"""A percent-encoded "@", also one encoded twice."""
+_AT_FORMS = (
+    r"%(?:25)*40|&#0*64;|&#x0*40;|&commat;|\\u0040|\\x40|[\uff20\ufe6b]|=40(?=[a-z0-9.-]{1,80}\.[a-z]{2})"
+)
+_AT = re.compile(_AT_FORMS, re.IGNORECASE)
+"""An "@" as URLs (also encoded twice), HTML, JSON, other widths and quoted-printable have it."""
 
 # A word: what can stand around an "@", quoted local parts with spaces included. Every word is looked at once,
 # whether it has an "@" or not, so that the time grows with the text and not with its square. Greedy on purpose:
 # a word too much masked costs nothing, an address left over does.
-_WORD = re.compile(r"""(?:"(?:[^"\\]|\\.){0,128}"(?=@|%(?:25)*40)|[^\s"<>()\[\],;:\\])+""", re.IGNORECASE)
+_WORD = re.compile(rf"""(?:"(?:[^"\\]|\\.){{0,128}}"(?=@|{_AT_FORMS})|[^\s"<>()])+""", re.IGNORECASE)
+_SEPARATORS = r"[],;:\\"
+_AFTER_DOMAIN = re.compile(r"[\[\],;:\\]")
 _TRAILING = ".!?"
 
 
@@ -32,7 +37,12 @@ def mask(address: str) -> str:
     if not (local and at and domain):
         return "***"
     name, dot, top = domain.rpartition(".")
-    return f"{local[0]}***@{(name or top)[:1]}***{dot}{top if dot else ''}"
+    return f"{_first(local)}***@{_first(name or top)}***{dot}{top if dot else ''}"
+
+
+def _first(part: str) -> str:
+    """The first of several letters: of one there would be nothing left to hide."""
+    return part[:1] if len(part) > 1 else ""
 
 
 def scrub(text: str) -> str:
@@ -40,7 +50,8 @@ def scrub(text: str) -> str:
 
     HubSpot's own messages name addresses (``x@y is already unsubscribed``), and so do URLs.
 
-    :param text: free text; percent-encoded addresses are found too.
+    :param text: free text; addresses encoded as in URLs, HTML or JSON are found too. Of a local part with bare spaces
+        only the last word is.
     """
 
     def masked(found: re.Match[str]) -> str:
@@ -48,10 +59,28 @@ def scrub(text: str) -> str:
         plain = _AT.sub("@", word)
         if "@" not in plain:
             return word
-        body = plain.rstrip(_TRAILING)
-        return mask(body) + plain[len(body) :]
+        local, _, after = plain.rpartition("@")
+        end = _AFTER_DOMAIN.search(after)
+        domain, rest = (after[: end.start()], after[end.start() :]) if end else (after, "")
+        address = local.lstrip(_SEPARATORS)
+        before = local[: len(local) - len(address)]
+        body = f"{address}@{domain}".rstrip(_TRAILING)
+        dots = domain[len(domain.rstrip(_TRAILING)) :]
+        return f"{before}{mask(body)}{dots}{rest}"
 
     return _WORD.sub(masked, text)
+
+
+def shown(value: object) -> str:
+    """A wrong argument for an error text, with addresses masked: the author may have swapped two arguments."""
+    return scrub(repr(value))
+
+
+class Printed(str):
+    """Text that is printed as it is, where a value's printed form is asked for."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 def fingerprint(value: str, *, key: str | bytes) -> str:

@@ -17,7 +17,7 @@ from airflow_provider_hubprefs.arguments import count, is_absent, optional, seco
 from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import shown
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
 
@@ -276,7 +276,7 @@ def _plain(name: str, value: object) -> str:
     if "{{" in found or "{%" in found:
         raise ValidationError(
             f"{name}: expected a text without a template, which Airflow does not render in a watcher; read an "
-            f"environment variable where the DAG is parsed; got {scrub(repr(found))[:60]}"
+            f"environment variable where the DAG is parsed; got {shown(found)[:60]}"
         )
     return found
 
@@ -287,5 +287,5 @@ def _milliseconds(since: str | None) -> int | None:
     try:
         moment = datetime.fromisoformat(since)
     except (TypeError, ValueError):
-        raise ValueError(f"since: expected a time such as 2027-01-15T08:00:00Z, got {since!r}") from None
+        raise ValueError(f"since: expected a time such as 2027-01-15T08:00:00Z, got {shown(since)}") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

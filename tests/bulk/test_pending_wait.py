@@ -421,12 +421,12 @@ def test_giving_up_may_be_interrupted_and_a_retry_waits_on_for_all(hubspot: Simu
 
 def test_what_cannot_be_read_is_not_waited_for(hubspot: Simulator, run: Trial) -> None:
     hubspot.load({"operations": {"seconds": 3600}})
-    gone = {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "No such contact"}
+    gone = {"status": "error", "category": "VALIDATION_ERROR", "message": "No such contact"}
     match = {"body_contains": "person-1@", "endpoint": "batch_read_unsubscribe_all"}
-    hubspot.fault("answer", status=404, json=gone, match=match, times=None)
+    hubspot.fault("answer", status=400, json=gone, match=match, times=None)
     summary = run(people(3), timeout=0.3)
     assert outcomes(summary) == {"unconfirmed": 3}
-    assert run.of("unconfirmed")["person-1@example.com"] == "OBJECT_NOT_FOUND"
+    assert run.of("unconfirmed")["person-1@example.com"] == "VALIDATION_ERROR"
     assert run.of("unconfirmed")["person-2@example.com"] == "OPERATION_PENDING"
 
 

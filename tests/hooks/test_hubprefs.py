@@ -13,10 +13,13 @@ from urllib.parse import parse_qs
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
+from airflow_provider_hubprefs.arguments import check_choice, check_seconds, whole_number, yes_or_no
+from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, VERSIONS
 from airflow_provider_hubprefs.hubspot.api.models import StatusChange
 from airflow_provider_hubprefs.hubspot.errors import (
+    HubSpotError,
     SettingsError,
     ValidationError,
 )
@@ -320,3 +323,39 @@ def test_who_has_opted_out_since(hubspot: Simulator, hubprefs_default: str) -> N
 def test_since_when_takes_a_time_with_its_zone(hubprefs_default: str) -> None:
     with pytest.raises(ValueError, match="with its zone"):
         HubPrefsHook().find_opt_outs(datetime(2027, 1, 1))  # noqa: DTZ001
+
+
+def test_a_hook_can_be_copied_and_sent_to_another_process_after_its_use(
+    hubspot: Simulator, hubprefs_default: str
+) -> None:
+    hook = HubPrefsHook(business_unit_id="0", max_budget_share=0.5)
+    assert hook.get_unsubscribe_all(JANE).complete
+    assert hook.business_unit_id == 0
+
+    for again in (pickle.loads(pickle.dumps(hook)), copy.deepcopy(hook), copy.copy(hook)):
+        assert again.client is not hook.client
+        assert again.get_unsubscribe_all(JANE).complete
+        assert (again.business_unit_id, again.hubprefs_conn_id) == (0, hook.hubprefs_conn_id)
+    assert hook.get_unsubscribe_all(JANE).complete
+
+
+@pytest.mark.parametrize("value", ["jane@example.com", ["jane@example.com"], "token jane@example.com"])
+def test_an_address_in_another_argument_is_not_shown(hubprefs_default: str, value: Any) -> None:
+    wrong: list[Callable[[], object]] = [
+        lambda: HubPrefsHook(business_unit_id=value).business_unit_id,
+        lambda: HubPrefsHook(api_version=value).client,
+        lambda: HubPrefsHook(max_budget_share=value).client,
+        lambda: HubPrefsHook(settings={"retry_total": value}).client,
+        lambda: HubPrefsHook().set_status("x@example.com", value, "SUBSCRIBED"),
+        lambda: HubPrefsHook().set_status("x@example.com", 1, value),
+        lambda: HubPrefsHook().set_status("x@example.com", 1, "SUBSCRIBED", legal_basis=value),
+        lambda: OperationWait(subscriber="x@example.com", expect=value).check(),
+        lambda: whole_number("subscription_id", value),
+        lambda: yes_or_no("allow_resubscribe", value),
+        lambda: check_choice("on_rejected", value, "fail", "continue"),
+        lambda: check_seconds("poke_interval", value),
+    ]
+    for attempt in wrong:
+        with pytest.raises((HubSpotError, TypeError)) as caught:
+            attempt()
+        assert "jane" not in str(caught.value)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_hubprefs.hooks import connection
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 if TYPE_CHECKING:
@@ -286,3 +288,26 @@ def test_the_ui_can_test_a_connection_that_is_not_saved(
     assert "with the API v4" in answer["message"]
     assert BATCH_WRITE in answer["message"]
     assert "Brand: 0." in answer["message"]
+
+
+@pytest.mark.parametrize("silent", ["connects and says nothing", "a budget that rests"])
+def test_it_is_given_up_in_time_whatever_it_waits_for(
+    hubspot: Simulator, connect: Callable[..., None], monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    assert connection.TEST_SECONDS < 20
+    monkeypatch.setattr(connection, "TEST_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if silent == "a budget that rests":
+            host = hubspot.url
+        extra = {"budget_store": "process"}
+        connect(host=host, password=f"pat-{silent.replace(' ', '-')}", extra=json.dumps(extra))
+        if silent == "a budget that rests":
+            HubPrefsHook().client.pacer.pause(8)
+        began = time.monotonic()
+
+        tested, said = HubPrefsHook().test_connection()
+
+    assert not tested
+    assert "did not answer in" in said
+    assert time.monotonic() - began < 5

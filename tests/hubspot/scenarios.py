@@ -362,7 +362,7 @@ ERRORS = [
         server.error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found."),
         errors.AuthenticationError,
         details={"expired": False, "status": 401, "retryable": False, "permanent": True},
-        says=("check the token",),
+        says=("check the token in the connection's password field", "mistyped or cut off"),
     ),
     _final(
         "401 of a static token that has expired is final",
@@ -407,9 +407,22 @@ ERRORS = [
         lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/links/generate?channel=EMAIL",),
     ),
     _final("403 for another reason", server.error(403, "FORBIDDEN"), errors.AuthenticationError),
-    _final("404 is final", server.error(404, "OBJECT_NOT_FOUND"), errors.NotFoundError),
+    _final(
+        "404 that names a path",
+        server.error(404, "OBJECT_NOT_FOUND", "Unable to find GET /communication-preferences/v9"),
+        errors.SettingsError,
+        says=("api_version",),
+    ),
+    Scenario(
+        name="404 of a write is final",
+        call=_set_status,
+        answers=(server.error(404, "OBJECT_NOT_FOUND"),),
+        error=errors.NotFoundError,
+        lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/statuses/{ENCODED}",),
+    ),
     _final("409 is final", server.error(409, "CONFLICT"), errors.ConflictError),
-    _final("414 is final", server.answer(414), errors.ValidationError, says=("the body was empty",)),
+    _final("414 is final", server.answer(414), errors.ForeignAnswerError, says=("an empty body",)),
+    _final("407 is final", server.answer(407), errors.ForeignAnswerError, says=("HTTPS_PROXY",)),
     _final(
         "429 of the daily limit is final",
         server.json(429, DAILY),
@@ -429,10 +442,7 @@ ERRORS = [
         details={"retry_after": 86400.0, "retryable": True},
         says=("moving between data centres",),
     ),
-    *(
-        _final(f"{status} is not retried", server.answer(status), errors.ServerError)
-        for status in (501, 505, 525, 526)
-    ),
+    *(_final(f"{status} is not retried", server.answer(status), errors.ServerError) for status in (505,)),
     _final(
         "a redirect is never followed",
         server.answer(302, location="/elsewhere"),
@@ -440,34 +450,30 @@ ERRORS = [
         details={"status": 302, "retryable": False},
         says=("redirects are never followed",),
     ),
-    _final("an error that is JSON but no object", server.json(400, ["no"]), errors.ValidationError),
+    _final("an error that is JSON but no object", server.json(400, ["no"]), errors.ForeignAnswerError),
     _final(
         "an error whose every field is of a wrong type",
         server.json(
             400, {"message": 1, "category": [], "correlationId": {}, "errors": "x", "subCategory": 3}
         ),
-        errors.ValidationError,
+        errors.ForeignAnswerError,
         details={"category": None, "correlation_id": None},
     ),
     _final(
         "a correlation id in the headers",
-        server.json(400, {"subCategory": {"name": "X.Y"}}, **{"X_HubSpot_Correlation_Id": "h-1"}),
+        server.json(
+            400, {"category": "X", "subCategory": {"name": "X.Y"}}, **{"X_HubSpot_Correlation_Id": "h-1"}
+        ),
         errors.ValidationError,
         details={"correlation_id": "h-1"},
     ),
-    _final("an error nested without end", server.answer(400, b"[" * 100_000), errors.ValidationError),
+    _final("an error nested without end", server.answer(400, b"[" * 100_000), errors.ForeignAnswerError),
     _final(
         "an answer of another shape",
-        server.json(200, {"status": "COMPLETE", "results": [{"status": SUBSCRIBER}]}),
+        server.json(200, {"status": [SUBSCRIBER], "results": []}),
         errors.MalformedAnswerError,
         details={"status": 200, "retryable": False},
-        says=("not of the documented shape",),
-    ),
-    _final(
-        "a time that is none",
-        server.json(200, operation(status_row(timestamp=SUBSCRIBER))),
-        errors.MalformedAnswerError,
-        says=("ISO 8601",),
+        says=("not of the documented shape", "`$.status`"),
     ),
 ]
 
@@ -475,9 +481,17 @@ _THREE = (0.5 + 1.0, 1.0 + 2.0)
 RETRIES = [
     *(
         _retried(f"{status} is retried", server.error(status, "X", _NAMING), waited=(0.5, 1.0))
-        for status in (500, 502, 503, 504, 521, 522, 523, 524)
+        for status in (500, 501, 503, 507, 508, 520, 521, 522, 523, 524, 525, 526, 527, 530, 598, 599)
     ),
-    _retried("Cloudflare's HTML is retried", server.cloudflare(502), waited=(0.5, 1.0)),
+    *(
+        _retried(f"{status} is given a few seconds", server.answer(status), waited=(2.0, 4.0))
+        for status in (502, 504)
+    ),
+    *(
+        _retried(f"{status} from a proxy is retried", server.cloudflare(status), waited=(0.5, 1.0))
+        for status in (403, 404, 408, 421, 425, 451)
+    ),
+    _retried("Cloudflare's HTML is retried", server.cloudflare(503), waited=(0.5, 1.0)),
     _retried("an empty 503 is retried", server.answer(503), waited=(0.5, 1.0)),
     _retried("waits grow", server.answer(503), server.answer(503), server.answer(503), waited=(3.5, 7.0)),
     _retried("423 waits two seconds at least", server.error(423, "LOCKED"), waited=(2.0, 2.0)),
@@ -551,6 +565,30 @@ RETRIES = [
     ),
 ]
 
+_STATUSES = f"GET /communication-preferences/{{version}}/statuses/{ENCODED}"
+_BATCH = "POST /communication-preferences/{version}/statuses/batch"
+UNKNOWN: tuple[tuple[str, Callable[[Calls], Call[Any]], str, list[Any] | None], ...] = (
+    ("get_statuses", get_statuses, f"{_STATUSES}?channel=EMAIL", None),
+    (
+        "get_unsubscribe_all",
+        lambda calls: calls.get_unsubscribe_all(SUBSCRIBER),
+        f"{_STATUSES}/unsubscribe-all?channel=EMAIL&verbose=true",
+        None,
+    ),
+    (
+        "batch_get_statuses",
+        lambda calls: calls.batch_get_statuses([SUBSCRIBER]),
+        f"{_BATCH}/read?channel=EMAIL",
+        [SubscriberStatuses(subscriber=SUBSCRIBER)],
+    ),
+    (
+        "batch_get_unsubscribe_all",
+        lambda calls: calls.batch_get_unsubscribe_all([SUBSCRIBER]),
+        f"{_BATCH}/unsubscribe-all/read?channel=EMAIL",
+        [SubscriberWideStatuses(subscriber=SUBSCRIBER)],
+    ),
+)
+
 ANSWERS = [
     Scenario(
         name="207 is a success with errors in it",
@@ -583,6 +621,53 @@ ANSWERS = [
             ],
         ),
         lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/statuses/batch/read?channel=EMAIL",),
+    ),
+    *(
+        Scenario(
+            name=f"{version} {name} of a subscriber that HubSpot does not know",
+            version=version,
+            call=call,
+            answers=(server.error(404, "OBJECT_NOT_FOUND", f"{SUBSCRIBER} does not exist"),),
+            result=Operation(status="COMPLETE", given_results=rows),
+            lines=(f"{line.format(version=version)}",),
+        )
+        for version in VERSIONS
+        for name, call, line, rows in UNKNOWN
+    ),
+    Scenario(
+        name="a subscriber that HubSpot does not know among others",
+        call=lambda calls: calls.batch_get_statuses([OTHER, SUBSCRIBER]),
+        answers=(
+            server.json(
+                207,
+                operation(
+                    {"subscriberIdString": OTHER, "statuses": []},
+                    numErrors=1,
+                    errors=[
+                        {"category": "OBJECT_NOT_FOUND", "context": {"subscriberIdString": [SUBSCRIBER]}}
+                    ],
+                ),
+            ),
+        ),
+        result=complete(
+            SubscriberStatuses(subscriber=OTHER, statuses=[]),
+            SubscriberStatuses(subscriber=SUBSCRIBER.lower()),
+        ),
+        lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/statuses/batch/read?channel=EMAIL",),
+    ),
+    Scenario(
+        name="an odd row says nothing, and an odd time is none",
+        call=get_statuses,
+        answers=(
+            server.json(
+                200, operation(status_row(timestamp=SUBSCRIBER), {"status": SUBSCRIBER, "subscriptionId": 7})
+            ),
+        ),
+        result=complete(
+            status_of(timestamp=None),
+            SubscriptionStatus(subscriber=SUBSCRIBER, subscription_id=7, status="UNREADABLE"),
+        ),
+        lines=(_LINE,),
     ),
     Scenario(
         name="an unknown status is carried through",

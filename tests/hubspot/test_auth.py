@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
+    ForeignAnswerError,
     HubSpotError,
     MalformedAnswerError,
     ServerError,
@@ -22,6 +23,7 @@ from airflow_provider_hubprefs.hubspot.transport.auth import (
     TokenAnswer,
     token_info_call,
 )
+from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 from . import server as answers
 from .conftest import TOKEN, Clock
@@ -170,16 +172,71 @@ def test_a_fresh_token_that_hubspot_calls_expired_is_not_renewed_for_ever(
     assert len(refreshes(server)) == 2
 
 
-def test_a_401_for_another_reason_renews_nothing(
-    app: OAuthRefresh, server: Server, client_of: Callable[..., Client]
+REFUSED_TOKENS = {
+    "expired": EXPIRED,
+    "revoked": answers.error(401, "INVALID_AUTHENTICATION"),
+    "another category": answers.error(401, "WHATEVER_COMES"),
+    "empty": answers.answer(401),
+    "HTML": answers.answer(401, b"<html>", content_type="text/html"),
+    "JSON of a gateway": answers.json(401, {"message": "Unauthorized"}),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED_TOKENS.values(), ids=REFUSED_TOKENS)
+def test_any_401_is_answered_by_one_new_token_and_the_second_is_final(
+    refused: Reaction, app: OAuthRefresh, server: Server, client_of: Callable[..., Client]
 ) -> None:
-    server.script += [tokens(1), answers.error(401, "INVALID_AUTHENTICATION")]
     client = client_of(server, auth=app)
 
-    with pytest.raises(AuthenticationError, match="check the token"):
-        client.send(client.calls.get_definitions())
+    server.script += [tokens(1), refused, tokens(2), OK]
+    assert client.send(client.calls.get_definitions()).complete
+    assert bearers(server) == ["Bearer access-1", "Bearer access-2"]
 
-    assert len(refreshes(server)) == 1
+    server.script += [refused, tokens(3), refused]
+    with pytest.raises(AuthenticationError) as caught:
+        client.send(client.calls.get_definitions())
+    assert len(refreshes(server)) == 3
+    assert "password" not in str(caught.value)
+    assert not server.script
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_page_instead_of_a_token_does_not_blame_the_credentials(
+    status: int, app: OAuthRefresh, server: Server, client_of: Callable[..., Client]
+) -> None:
+    page = answers.answer(status, b"<html>", content_type="text/html")
+    server.script += [page, tokens(1), OK]
+    client = client_of(server, auth=app, settings=Settings(retry_total=5))
+
+    if status == 400:
+        with pytest.raises(ForeignAnswerError, match="A proxy or firewall before HubSpot") as caught:
+            client.send(client.calls.get_definitions())
+        assert not caught.value.permanent
+        assert caught.value.not_applied
+    else:
+        assert client.send(client.calls.get_definitions()).complete
+
+
+def test_a_replaced_refresh_token_is_logged_and_not_shown(
+    app: OAuthRefresh, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.accept(TokenAnswer(access_token="access-1", refresh_token="refresh-1"))
+    assert caplog.text == ""
+    app.accept(TokenAnswer(access_token="access-2", refresh_token="refresh-2"))
+    assert "the one in the connection may be void" in caplog.text
+    assert "refresh-" not in caplog.text
+
+
+def test_a_refused_credential_is_named_by_its_kind(
+    app: OAuthRefresh, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script += [EXPIRED, tokens(1), EXPIRED, tokens(2), EXPIRED]
+
+    with pytest.raises(AuthenticationError, match="password field: it may be mistyped or cut off"):
+        client_of(server).send(client_of(server).calls.get_definitions())
+    with pytest.raises(AuthenticationError, match="client_id, client_secret and refresh_token") as caught:
+        client_of(server, auth=app).send(client_of(server).calls.get_definitions())
+    assert "password" not in str(caught.value)
 
 
 def test_a_refresh_token_that_changes_is_used_from_then_on(

@@ -6,10 +6,13 @@ import datetime
 import gzip
 import ipaddress
 import logging
+import os
 import socket
+import socketserver
 import ssl
 import sys
 import threading
+import time
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,15 +24,22 @@ import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    get_value,
+)
 
 from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.hubspot.errors import (
+    BudgetWaitError,
     BurstLimitError,
     ConnectionFailedError,
     HubSpotError,
     MalformedAnswerError,
     SettingsError,
     StoppedError,
+    ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
 from airflow_provider_hubprefs.hubspot.transport import aio
@@ -163,13 +173,26 @@ def test_a_server_that_says_nothing_is_given_up(server: Server, client_of: Calla
     assert not error.not_applied
 
 
-@pytest.mark.parametrize("head", [b"Content-Length: 1000000", b"Content-Type: application/json"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Pad: ",
+        b"HTTP/1.1 200 ",
+    ],
+)
 def test_an_answer_that_drips_is_given_up_although_every_byte_is_in_time(
     head: bytes, server: Server, client_of: Callable[..., Client]
 ) -> None:
-    server.script.append(answers.dripping(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", pause=0.05))
+    server.script.append(answers.dripping(head, pause=0.05))
+    began = time.monotonic()
 
-    error = failure(client_of(server, settings=Settings(read_timeout=0.5, retry_total=0)))
+    error = failure(
+        client_of(server, settings=Settings(connect_timeout=0.5, read_timeout=0.5, retry_total=0))
+    )
+
+    assert time.monotonic() - began < 3
 
     assert "did not answer in time" in str(error)
     assert error.retryable
@@ -201,23 +224,37 @@ def test_a_certificate_that_is_not_trusted_is_an_error_at_once(
     assert self_signed.requests == []
 
 
-def test_a_server_that_speaks_no_tls_is_an_error_at_once(
-    server: Server, clock: Clock, client_of: Callable[..., Client]
+FAILED_HANDSHAKES = {
+    "alert internal_error": b"\x15\x03\x03\x00\x02\x02\x50",
+    "alert handshake_failure": b"\x15\x03\x03\x00\x02\x02\x28",
+    "alert access_denied": b"\x15\x03\x03\x00\x02\x02\x31",
+    "a balancer's plain answer": b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n",
+    "closed": b"",
+}
+
+
+@pytest.mark.parametrize("said", FAILED_HANDSHAKES.values(), ids=FAILED_HANDSHAKES)
+def test_a_handshake_that_fails_is_tried_again_and_was_never_applied(
+    said: bytes, client_of: Callable[..., Client]
 ) -> None:
-    # To a plain server the greeting of TLS is a line that is no request; it answers nothing and hangs up.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    greeted = 0
 
-        def greet() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    class Greeter(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            nonlocal greeted
+            greeted += 1
+            self.request.recv(1000)
+            self.request.sendall(said)
 
-        threading.Thread(target=greet, daemon=True).start()
-        error = failure(client_of(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeter) as listener:
+        threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"https://127.0.0.1:{listener.server_address[1]}"
+        error = failure(client_of(url, settings=Settings(retry_total=3)))
+        listener.shutdown()
 
-    assert "no trusted TLS connection" in str(error)
-    assert clock.waits == []
+    assert "no connection to" in str(error)
+    assert (error.retryable, error.not_applied) == (True, True)
+    assert greeted > 1
 
 
 def test_a_connection_that_ends_while_tls_is_agreed_on_is_tried_again(
@@ -516,9 +553,25 @@ def test_hubspot_is_asked_for_through_a_proxy_that_never_sees_the_token(
     assert [request.line for request in server.requests] == ["CONNECT api.hubapi.com:443"]
     assert "Bearer" not in str(server.requests)
     assert "through the proxy" in str(error)
+    assert "407" in str(error)
     assert "proxy-secret" not in str(error)
-    assert error.retryable
     assert error.not_applied
+
+
+@pytest.mark.parametrize(("status", "again"), [(407, False), (403, True), (502, True)])
+def test_a_login_that_the_proxy_refuses_is_not_tried_again(
+    status: int,
+    again: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    client_of: Callable[..., Client],
+) -> None:
+    server.otherwise = lambda _: answers.answer(status)
+    proxied(monkeypatch, server.url.replace("://", "://user:proxy-secret@"))
+
+    failure(client_of("api.hubapi.com", settings=Settings(retry_total=3)))
+
+    assert (len(server.requests) > 1) == again
 
 
 @pytest.mark.parametrize("proxy", ["foo://127.0.0.1:1", "http://[", "socks5://127.0.0.1:1"])
@@ -692,3 +745,178 @@ def test_a_signal_handler_may_stop_it_wherever_a_rest_has_come_to(seconds: float
         rest.join(10)
         assert not rest.is_alive(), f"stopped after line {line}, it rests on"
     assert ended
+
+
+@pytest.mark.parametrize("key", [_SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_HTTP_INSTRUMENTATION_KEY])
+def test_no_span_of_an_http_library_names_the_path(
+    key: str, server: Server, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instrumentations ask for these keys where they would begin a span: around the library's own ``send``."""
+    asked: list[object] = []
+    for library, method in ((requests.Session, "send"), (httpx.AsyncHTTPTransport, "handle_async_request")):
+        original = getattr(library, method)
+
+        def instrumented(*arguments: Any, _original: Any = original, **options: Any) -> Any:
+            asked.append(get_value(key))
+            return _original(*arguments, **options)
+
+        monkeypatch.setattr(library, method, instrumented)
+    server.script += [OK, answers.answer(503), OK]
+    client = client_of(server)
+
+    client.send(ask(client))
+    client.send(ask(client))
+
+    assert asked == [True] * 3
+    assert get_value(key) is None
+
+
+def test_an_error_of_hubspots_about_an_address_with_spaces_shows_no_part_of_it(
+    server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.error(400, message="jane doe@example.com is not a valid email address")]
+    client = client_of(server)
+
+    with pytest.raises(ValidationError) as caught:
+        client.send(client.calls.get_statuses("jane doe@example.com"))
+
+    assert "jane" not in str(caught.value)
+
+
+@FOR_TASKS_ONLY
+def test_no_frame_of_an_error_holds_the_token(server: Server, client_of: Callable[..., Client]) -> None:
+    server.script.append(answers.answer(503))
+
+    client = client_of(server, settings=QUICK)
+    call = ask(client)
+    with pytest.raises(HubSpotError) as caught:
+        client.send(call)
+
+    frames = [entry.frame.f_locals for entry in caught.traceback]
+    assert len(frames) > 5
+    held = repr([value for local in frames[1:] for value in local.values()])
+    assert TOKEN not in held
+    assert "jane" not in held
+
+
+# Processes -------------------------------------------------------------------------------------------
+
+
+def test_a_client_used_before_a_fork_is_right_in_every_process(server: Server) -> None:
+    """The answer says who was asked about; two children and their parent ask at once, and 20 times each."""
+    server.otherwise = lambda request: answers.json(
+        200, {"status": request.target.split("/")[4].split("%")[0]}
+    )
+    client = Client(StaticToken(TOKEN), host=server.url, pacer=ProcessPacer(limit=1000))
+
+    def right(name: str) -> int:
+        return sum(
+            client.send(client.calls.get_statuses(f"{name}-{number}@example.com")).status
+            == f"{name}-{number}"
+            for number in range(20)
+        )
+
+    assert right("before") == 20
+    children = []
+    client._usage_lock.acquire()  # as if another thread were counting
+    for name in ("first", "second"):
+        if not (pid := os.fork()):
+            os._exit(right(name))
+        children.append(pid)
+    client._usage_lock.release()
+    assert right("parent") == 20
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [20, 20]
+    client.close()
+
+
+@FOR_TASKS_ONLY
+def test_more_threads_than_connections_are_no_reason_for_warnings(
+    server: Server, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    together = threading.Barrier(48)
+    server.otherwise = lambda _: lambda connection: bool(together.wait(20) or True) and OK(connection)
+    client = client_of(server)
+    threads = [threading.Thread(target=client.send, args=(ask(client),)) for _ in range(48)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(server.requests) == 48
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("", b'{"status":"COMPLETE"}'),
+        ("x-gzip", gzip.compress(b'{"status":"COMPLETE"}')),
+        ("deflate", zlib.compress(b'{"status":"COMPLETE"}')),
+    ],
+)
+def test_an_answer_repacked_on_the_way_is_read(
+    encoding: str, body: bytes, server: Server, client_of: Callable[..., Client]
+) -> None:
+    server.script.append(answers.answer(200, body, content_encoding=encoding))
+
+    assert client_of(server).send(ask(client_of(server))).complete
+
+
+# Time ------------------------------------------------------------------------------------------------
+
+
+def test_waiting_for_the_budget_counts(
+    server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    pacer = ProcessPacer(limit=1000, clock=clock)
+    settings = Settings(retry_total=3)
+
+    def rest(connection: socket.socket) -> bool:
+        pacer.pause(15)
+        return answers.answer(503)(connection)
+
+    server.script += [rest, OK]
+    began = clock.now
+    with pytest.raises(BudgetWaitError, match="retry_total"):
+        client_of(server, pacer=pacer, settings=settings).send(ask(client_of(server)))
+    assert clock.now - began <= 3
+    assert len(server.requests) == 1
+
+    pacer.pause(3600)
+    began = clock.now
+    error = failure(client_of(server, pacer=pacer, settings=settings))
+    assert isinstance(error, BudgetWaitError)
+    assert (error.retryable, error.not_applied, error.permanent) == (True, True, False)
+    assert clock.now - began <= 13
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("then", [answers.answer(503), answers.drop, answers.answer(429, retry_after="1")])
+def test_after_a_migration_other_failures_still_have_their_retries(
+    then: answers.Reaction, server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    server.script += [answers.error(477, retry_after="600"), then, then, OK]
+    client = client_of(server)
+
+    assert client.send(ask(client)).complete
+    assert clock.now > 1600
+
+
+@pytest.mark.parametrize("interval", ["3600000", "60001", "9" * 12])
+def test_one_absurd_interval_stops_no_request(
+    interval: str, server: Server, clock: Clock, client_of: Callable[..., Client]
+) -> None:
+    absurd = {
+        "x_hubspot_ratelimit_max": "1",
+        "x_hubspot_ratelimit_remaining": "0",
+        "x_hubspot_ratelimit_interval_milliseconds": interval,
+    }
+    server.script += [answers.json(200, {"status": "COMPLETE"}, **absurd), OK, OK]
+    client = client_of(server)
+    began = clock.now
+
+    for _ in range(3):
+        client.send(ask(client))
+
+    assert clock.now - began < 11

@@ -14,7 +14,14 @@ from airflow_provider_hubprefs.hubspot import errors
 from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, Endpoint
 from airflow_provider_hubprefs.hubspot.api.models import Reply
 from airflow_provider_hubprefs.hubspot.api.refusals import error_from
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError
+from airflow_provider_hubprefs.hubspot.errors import (
+    ForeignAnswerError,
+    HubSpotError,
+    MissingScopesError,
+    NotFoundError,
+    SettingsError,
+    ValidationError,
+)
 
 GET = ENDPOINTS["get_statuses"]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HubSpotError)]
@@ -85,8 +92,86 @@ def test_an_error_about_unknown_scopes_still_says_something() -> None:
 
 
 def test_an_oauth_error_says_what_hubspot_describes() -> None:
-    assert "bad token" in str(said(400, {"error": "invalid_grant", "error_description": "bad token"}))
+    body = json.dumps({"error": "invalid_grant", "error_description": "bad token"}).encode()
+    endpoint = Endpoint(name="refresh_token", method="POST", path="/oauth/2026-09/token", paced=False)
+
+    error = error_from(Reply(400, {}, body), endpoint, call="refresh_token")
+
+    assert isinstance(error, ValidationError)
+    assert "bad token" in str(error)
 
 
 def test_the_ray_of_cloudflare_stands_in_for_a_correlation_id() -> None:
     assert said(502, {}, **{"cf-ray": "8f-FRA"}).correlation_id == "8f-FRA"
+
+
+HTML = b"<html><title>Blocked</title></html>"
+NOT_HUBSPOTS = {
+    "HTML": (HTML, "text/html"),
+    "empty": (b"", ""),
+    "a gateway's JSON": (b'{"message": "Forbidden"}', "application/json"),
+    "a filter's JSON": (b'{"status": 403, "category": "gambling", "error": "blocked"}', "application/json"),
+    "a login's JSON": (b'{"error": "invalid_token", "error_description": "no session"}', "application/json"),
+    "JSON, but no object": (b'["Forbidden"]', "application/json"),
+    "text": (b"Forbidden", "text/plain"),
+}
+
+
+@pytest.mark.parametrize(("body", "content_type"), NOT_HUBSPOTS.values(), ids=NOT_HUBSPOTS)
+def test_a_4xx_without_hubspots_error_body_is_nobodys_verdict(body: bytes, content_type: str) -> None:
+    for status in {*range(400, 500)} - {401, 423, 429, 477}:
+        for endpoint in ENDPOINTS.values():
+            error = error_from(Reply(status, {"content-type": content_type}, body), endpoint, call="x")
+
+            assert type(error) is ForeignAnswerError
+            assert not error.permanent
+            assert error.retryable or status not in {403, 404, 408, 421, 425, 451}
+            assert str(error).startswith(f"A proxy or firewall before HubSpot answered {status}")
+            assert content_type in str(error)
+            assert "token" not in str(error)
+            assert body == b"" or f"{len(body)} bytes" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"category": "FORBIDDEN"},
+        {"correlationId": "c-1"},
+        {"status": "error", "message": "No."},
+        {"status": "BAD_CLIENT_ID", "message": "missing or unknown client id"},
+        {"errorType": "RATE_LIMIT"},
+    ],
+)
+def test_any_part_of_hubspots_error_body_makes_it_hubspots(body: object) -> None:
+    assert isinstance(said(400, body), ValidationError)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unable to find GET /communication-preferences/2027-03/statuses/jane%40example.com",
+        "No such route",
+        "The requested URL was not found",
+        "Business unit 99 does not exist",
+    ],
+)
+def test_a_404_about_the_path_is_not_about_the_subscriber(message: str) -> None:
+    error = said(404, {"category": "OBJECT_NOT_FOUND", "message": message})
+
+    assert isinstance(error, SettingsError)
+    assert "api_version" in str(error)
+    assert "jane" not in str(error)
+
+
+def test_a_404_about_the_subscriber_is_so_whatever_the_address() -> None:
+    message = (
+        "jane/path@example.com either has no subscriptions associated with this portal or does not exist"
+    )
+
+    assert isinstance(said(404, {"category": "OBJECT_NOT_FOUND", "message": message}), NotFoundError)
+    for odd in ({"category": "NOT_FOUND"}, {"correlationId": "c-1", "message": "resource not found"}):
+        assert isinstance(said(404, odd), SettingsError)
+    definitions = error_from(
+        Reply(404, {}, b'{"category":"OBJECT_NOT_FOUND"}'), ENDPOINTS["get_definitions"], call="x"
+    )
+    assert isinstance(definitions, SettingsError)

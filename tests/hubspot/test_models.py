@@ -8,7 +8,7 @@ import json
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pendulum
@@ -30,6 +30,7 @@ from airflow_provider_hubprefs.hubspot.api.models import (
     WideStatus,
     decode,
 )
+from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE
 
 if TYPE_CHECKING:
     from pendulum import DateTime
@@ -132,11 +133,15 @@ def test_times_become_aware_and_utc(value: object, expected: DateTime | None) ->
 @pytest.mark.parametrize(
     "value", ["jane@example.com", "", 1e18, -1e18, 10**30, True, [], {}, "0001-01-01T00:00:00+05:00"]
 )
-def test_what_is_no_time_is_said_without_its_value(value: object) -> None:
-    with pytest.raises(msgspec.ValidationError) as caught:
-        read_time(value)
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert read_time(value) is None
 
-    assert "timestamp" in str(caught.value)
+
+def test_what_cannot_be_read_is_said_without_its_value() -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        decode(b'{"id": "jane@example.com", "name": "News"}', Definition)
+
+    assert "`$.id`" in str(caught.value)
     assert "jane" not in str(caught.value)
 
 
@@ -303,3 +308,125 @@ print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([0] * 24)
+
+
+AT = "2026-11-22T03:04:05.678Z"
+
+
+def row_of(subscriber: str, **odd: object) -> dict[str, object]:
+    return {
+        "channel": "EMAIL",
+        "subscriberIdString": subscriber,
+        "subscriptionId": 7,
+        "status": "UNSUBSCRIBED",
+        "timestamp": AT,
+        **odd,
+    }
+
+
+def read(kind: Any, results: object, **more: object) -> Operation[Any]:
+    body = {"status": "COMPLETE", "results": results, **more}
+    found: Operation[Any] = decode(json.dumps(body).encode(), kind)
+    return found
+
+
+@pytest.mark.parametrize("odd", ["", {}, [], {"a": 1}, "soon", True, "0000-00-00"])
+def test_what_nothing_decides_by_may_be_anything(odd: object) -> None:
+    informative = ("channel", "source", "timestamp", "subscriptionName", "legalBasis", "businessUnitId")
+    rows = [row_of("a@example.com", **dict.fromkeys(informative, odd)), row_of("b@example.com")]
+
+    operation = read(
+        Operation[SubscriptionStatus], rows, startedAt=odd, completedAt=odd, links=odd, numErrors=odd
+    )
+
+    assert [(row.subscriber, row.status, row.subscription_id) for row in operation.results] == [
+        ("a@example.com", "UNSUBSCRIBED", 7),
+        ("b@example.com", "UNSUBSCRIBED", 7),
+    ]
+    assert operation.complete
+
+
+ODD_ROWS: dict[str, Any] = {
+    "no status": {"status": None},
+    "a status that is no word": {"status": {"name": "UNSUBSCRIBED"}},
+    "no subscription": {"subscriptionId": None},
+    "a subscription that is no number": {"subscriptionId": "news"},
+    "a reason that is no word": {"setStatusSuccessReason": {"a": 1}},
+    "no subscriber": {"subscriberIdString": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS.values(), ids=ODD_ROWS)
+def test_an_odd_row_says_nothing_and_hides_no_other(odd: dict[str, Any]) -> None:
+    rows = [row_of("a@example.com"), row_of("odd@example.com", **odd), row_of("b@example.com")]
+    flat = read(Operation[SubscriptionStatus], rows).results
+    nested = read(
+        Operation[SubscriberStatuses],
+        [
+            {"subscriberIdString": row["subscriberIdString"] or "odd@example.com", "statuses": [row]}
+            for row in rows
+        ],
+    ).results
+
+    assert [row.status for row in flat] == ["UNSUBSCRIBED", UNREADABLE, "UNSUBSCRIBED"]
+    assert [row.subscriber for row in nested] == ["a@example.com", "odd@example.com", "b@example.com"]
+    assert [one.status for row in nested for one in row.statuses] == [row.status for row in flat]
+
+
+@pytest.mark.parametrize("odd", [None, 7, "x", [], {}, {"statuses": []}, {"subscriberIdString": None}])
+def test_a_row_that_is_about_nobody_hides_no_other(odd: object) -> None:
+    rows = [{"subscriberIdString": "a@example.com", "statuses": [row_of("a@example.com")]}, odd]
+
+    found = read(Operation[SubscriberStatuses], rows).results
+
+    assert [row.subscriber for row in found] == ["a@example.com", ""]
+
+
+@pytest.mark.parametrize("odd", [{}, "x", [None], [7], 7])
+def test_statuses_that_cannot_be_read_are_not_no_statuses(odd: object) -> None:
+    (row,) = read(
+        Operation[SubscriberStatuses], [{"subscriberIdString": "a@example.com", "statuses": odd}]
+    ).results
+    (wide,) = read(
+        Operation[SubscriberWideStatuses], [{"subscriberIdString": "a@example.com", "wideStatuses": odd}]
+    ).results
+
+    assert [one.status for one in row.statuses] == [UNREADABLE]
+    assert [one.status for one in wide.wide_statuses] == [UNREADABLE]
+
+
+def test_an_opt_out_of_an_unreadable_brand_is_none() -> None:
+    rows = [{**row_of("a@example.com"), "businessUnitId": "x", "wideStatusType": "BUSINESS_UNIT_WIDE"}]
+
+    assert [row.status for row in read(Operation[WideStatus], rows).results] == [UNREADABLE]
+
+
+def test_the_row_of_a_single_answer_that_names_nobody_is_about_who_was_asked() -> None:
+    body = json.dumps({"status": "COMPLETE", "results": [row_of("x", subscriberIdString=None)]}).encode()
+
+    (row,) = decode(body, Operation[SubscriptionStatus], subscriber="jane@example.com").results
+
+    assert (row.subscriber, row.status) == ("jane@example.com", UNREADABLE)
+
+
+def test_odd_errors_are_errors() -> None:
+    errors = [None, {"message": {"a": 1}, "category": "X", "context": {"emails": ["a@example.com"]}}, "text"]
+
+    found = read(Operation[WideStatus], [], errors=errors).errors
+
+    assert [(error.category, error.names()) for error in found] == [
+        (None, set()),
+        ("X", {"a@example.com"}),
+        (None, set()),
+    ]
+    with pytest.raises(msgspec.ValidationError, match="errors"):
+        read(Operation[WideStatus], [], errors="none")
+
+
+def test_milliseconds_may_be_text() -> None:
+    assert read_time("1712121512345") == pendulum.datetime(2024, 4, 3, 5, 18, 32, 345000)
+    assert read_time("20241122") == pendulum.datetime(2024, 11, 22)
+
+
+def test_a_byte_order_mark_does_no_harm() -> None:
+    assert decode(b'\xef\xbb\xbf{"status":"COMPLETE"}', Operation[WideStatus]).complete

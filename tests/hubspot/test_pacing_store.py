@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer, Ticket
 from airflow_provider_hubprefs.hubspot.pacing.shared import SharedPacer
 from airflow_provider_hubprefs.hubspot.pacing.store import pacer_for, search_pacer
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken
@@ -99,3 +100,18 @@ except ModuleNotFoundError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'airflow-provider-hubprefs[redis]'" in done.stdout
+
+
+def test_without_a_writable_temporary_folder_a_process_warns_and_has_a_budget_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: none())
+
+    pacer = pacer_for("file", "a key of this test alone")
+
+    assert pacer.wait(Ticket()) == 0
+    assert "cannot be shared (No usable temporary" in caplog.text

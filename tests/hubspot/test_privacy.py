@@ -6,11 +6,32 @@ import logging
 import string
 from urllib.parse import quote
 
+import pendulum
 import pytest
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
+from airflow_provider_hubprefs.arguments import PrivateValue
+from airflow_provider_hubprefs.bulk.report.dead_letters import Letters
+from airflow_provider_hubprefs.bulk.report.outcome import Outcome
+from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
+from airflow_provider_hubprefs.bulk.send.row_caller import RowReply
+from airflow_provider_hubprefs.bulk.source.row import Row
+from airflow_provider_hubprefs.hubspot.api.calls import Calls
+from airflow_provider_hubprefs.hubspot.api.contacts import Contact, OptOut
+from airflow_provider_hubprefs.hubspot.api.models import (
+    BatchError,
+    Operation,
+    PreferenceLinks,
+    Reply,
+    StatusChange,
+    SubscriberStatuses,
+    SubscriberWideStatuses,
+    SubscriptionStatus,
+    WideStatus,
+)
 from airflow_provider_hubprefs.hubspot.privacy import (
     decrypt_address,
     encrypt_address,
@@ -19,6 +40,8 @@ from airflow_provider_hubprefs.hubspot.privacy import (
     mask_paths_logged_by,
     scrub,
 )
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, StaticToken, TokenAnswer
+from airflow_provider_hubprefs.hubspot.transport.sender import Secret
 from tests.helpers import LONG
 
 HOSTILE = 1_000_000 if LONG else 100_000
@@ -118,6 +141,17 @@ def test_text_without_an_at_sign_stays_as_it_is(text: str) -> None:
         ("/statuses/jane%2540example.com", "/***@e***.com"),
         ("bounce-jane.doe=example.com@lists.example.org", "b***@l***.org"),
         ("jane@[127.0.0.1]", "***[127.0.0.1]"),
+        ("jane@example.com,bob@example.org, zoe@example.net;", "j***@e***.org, z***@e***.net;"),
+        ("[jane@example.com]: no", "[j***@e***.com]: no"),
+        *(
+            (f"{local}@example.com is no address", "j***@e***.com is no address")
+            for local in ("jane,doe", "jane:doe", "jane;doe", "jane[1]doe", "jane\\doe", "jane:d;o,e")
+        ),
+        *(
+            (f"jane.doe{at}example.com.", "j***@e***.com.")
+            for at in ("&#64;", "&#x40;", "&commat;", "\\u0040", "\\x40", "\uff20", "=40", "%40", "%2540")
+        ),
+        ("retry_after=40 s", "retry_after=40 s"),
         ("100 % of it", "100 % of it"),
     ],
 )
@@ -132,7 +166,7 @@ def test_scrubbed_text_can_still_be_read(text: str, scrubbed: str) -> None:
         ("@", "***"),
         ("%40", "***"),
         ("%2540", "***"),
-        ("a@b.", "a***@b***."),
+        ("a@b.", "a***@***."),
     ],
 )
 def test_long_hostile_text_is_scrubbed_to_its_end(unit: str, scrubbed: str | None) -> None:
@@ -159,6 +193,8 @@ def test_no_at_sign_of_many_quoted_parts_is_left(unit: str) -> None:
         ("@example.com", "***"),
         ("jane@", "***"),
         ("jane@.", "j***@***."),
+        ("a@b.co", "***@***.co"),
+        ("ab@b.co", "a***@***.co"),
         ("", "***"),
     ],
 )
@@ -227,3 +263,45 @@ def test_records_of_an_http_library_are_masked_whatever_their_arguments(
         "nothing to hide: 7",
     ]
     assert len(logger.filters) == 1
+
+
+PRIVATE = "jane.doe@example.com"
+TOKEN = "pat-na1-secret"
+HOLDERS = [
+    Row(1, PRIVATE, detail="x"),
+    Outcome(Row(1, PRIVATE), "rejected", "X", f"{PRIVATE} is no address"),
+    RowReply([Row(1, PRIVATE)], Operation(status="COMPLETE"), single=True),
+    Letters(held=(PRIVATE,)),
+    OptOut(1, PRIVATE, 1),
+    OperationWait(subscriber=PRIVATE),
+    StatusChange(subscriber=PRIVATE, subscription_id=1, status="SUBSCRIBED", legal_basis_explanation=PRIVATE),
+    SubscriptionStatus(subscriber=PRIVATE, subscription_id=1, status="X", source=PRIVATE),
+    WideStatus(subscriber=PRIVATE, status="X"),
+    SubscriberStatuses(
+        subscriber=PRIVATE, statuses=[SubscriptionStatus(subscriber=PRIVATE, subscription_id=1, status="X")]
+    ),
+    SubscriberWideStatuses(subscriber=PRIVATE, wide_statuses=[WideStatus(subscriber=PRIVATE, status="X")]),
+    BatchError(message=PRIVATE, context={"emails": [PRIVATE]}),
+    Operation(status="X", given_results=[WideStatus(subscriber=PRIVATE, status="X")], links={"a": PRIVATE}),
+    PreferenceLinks(subscriber=PRIVATE, manage_preferences_url=TOKEN, unsubscribe_all_url=TOKEN),
+    Contact(id=1, properties={"email": PRIVATE}, updated_at=pendulum.now()),
+    TokenAnswer(access_token=TOKEN, refresh_token=TOKEN),
+    StaticToken(TOKEN),
+    OAuthRefresh(client_id="a", client_secret=TOKEN, refresh_token=TOKEN),
+    Secret(TOKEN),
+    Reply(200, {}, PRIVATE.encode()),
+    Calls().unsubscribe_all(PRIVATE),
+    PrivateValue(PRIVATE),
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: type(holder).__name__)
+def test_no_printed_form_of_what_holds_a_secret_shows_it(holder: object) -> None:
+    """``rich`` prints local variables: in Airflow's own log on a terminal, and in many others."""
+    for printed in (repr(holder), repr([holder]), pretty_repr(holder), pretty_repr({"a": [holder]})):
+        assert "jane.doe" not in printed
+        assert TOKEN not in printed
+
+
+def test_the_tokens_text_is_what_is_sent() -> None:
+    assert f"Bearer {Secret(TOKEN)}" == f"Bearer {TOKEN}"

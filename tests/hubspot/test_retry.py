@@ -108,3 +108,35 @@ def test_a_migration_is_waited_for_up_to_its_own_maximum() -> None:
 def test_an_unreadable_answer_is_tried_three_times() -> None:
     assert attempts(lambda: MalformedAnswerError("", retryable=True))[0] == 3
     assert attempts(lambda: MalformedAnswerError(""))[0] == 1
+
+
+def test_a_gateway_is_given_a_few_seconds() -> None:
+    for status in (502, 504):
+        assert 2.0 <= wait_before(ServerError("", status=status), 1, SETTINGS) <= 4.0
+    assert wait_before(ServerError("", status=503), 1, SETTINGS) <= 1.0
+
+
+def test_failures_after_a_migration_have_their_own_time() -> None:
+    errors = iter(
+        [MigratingError("", retryable=True, retry_after=800)]
+        + [ServerError("", retryable=True, retry_after=140) for _ in range(5)]
+    )
+    last: list[HubSpotError] = []
+
+    def next_error() -> HubSpotError:
+        last.append(next(errors, last[-1] if last else ServerError("")))
+        return last[-1]
+
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def fail() -> None:
+        raise next_error()
+
+    with pytest.raises(ServerError):
+        run(retrying(SETTINGS, sleep=sleep, before_sleep=lambda _: None)(fail))
+
+    assert len(waits) == 2 or len(waits) == 3
+    assert sum(waits[1:]) <= SETTINGS.retry_total

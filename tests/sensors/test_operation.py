@@ -12,8 +12,11 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 
+from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.api.endpoints import UnknownVersionWarning
+from airflow_provider_hubprefs.hubspot.errors import BudgetWaitError
 from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsSetStatusOperator,
     HubPrefsUnsubscribeAllOperator,
@@ -68,7 +71,11 @@ class TestTheOperation:
         assert wait(context, api_version=version)["opted_out"] is True
         assert polls(hubspot) > 2
 
-    @pytest.mark.parametrize("status", ["PENDING", "PROCESSING", "SUCCESS", "HIBERNATING"])
+    def test_the_word_of_hubspots_guide_ends_a_wait(self, hubspot: Simulator, context: Any) -> None:
+        hubspot.fault("answer", json=operation("SUCCESS"))
+        assert wait(context)["operation"] == "SUCCESS"
+
+    @pytest.mark.parametrize("status", ["PENDING", "PROCESSING", "HIBERNATING"])
     def test_whatever_is_not_complete_is_waited_for(
         self, hubspot: Simulator, context: Any, status: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -141,8 +148,18 @@ class TestThePreference:
         number = hubspot.subscription_ids[0]
         with pytest.raises(AirflowSensorTimeout):
             wait(context, subscription_id=number, expect="SUBSCRIBED", timeout=0.2)
-        with pytest.raises(HubPrefsFailException, match="404"):
-            wait(context, subscription_id=number)
+        assert wait(context, subscription_id=number)["status"] is None
+
+    def test_a_poke_for_which_the_budget_has_no_request_left_is_no_failure(self) -> None:
+        error = BudgetWaitError("the account's budget has no request left", retryable=True, not_applied=True)
+        assert OperationWait(subscriber=JANE).tolerate(error, failures=5, most=5) == (5, str(error))
+
+    def test_a_path_hubspot_does_not_know_is_an_error_at_once(self, hubspot: Simulator, context: Any) -> None:
+        with (
+            pytest.warns(UnknownVersionWarning),
+            pytest.raises(HubPrefsFailException, match="check the connection's api_version"),
+        ):
+            wait(context, api_version="2101-03", expect="opted_out")
 
     @pytest.mark.parametrize(
         ("arguments", "text"),

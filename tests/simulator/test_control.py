@@ -212,3 +212,69 @@ class TestCommand:
     def test_it_explains_itself(self) -> None:
         ended = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
         assert "--latency-ms" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:80", "Origin": "http://evil.example:80"}, 403),
+        ({"Origin": "https://evil.example", "Content-Type": "text/plain"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:8080"}, 200),
+        ({"Host": "[::1]:8080"}, 200),
+        ({"Host": "192.168.0.7"}, 200),
+    ],
+)
+def test_no_web_page_can_use_the_control_endpoint(
+    control: Control, headers: dict[str, str], status: int
+) -> None:
+    for method, path in (("POST", "reset"), ("POST", "faults"), ("DELETE", "faults"), ("GET", "requests")):
+        rule = {"fault": {"kind": "empty"}}
+        answer = requests.request(method, f"{control.url}/{path}", json=rule, headers=headers, timeout=10)
+        assert answer.status_code == status
+
+
+def test_no_secret_of_a_body_is_shown(control: Control, hubspot: Simulator) -> None:
+    secrets = {"client_secret": "MY-SECRET", "refresh_token": "MY-REFRESH", "grant_type": "refresh_token"}
+    requests.post(f"{hubspot.url}/oauth/2026-09/token", data=secrets, timeout=10)
+    path = "oauth/v2/private-apps/get/access-token-info"
+    requests.post(f"{hubspot.url}/{path}", json={"tokenKey": "MY-PAT"}, timeout=10)
+
+    shown = json.dumps(control.get("requests"))
+
+    assert "grant_type=refresh_token" in shown
+    assert "MY-" not in shown
+
+
+def test_a_reset_puts_the_clock_back(hubspot: Simulator) -> None:
+    before = hubspot.state.clock.now()
+    hubspot.advance(3600)
+    hubspot.reset()
+    assert hubspot.state.clock.now() - before < 60
+
+
+@pytest.mark.parametrize(
+    "portal",
+    [
+        {"limits": {"interval_ms": 0}},
+        {"limits": {"burst": 0}},
+        {"rejected": {"x@example.com": "no"}},
+        {"missing": {"share": "x"}},
+        {"operations": {"outcomes": {"a@example.com": 5}}},
+        {"tokens": {"a": {"scopes": 5}}},
+        {"subscribers": {"a@example.com": {"statuses": [1]}}},
+    ],
+)
+def test_a_portal_that_cannot_work_is_refused(hubspot: Simulator, portal: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        hubspot.load(portal)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"fault": {"kind": "latency", "ms": "x"}}, {"match": {"nth": "x"}, "fault": {"kind": "empty"}}]
+)
+def test_what_cannot_work_is_a_400(control: Control, rule: dict[str, Any]) -> None:
+    assert control.post("faults", rule).status_code == 400
+    assert requests.get(f"{control.url}/requests?limit=\u00b2", timeout=10).status_code == 400

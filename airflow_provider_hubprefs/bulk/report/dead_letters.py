@@ -38,6 +38,10 @@ class Letters(NamedTuple):
     parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
     held: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Without the lines, which hold addresses."""
+        return f"Letters(parts={self.parts}, {len(self.held)} held)"
+
     @property
     def full(self) -> bool:
         """Whether so much is held that it should be written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -42,3 +42,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     category: str | None = None
     message: str | None = None
     correlation_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.row!r}, {self.outcome!r}, {self.category!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("row", self.row), ("outcome", self.outcome), ("category", self.category)]

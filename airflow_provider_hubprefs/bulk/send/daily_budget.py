@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
 from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
+from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.state import RunState
@@ -67,7 +68,7 @@ class DailyBudget:
         partial: bool = False,
     ) -> None:
         if isinstance(reserve, bool) or not isinstance(reserve, int | float) or not 0 <= reserve < 1:
-            raise ValidationError(f"daily_reserve: expected at least 0 and less than 1, got {reserve!r}")
+            raise ValidationError(f"daily_reserve: expected at least 0 and less than 1, got {shown(reserve)}")
         reads = [write.read] if write.may_read_first() else []
         self._pairs = [*reads, write.write, *([write.read] if verify else [])]
         self._caller = caller

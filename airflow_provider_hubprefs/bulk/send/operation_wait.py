@@ -12,9 +12,9 @@ from airflow_provider_hubprefs.bulk.send.guards import word_of
 from airflow_provider_hubprefs.bulk.send.single import error_of
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, NotFoundError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import BudgetWaitError, HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.polling.question import Question
-from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
+from airflow_provider_hubprefs.hubspot.privacy import mask, scrub, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
     from airflow_provider_hubprefs.hubspot.api.models import Operation
 
-KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE"})
+KNOWN_STATUSES = frozenset({"PENDING", "PROCESSING", "CANCELED", "COMPLETE", "SUCCESS"})
 EXPECTATIONS = ("opted_out", "SUBSCRIBED", "UNSUBSCRIBED")
 
 
@@ -71,7 +71,7 @@ class OperationWait:
         """
         if self.expect and self.expect not in EXPECTATIONS:
             raise ValidationError(
-                f"expect: expected one of {', '.join(EXPECTATIONS)}, got {scrub(repr(self.expect))}"
+                f"expect: expected one of {', '.join(EXPECTATIONS)}, got {shown(self.expect)}"
             )
         if self.expect == "opted_out" and self.subscription_id is not None:
             raise ValidationError("expect='opted_out' is about everything: leave subscription_id out")
@@ -106,14 +106,14 @@ class OperationWait:
         opted_out = "opted_out" if result["opted_out"] else None
         seen = not self.expect or self.expect in {result["status"], opted_out}
         foreign = bool(operation.results) and not mine
-        done = operation.complete and seen and not foreign
+        done = operation.ended and seen and not foreign
         unknown_status = operation.status not in KNOWN_STATUSES
         if foreign:
             text = "HubSpot answered about another subscriber; the wait goes on"
         elif unknown_status:
             text = f"HubSpot answered the unknown operation status {operation.status!r}; the wait goes on"
         else:
-            missing = f", {self.expect} not seen yet" if operation.complete and not seen else ""
+            missing = f", {self.expect} not seen yet" if operation.ended and not seen else ""
             text = f"{result['subscriber']}: operation {operation.status}{missing}"
         return PollResult(
             done=done, result=result if done else None, text=text, unknown_status=unknown_status
@@ -122,15 +122,13 @@ class OperationWait:
     def tolerate(self, error: HubSpotError, *, failures: int, most: int) -> tuple[int, str]:
         """Tolerate a transient failure, unless there were too many in a row.
 
-        If a preference is expected, a subscriber that HubSpot does not know yet is not a failure.
-
         :param failures: in a row before this one.
         :param most: failures in a row that are tolerated.
         :return: failures in a row now, and a text for the log.
         :raises HubSpotError: this one, where waiting cannot help or has not.
         """
-        if isinstance(error, NotFoundError) and self.expect:
-            return failures, "HubSpot does not know the subscriber yet"
+        if isinstance(error, BudgetWaitError):
+            return failures, str(error)  # asked late, as where many wait; the wait's own time-out bounds that
         if not error.retryable or failures >= most:
             raise error
         return failures + 1, f"{error} (failure {failures + 1} in a row, {most} tolerated)"

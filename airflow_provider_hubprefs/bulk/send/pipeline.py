@@ -24,9 +24,10 @@ from airflow_provider_hubprefs.bulk.send.outcomes import (
     outcomes_while_pending,
 )
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
-from airflow_provider_hubprefs.bulk.send.row_caller import UNREADABLE
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
+from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -107,7 +108,7 @@ class Pipeline:
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValidationError(f"{name}: expected a whole number of at least 1, got {value!r}")
+                raise ValidationError(f"{name}: expected a whole number of at least 1, got {shown(value)}")
         self._caller = caller
         self._write = write
         self._state = state

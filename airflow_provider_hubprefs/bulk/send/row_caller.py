@@ -15,6 +15,7 @@ from airflow_provider_hubprefs.hubspot.api.answers import (
     subscriber_key,
 )
 from airflow_provider_hubprefs.hubspot.api.models import Operation
+from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MalformedAnswerError
 from airflow_provider_hubprefs.hubspot.transport.batches import REFUSALS, BatchCaller
 from airflow_provider_hubprefs.hubspot.transport.client import run
@@ -55,9 +56,6 @@ class RowReply:
 
 Refusals = list[tuple["Row", HubSpotError]]
 """Rows that HubSpot refused when they stood alone, and why."""
-
-UNREADABLE = "UNREADABLE"
-"""Stands for the operation status of an answer that is not of the documented shape: it decides nothing."""
 
 
 class Reading(NamedTuple):

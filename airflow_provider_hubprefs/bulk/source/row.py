@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -97,3 +97,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         """Masked: a row may end in a log or a traceback."""
         return f"Row({self.number}, {mask(self.subscriber)!r}, {self.problem!r}, {self.detail!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("number", self.number), ("subscriber", mask(self.subscriber)), ("problem", self.problem)]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_hubprefs.hubspot.api.models import (
     Operation,
     SubscriberStatuses,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 CANCELED = "CANCELED"
+NOT_FOUND = "OBJECT_NOT_FOUND"
 
 StatusesBySubscriber = dict[str, list[Any]]
 """:func:`subscriber_key` -> the statuses that HubSpot answered for it."""
@@ -144,6 +147,42 @@ def operations_by_subscriber(
         elif pending:
             clear[subscriber] = _single(operation, operation.status, [])
     return clear
+
+
+def with_unknown(operation: Operation[Any], subscribers: Sequence[str], kind: type[Any]) -> Operation[Any]:
+    """Give a row without statuses to subscribers that a batch read calls unknown (OBJECT_NOT_FOUND among its errors).
+
+    Errors that name none of the subscribers count where they are as many as the subscribers without a row.
+
+    :param subscribers: all that the call asked for.
+    :param kind: of the rows.
+    """
+    not_found = [error for error in operation.errors if error.category == NOT_FOUND]
+    if not not_found:
+        return operation
+    rows = statuses_by_subscriber(operation)
+    missing = set(map(subscriber_key, subscribers)) - rows.keys()
+    named = [{subscriber_key(name) for name in error.names()} & missing for error in not_found]
+    unknown = set().union(*named)
+    if not all(named):
+        if len(operation.errors) != len(missing) or len(not_found) != len(missing):
+            return operation
+        unknown = missing
+    others = [error for error in operation.errors if error.category != NOT_FOUND]
+    return msgspec.structs.replace(
+        operation,
+        given_results=[
+            *operation.results,
+            *(without_statuses(kind, subscriber) for subscriber in sorted(unknown)),
+        ],
+        given_errors=others or None,
+        num_errors=len(others) or None,
+    )
+
+
+def without_statuses(kind: Any, subscriber: str) -> Any:
+    """The row of a batch read for a subscriber who has no status."""
+    return kind(subscriber=subscriber, **{kind.__struct_fields__[1]: []})
 
 
 def _single(

@@ -5,11 +5,12 @@ A :class:`Call` is sent by ``Client.send`` or ``AsyncClient.send``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from airflow_provider_hubprefs.hubspot.api.answers import with_unknown, without_statuses
 from airflow_provider_hubprefs.hubspot.api.endpoints import (
     DEFAULT_VERSION,
     ENDPOINTS,
@@ -36,9 +37,10 @@ from airflow_provider_hubprefs.hubspot.api.models import (
 from airflow_provider_hubprefs.hubspot.api.refusals import error_from
 from airflow_provider_hubprefs.hubspot.errors import (
     MalformedAnswerError,
+    NotFoundError,
     ValidationError,
 )
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import mask, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.models import LegalBasis, StatusName
 
 T = TypeVar("T")
+R = TypeVar("R", SubscriberStatuses, SubscriberWideStatuses)
 CHANNEL = "EMAIL"
 """The only channel HubSpot's documents name."""
 
@@ -62,6 +65,8 @@ class Call(Generic[T]):
     :param not_after: monotonic seconds until which it may leave; None: whenever. A call that has such an end
         is sent once: it rests on a reading, which is made again before the next attempt (``Sender.repeat``).
     :param read: turns the answer of a success into the result.
+    :param unknown: the result where HubSpot does not know the subscriber (404); None where that is an error.
+    :param spaced: the subscriber, where it has spaces: in a text they end an address.
     """
 
     endpoint: Endpoint
@@ -71,6 +76,8 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     content_type: str = "application/json"
     not_after: float | None = None
+    unknown: T | None = None
+    spaced: str | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"
@@ -87,7 +94,13 @@ class Call(Generic[T]):
         """
         if 200 <= reply.status < 300:
             return self._result(reply)
-        raise error_from(reply, self.endpoint, call=self.name)
+        if self.spaced is not None:
+            body = reply.body.replace(self.spaced.encode(), mask(self.spaced).encode())
+            reply = Reply(reply.status, reply.headers, body)
+        error = error_from(reply, self.endpoint, call=self.name)
+        if self.unknown is not None and isinstance(error, NotFoundError):
+            return self.unknown
+        raise error
 
     def _result(self, reply: Reply) -> T:
         details: dict[str, Any] = {
@@ -165,6 +178,7 @@ class Calls:
             subscriber=subscriber,
             query={"channel": CHANNEL, "businessUnitId": business_unit_id},
             kind=Operation[SubscriptionStatus],
+            unknown=Operation(status="COMPLETE", given_results=[]),
         )
 
     def set_status(
@@ -203,6 +217,7 @@ class Calls:
             subscriber=subscriber,
             query={"channel": CHANNEL, "businessUnitId": business_unit_id, "verbose": True},
             kind=Operation[WideStatus],
+            unknown=Operation(status="COMPLETE", given_results=[]),
         )
 
     def unsubscribe_all(
@@ -225,9 +240,7 @@ class Calls:
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberStatuses]]:
         """Statuses of many subscribers."""
-        return self._batch(
-            "batch_get_statuses", subscribers, Operation[SubscriberStatuses], businessUnitId=business_unit_id
-        )
+        return self._batch_read("batch_get_statuses", subscribers, SubscriberStatuses, business_unit_id)
 
     def batch_set_statuses(self, changes: Sequence[StatusChange]) -> Call[Operation[SubscriptionStatus]]:
         """Set many statuses. A 200 can carry errors: look at them.
@@ -260,11 +273,20 @@ class Calls:
         self, subscribers: Sequence[str], *, business_unit_id: int | None = None
     ) -> Call[Operation[SubscriberWideStatuses]]:
         """Opt-outs of many subscribers; of all brands where ``business_unit_id`` is None."""
-        return self._batch(
-            "batch_get_unsubscribe_all",
-            subscribers,
-            Operation[SubscriberWideStatuses],
-            businessUnitId=business_unit_id,
+        return self._batch_read(
+            "batch_get_unsubscribe_all", subscribers, SubscriberWideStatuses, business_unit_id
+        )
+
+    def _batch_read(
+        self, name: str, subscribers: Sequence[str], kind: type[R], business_unit_id: int | None
+    ) -> Call[Operation[R]]:
+        """A subscriber that HubSpot does not know has a row without statuses, as if asked about alone."""
+        call = self._batch(name, subscribers, Operation[kind], businessUnitId=business_unit_id)  # type: ignore[valid-type]
+        alone = Operation(status="COMPLETE", given_results=[without_statuses(kind, subscribers[0])])
+        return replace(
+            call,
+            read=lambda reply: with_unknown(call.read(reply), subscribers, kind),
+            unknown=alone if len(subscribers) == 1 else None,
         )
 
     def _batch(
@@ -291,6 +313,7 @@ class Calls:
         query: Mapping[str, object] | None = None,
         body: object = None,
         kind: type[T],
+        unknown: T | None = None,
     ) -> Call[T]:
         found = ENDPOINTS[name]
         return Call(
@@ -298,7 +321,9 @@ class Calls:
             version=self.version,
             path=path_of(found, version=self.version, subscriber=subscriber) + query_of(query or {}),
             body=None if body is None else msgspec.json.encode(body),
-            read=lambda reply: decode(reply.body, kind),
+            read=lambda reply: decode(reply.body, kind, subscriber=subscriber),
+            unknown=unknown,
+            spaced=subscriber if subscriber and len(subscriber.split()) > 1 else None,
         )
 
 
@@ -309,17 +334,12 @@ def check_change(change: StatusChange) -> None:
     """
     check_subscriber(change.subscriber)
     if change.status not in STATUSES:
-        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {_shown(change.status)}")
+        raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {shown(change.status)}")
     if change.legal_basis is not None and change.legal_basis not in LEGAL_BASES:
         raise ValidationError(
-            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {_shown(change.legal_basis)}"
+            f"legal_basis: expected one of {', '.join(LEGAL_BASES)}, got {shown(change.legal_basis)}"
         )
     if isinstance(change.subscription_id, bool) or not isinstance(change.subscription_id, int):
         raise ValidationError(
-            f"subscription_id: expected a whole number, got {_shown(change.subscription_id)}"
+            f"subscription_id: expected a whole number, got {shown(change.subscription_id)}"
         )
-
-
-def _shown(value: object) -> str:
-    """A wrong argument without an address: the caller may have swapped two arguments."""
-    return scrub(repr(value))

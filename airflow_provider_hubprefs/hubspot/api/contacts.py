@@ -61,6 +61,8 @@ class PropertyVersion(Wire, frozen=True, kw_only=True):
     :param source_id: of an app, its id.
     """
 
+    DECISIVE = frozenset({"value", "timestamp"})
+
     value: str | None = None
     timestamp: DateTime | None = None
     source_type: str | None = None
@@ -69,6 +71,8 @@ class PropertyVersion(Wire, frozen=True, kw_only=True):
 
 class Contact(Wire, frozen=True, kw_only=True):
     """One contact (``SimplePublicObject``)."""
+
+    DECISIVE = frozenset({"properties", "history"})
 
     id: int
     properties: dict[str, str | None] = msgspec.field(default_factory=dict)
@@ -79,6 +83,9 @@ class Contact(Wire, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Contact(id={self.id}, ...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id)]
 
     @property
     def modified(self) -> int:
@@ -118,6 +125,8 @@ class Contacts(Wire, frozen=True, kw_only=True):
 
     :param total: how many a search found in all.
     """
+
+    DECISIVE = frozenset({"given"})
 
     total: int = 0
     given: list[Contact] | None = msgspec.field(name="results", default=None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from airflow_provider_hubprefs.hubspot.errors import SettingsError, ValidationError
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,7 @@ def check_version(version: str) -> None:
         return
     if not (isinstance(version, str) and _DATED.fullmatch(version) and version > VERSIONS[-1]):
         raise SettingsError(
-            f"api_version: {scrub(repr(version))} is not supported; expected {', '.join(VERSIONS)} or a later YYYY-MM "
+            f"api_version: {shown(version)} is not supported; expected {', '.join(VERSIONS)} or a later YYYY-MM "
             "(HubSpot publishes one each March and September)"
         )
     warnings.warn(

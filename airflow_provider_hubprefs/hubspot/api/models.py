@@ -8,19 +8,22 @@ sends text in definitions and integers in statuses).
 
 from __future__ import annotations
 
+import codecs
 import datetime
-import functools
+import os
 import re
 import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
-import pendulum
-from pendulum import DateTime
+from pendulum import DateTime  # noqa: TC002 - msgspec reads the annotations
 
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE, OddReader
+from airflow_provider_hubprefs.hubspot.api.times import decode_time
+from airflow_provider_hubprefs.hubspot.privacy import Printed, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,17 +81,28 @@ class Reply:
             return float(given)
         try:
             at = parsedate_to_datetime(given)
-        except ValueError:
+            return max(0.0, (at - datetime.datetime.now(datetime.UTC)).total_seconds()) if at.tzinfo else None
+        except (ValueError, OverflowError):
             return None
-        return max(0.0, (at - datetime.datetime.now(datetime.UTC)).total_seconds()) if at.tzinfo else None
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of all: camelCase on the wire, absent fields omitted, no address in the printed form."""
+    """Base of all: camelCase on the wire, absent fields omitted, no address in the printed form.
+
+    :cvar DECISIVE: optional fields that decide what an answer means; others are absent where they cannot be read.
+    :cvar PLACEHOLDER: what stands for a row that cannot be read; None: nothing does.
+    """
+
+    DECISIVE: ClassVar[frozenset[str]] = frozenset()
+    PLACEHOLDER: ClassVar[Any] = None
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={_shown(value)}" for name, value in self.__rich_repr__())
+        fields = ", ".join(f"{name}={shown!r}" for name, shown in self.__rich_repr__())
         return f"{type(self).__name__}({fields})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What ``rich`` prints, in tracebacks with local variables too."""
+        return [(name, Printed(_shown(getattr(self, name)))) for name in self.__struct_fields__]
 
 
 def _shown(value: object) -> str:
@@ -102,6 +116,8 @@ class BatchError(Wire, frozen=True, kw_only=True):
 
     :param context: where HubSpot gives it, names what the entry is about; values are lists of text.
     """
+
+    PLACEHOLDER = MappingProxyType({})
 
     status: str | int | None = None
     category: str | None = None
@@ -131,6 +147,9 @@ class SubscriptionStatus(Wire, frozen=True, kw_only=True, gc=False):
         RESUBSCRIBE_OCCURRED, UNSUBSCRIBE_FROM_ALL_OCCURRED or whatever HubSpot adds.
     """
 
+    DECISIVE = frozenset({"set_status_success_reason"})
+    PLACEHOLDER = MappingProxyType({"subscriber": "", "subscription_id": -1, "status": UNREADABLE})
+
     subscriber: str = msgspec.field(name="subscriberIdString")
     subscription_id: int
     status: str
@@ -150,6 +169,9 @@ class WideStatus(Wire, frozen=True, kw_only=True, gc=False):
     :param wide_status_type: PORTAL_WIDE or BUSINESS_UNIT_WIDE.
     """
 
+    DECISIVE = frozenset({"wide_status_type", "business_unit_id"})
+    PLACEHOLDER = MappingProxyType({"subscriber": "", "status": UNREADABLE})
+
     subscriber: str = msgspec.field(name="subscriberIdString")
     status: str
     wide_status_type: str | None = None
@@ -161,12 +183,22 @@ class WideStatus(Wire, frozen=True, kw_only=True, gc=False):
 class SubscriberStatuses(Wire, frozen=True, kw_only=True):
     """One subscriber's row of a batch read, or of a batch opt-out (``statuses`` may be absent there)."""
 
+    DECISIVE = frozenset({"statuses"})
+    PLACEHOLDER = MappingProxyType(
+        {"subscriber": "", "statuses": [SubscriptionStatus(**SubscriptionStatus.PLACEHOLDER)]}
+    )
+
     subscriber: str = msgspec.field(name="subscriberIdString")
     statuses: list[SubscriptionStatus] | None = None
 
 
 class SubscriberWideStatuses(Wire, frozen=True, kw_only=True):
     """One subscriber's row of a batch read of opt-outs. No wide status means: not opted out."""
+
+    DECISIVE = frozenset({"wide_statuses"})
+    PLACEHOLDER = MappingProxyType(
+        {"subscriber": "", "wide_statuses": [WideStatus(**WideStatus.PLACEHOLDER)]}
+    )
 
     subscriber: str = msgspec.field(name="subscriberIdString")
     wide_statuses: list[WideStatus] | None = None
@@ -211,6 +243,9 @@ class PreferenceLinks(Wire, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"PreferenceLinks(subscriber={_shown(self.subscriber)}, ...)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("subscriber", Printed(_shown(self.subscriber)))]
+
 
 class Operation(Wire, Generic[T], frozen=True, kw_only=True):
     """One call's answer. ``status`` is PENDING, PROCESSING, CANCELED, COMPLETE or a value HubSpot adds.
@@ -219,6 +254,8 @@ class Operation(Wire, Generic[T], frozen=True, kw_only=True):
 
     :param num_errors: how many inputs failed, where HubSpot says so.
     """
+
+    DECISIVE = frozenset({"given_results", "given_errors"})
 
     status: str
     given_results: list[T] | None = msgspec.field(name="results", default=None)
@@ -249,6 +286,14 @@ class Operation(Wire, Generic[T], frozen=True, kw_only=True):
         """HubSpot has finished it. False for an unknown status: that is not a success."""
         return self.status == "COMPLETE"
 
+    @property
+    def ended(self) -> bool:
+        """HubSpot says that it has finished it: COMPLETE, or SUCCESS as in a sample of its guide for v4.
+
+        Only COMPLETE is knowledge of the preference.
+        """
+        return self.status in {"COMPLETE", "SUCCESS"}
+
 
 class StatusChange(Wire, frozen=True, kw_only=True):
     """What to write for one subscriber and one subscription (``PublicStatusRequest``)."""
@@ -265,23 +310,47 @@ class StatusChange(Wire, frozen=True, kw_only=True):
         return {"channel": self.channel, **msgspec.to_builtins(self)}
 
 
-def decode(body: bytes, kind: type[T]) -> T:
+def decode(body: bytes, kind: type[T], *, subscriber: str | None = None) -> T:
     """Read JSON into a model: numbers may be text, timestamps become aware ``pendulum`` times.
+
+    One odd row does not hide the others, see :mod:`.odd_answers`.
 
     :param body: the answer's bytes.
     :param kind: the model, for instance ``Operation[WideStatus]``.
+    :param subscriber: whom the call was about, for rows that do not name theirs.
     :raises msgspec.ValidationError: JSON, but not of this shape; the text names the field, never its value.
     :raises msgspec.DecodeError: no JSON.
     """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        decoded: T = _decoder_of(kind).decode(body)
+        return _decode(body, kind, subscriber)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
+
+
+def _decode(body: bytes, kind: type[T], subscriber: str | None) -> T:
+    try:
+        decoded: T = _decoder_of(kind).decode(body)
+    except msgspec.ValidationError:
+        try:
+            decoded = OddReader(decode_time, subscriber).read(msgspec.json.decode(body), kind)
+        except msgspec.ValidationError:
+            decoded = None  # type: ignore[assignment]
+        if decoded is None:
+            raise
     return decoded
 
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 _decoders_lock = threading.Lock()
+
+
+def _begin_in_child() -> None:
+    global _decoders_lock  # noqa: PLW0603 - a thread of the parent may have held it
+    _decoders_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
@@ -292,33 +361,5 @@ def _decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
     found = _decoders.get(kind)
     if found is None:
         with _decoders_lock:
-            found = _decoders[kind] = msgspec.json.Decoder(kind, strict=False, dec_hook=_decode_time)
+            found = _decoders[kind] = msgspec.json.Decoder(kind, strict=False, dec_hook=decode_time)
     return found
-
-
-def _decode_time(_kind: type, value: object) -> DateTime:
-    """Times come as ISO text, and inside translations as epoch milliseconds."""
-    if isinstance(value, str):
-        return _iso_time(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return pendulum.from_timestamp(value / 1000)
-        except (ValueError, OverflowError, OSError):
-            raise ValueError("expected epoch milliseconds") from None
-    raise ValueError("expected an ISO 8601 time or epoch milliseconds")
-
-
-@functools.lru_cache(maxsize=4096)
-def _iso_time(text: str) -> DateTime:
-    """Read ISO text; without a zone it is UTC.
-
-    An opt-out writes one time on every subscription, so times are kept. They are made by hand: ``pendulum.instance``
-    takes five times as long, which is 9 s for a million opt-outs.
-    """
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-        utc = moment.astimezone(datetime.UTC) if moment.tzinfo else moment
-    except (ValueError, OverflowError):
-        raise ValueError("expected an ISO 8601 time") from None
-    date = (utc.year, utc.month, utc.day)
-    return DateTime(*date, utc.hour, utc.minute, utc.second, utc.microsecond, tzinfo=pendulum.UTC)

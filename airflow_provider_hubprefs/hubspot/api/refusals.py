@@ -5,6 +5,7 @@ No text of the errors carries an address: HubSpot's own messages are scrubbed.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     BurstLimitError,
     ConflictError,
     DailyLimitError,
+    ForeignAnswerError,
     HubSpotError,
     LockedError,
     MalformedAnswerError,
@@ -21,6 +23,7 @@ from airflow_provider_hubprefs.hubspot.errors import (
     MissingScopesError,
     NotFoundError,
     ServerError,
+    SettingsError,
     ValidationError,
 )
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -31,8 +34,25 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.endpoints import Endpoint
     from airflow_provider_hubprefs.hubspot.api.models import Reply
 
-RETRYABLE_SERVER_STATUSES = frozenset({500, 502, 503, 504, 521, 522, 523, 524})
-"""HubSpot's guide "Error handling" asks to pause and retry these; 500 occurs too and is as passing."""
+_NEVER_PASSES = frozenset({505})
+"""HubSpot's guide "Error handling" asks to pause and retry 502, 503, 504 and 521 to 524. Other 5xx pass as well: 500,
+and 520, 525 to 527, 530 and the like of the edges before HubSpot. Only a wrong version of HTTP does not.
+"""
+
+_FOREIGN_PASSES = frozenset({402, 403, 404, 406, 408, 409, 410, 418, 421, 424, 425, 444, 451, 499})
+"""Statuses that a proxy, a firewall or an edge sends for a while, to requests that HubSpot would have answered.
+
+Not: what a repeated request would get again (400, 405, 413, 414, 431), and 407, as each attempt is a failed login.
+"""
+
+_SAME_FOR_ALL = frozenset({423, 429, 477})
+"""Statuses that are waited for, be they HubSpot's or not."""
+
+_CATEGORY = re.compile(r"[A-Z][A-Z0-9_ ]*", re.ASCII)
+_NO_SUCH_PATH = re.compile(
+    r"(?:^|\s)/|\b(?:path|route|url|uri|endpoint|version|brand|business ?unit)\b", re.IGNORECASE
+)
+"""In the message of a 404: it is not about the subscriber."""
 
 _LONGEST_MESSAGE = 500
 _LONGEST_READ = 10_000
@@ -61,10 +81,19 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
         or _text(reply.headers.get("x-hubspot-correlation-id"))
         or _text(reply.headers.get("cf-ray"))
     )
-    kind, hint, more = _meaning(reply, body, category, endpoint)
-    said = "; ".join(part for part in (hint, _said(body, reply)) if part)
-    return kind(
-        f"HubSpot answered {reply.status}{f' {category}' if category else ''} to {call}"
+    foreign = (
+        400 <= reply.status < 500 and reply.status not in _SAME_FOR_ALL and not _is_hubspots(body, endpoint)
+    )
+    if foreign:
+        category, said = None, _foreign(reply)
+        kind, hint, more = _foreign_meaning(reply)
+    else:
+        said = _said(body, reply)
+        kind, hint, more = _meaning(reply, body, category, endpoint)
+    said = "; ".join(part for part in (hint, said) if part)
+    error = kind(
+        f"{'A proxy or firewall before HubSpot' if foreign else 'HubSpot'} answered {reply.status}"
+        f"{f' {category}' if category else ''} to {call}"
         f"{f': {said}' if said else ''}{f' [correlation id {correlation_id}]' if correlation_id else ''}",
         status=reply.status,
         category=category,
@@ -72,22 +101,52 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
         retry_after=reply.retry_after,
         **more,
     )
+    if foreign:
+        error.permanent = False
+    return error
+
+
+def _is_hubspots(body: Mapping[str, Any], endpoint: Endpoint) -> bool:
+    """Whether a body has the form of HubSpot's errors, of which every single field is optional.
+
+    Proxies and gateways send JSON too, such as ``{"message": "Forbidden"}``.
+    """
+    category = _category(body)
+    if category is not None and _CATEGORY.fullmatch(category):
+        return True
+    if _text(body.get("correlationId")) or (body.get("status") == "error" and _text(body.get("message"))):
+        return True
+    return not endpoint.scopes and bool(_text(body.get("error")) and _text(body.get("error_description")))
+
+
+def _foreign(reply: Reply) -> str:
+    what = (
+        f"{len(reply.body)} bytes of {reply.content_type or 'unknown type'}"
+        if reply.body
+        else "an empty body"
+    )
+    return f"{what}, not HubSpot's answer; check the network from here to HubSpot (proxy, firewall, blocked address)"
+
+
+def _foreign_meaning(reply: Reply) -> _Meaning:
+    match reply.status:
+        case 401:
+            return AuthenticationError, "", {"not_applied": True}
+        case 407:
+            return ForeignAnswerError, "check user and password in HTTPS_PROXY", {"not_applied": True}
+        case status:
+            return ForeignAnswerError, "", {"retryable": status in _FOREIGN_PASSES}
 
 
 def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
     match reply.status:
         case 401:
             expired = category == "EXPIRED_AUTHENTICATION"
-            hint = (
-                "the token has expired or was revoked: put a new one into the connection"
-                if expired
-                else "check the token in the connection's password field"
-            )
-            return AuthenticationError, hint, {"expired": expired, "not_applied": True}
+            return AuthenticationError, "", {"expired": expired, "not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
-            return NotFoundError, "", {}
+            return _not_found(body, category, endpoint)
         case 409:
             return ConflictError, "", {}
         case 423:
@@ -97,12 +156,27 @@ def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoi
         case 477:
             return MigratingError, "the account is moving between data centres", _TEMPORARY
         case status if status >= 500:
-            return ServerError, "", {"retryable": status in RETRYABLE_SERVER_STATUSES}
+            return ServerError, "", {"retryable": status not in _NEVER_PASSES}
         case status if 300 <= status < 400:
             return MalformedAnswerError, "redirects are never followed with a token", {}
         case status if 400 <= status < 500:
             return ValidationError, "", {}
     return MalformedAnswerError, "this status means nothing here", {}
+
+
+def _not_found(body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
+    """A 404 about the subscriber, or about the path: then it would be the same for every subscriber."""
+    if endpoint.path.startswith("/") and "{" not in endpoint.path:
+        return NotFoundError, "", {}
+    about_path = (
+        category != "OBJECT_NOT_FOUND"
+        or not endpoint.path.startswith(("statuses/", "links/"))
+        or _NO_SUCH_PATH.search(_text(body.get("message")) or "")
+    )
+    if about_path:
+        hint = "HubSpot has no such path or brand: check the connection's api_version and business_unit_id"
+        return SettingsError, hint, {"not_applied": True}
+    return NotFoundError, "", {}
 
 
 def _forbidden(body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:

@@ -33,6 +33,7 @@ from airflow_provider_hubprefs.hubspot.pacing.slots import (
     Budget,
     Slots,
 )
+from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -260,7 +261,7 @@ class SharePacer:
 
     def __init__(self, pacer: Pacer, share: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         if not 0 < share <= 1:
-            raise ValueError(f"max_budget_share: expected more than 0 and at most 1, got {share!r}")
+            raise ValueError(f"max_budget_share: expected more than 0 and at most 1, got {shown(share)}")
         self._pacer = pacer
         self._own = ProcessPacer(limit=FIRST_LIMIT, share=share, clock=clock)
 

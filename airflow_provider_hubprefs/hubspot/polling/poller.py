@@ -64,6 +64,9 @@ class _Waiter(NamedTuple):
     answer: asyncio.Future[Operation[Any]]
     alone: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Waiter {self.number}, due {self.due:.1f}>"
+
 
 _Batch = dict[str, list[_Waiter]]
 """The subscribers of one request, each with its waiters."""

@@ -20,9 +20,15 @@ from airflow_provider_hubprefs.hubspot.api.models import Reply
 from airflow_provider_hubprefs.hubspot.pacing.pacers import BusyError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import Body
-from airflow_provider_hubprefs.hubspot.transport.environment import proxy_for, trust
+from airflow_provider_hubprefs.hubspot.transport.environment import TrustError, proxy_for, trust
 from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.sender import (
+    CONNECTIONS,
+    HEADERS,
+    Secret,
+    Sender,
+    request_headers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +40,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CAUSES = (
     (Cause.PROXY, (httpx.ProxyError,)),
-    (Cause.BROKEN, (ssl.SSLEOFError, ssl.SSLZeroReturnError, zlib.error)),
-    (Cause.TLS, (ssl.SSLError,)),
+    (Cause.TLS, (ssl.SSLCertVerificationError, TrustError)),
     (Cause.NAME, (socket.gaierror,)),
-    (Cause.UNREACHABLE, (httpx.ConnectTimeout, httpx.ConnectError)),
+    (Cause.UNREACHABLE, (httpx.ConnectTimeout, httpx.ConnectError)),  # also a handshake of TLS that failed
+    (Cause.BROKEN, (ssl.SSLError, zlib.error)),
     (Cause.SILENT, (httpx.TimeoutException, TimeoutError)),
     (Cause.BAD_PROXY, (httpx.UnsupportedProtocol,)),
     (Cause.BROKEN, (httpx.HTTPError,)),
@@ -120,15 +126,21 @@ class AsyncClient(Sender):
                 self._opened = await asyncio.to_thread(_open, self.url, self.settings)
             return self._opened
 
-    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+    async def _exchange(self, call: Call[Any], token: Secret | None) -> Reply:
+        settings = self.settings
         try:
             http = await self._http()
-            async with http.stream(
-                call.endpoint.method,
-                self.url + call.path,
-                content=call.body,
-                headers=request_headers(call, token),
-            ) as response:
+            # A time-out of httpx begins anew with every byte.
+            async with (
+                asyncio.timeout(settings.connect_timeout + settings.read_timeout) as head,
+                http.stream(
+                    call.endpoint.method,
+                    self.url + call.path,
+                    content=call.body,
+                    headers=request_headers(call, token),
+                ) as response,
+            ):
+                head.reschedule(None)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status_code, headers, await self._read(response, call))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ImportError, zlib.error) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -29,6 +30,8 @@ _MARGIN = 60.0
 
 _SHORTEST_MARGIN_SHARE = 0.1
 
+_log = logging.getLogger(__name__)
+
 
 class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of HubSpot's OAuth token endpoint."""
@@ -41,6 +44,10 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return "TokenAnswer(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Nothing: ``rich`` prints what this returns."""
+        return []
 
 
 class TokenInfo(Wire, frozen=True, kw_only=True):
@@ -61,6 +68,10 @@ class StaticToken:
 
     access_token: str
     kind: str = "private app or service key"
+    remedy = (
+        "check the token in the connection's password field: it may be mistyped or cut off, or the token has expired "
+        "or was revoked: put a new one into the connection"
+    )
 
     def __post_init__(self) -> None:
         check_secret("token (the connection's password)", self.access_token)
@@ -74,7 +85,8 @@ class OAuthRefresh:
     """OAuth's refresh-token flow (HubSpot's OAuth guide).
 
     An access token is used until shortly before ``expires_in`` is over. The next refresh uses the refresh token that
-    HubSpot returned last; HubSpot does not document that it ever differs.
+    HubSpot returned last. HubSpot does not document that it ever differs; if it does, it is kept by this object only,
+    and the log says that the connection's own may be void.
 
     :param client_id: of the app.
     :param client_secret: of the app.
@@ -84,6 +96,10 @@ class OAuthRefresh:
     """
 
     kind = "OAuth app"
+    remedy = (
+        "a fresh access token was refused as well: check client_id, client_secret and refresh_token in the "
+        "connection's extra; the app may have been uninstalled"
+    )
 
     def __init__(
         self,
@@ -140,7 +156,13 @@ class OAuthRefresh:
         margin = min(_MARGIN, answer.expires_in * _SHORTEST_MARGIN_SHARE)
         self._access_token = answer.access_token
         self._ends_at = self._clock() + answer.expires_in - margin
-        self._refresh_token = answer.refresh_token or self._refresh_token
+        renewed = answer.refresh_token or self._refresh_token
+        if renewed != self._refresh_token:
+            _log.warning(
+                "HubSpot has replaced the refresh token: the one in the connection may be void from now on. This "
+                "process goes on with the new one; other tasks need a new refresh_token in the connection's extra"
+            )
+        self._refresh_token = renewed
         self.hub_id = answer.hub_id
         scopes = answer.scopes.split() if isinstance(answer.scopes, str) else answer.scopes
         self.scopes = None if scopes is None else tuple(scopes)
@@ -206,7 +228,7 @@ def refresh_failure(error: HubSpotError) -> HubSpotError:
 
     BAD_REFRESH_TOKEN, BAD_CLIENT_ID and the like come as 400: only a person can mend them.
     """
-    if error.status in {400, 401, 403, 404}:
+    if error.permanent and not isinstance(error, SettingsError):
         error = AuthenticationError(
             f"{error}; check client_id, client_secret and refresh_token in the connection's extra: "
             "the app may have been uninstalled, or the secret changed",

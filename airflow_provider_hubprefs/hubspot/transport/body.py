@@ -8,7 +8,9 @@ from airflow_provider_hubprefs.hubspot.errors import MalformedAnswerError
 
 ACCEPT_ENCODING = "gzip"
 PIECE = 64 * 1024
-_GZIP = 16 + zlib.MAX_WBITS
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_PACKED = frozenset({ACCEPT_ENCODING, "x-gzip", "deflate"})
+"""Proxies repack answers without being asked to."""
 
 
 class Body:
@@ -28,17 +30,17 @@ class Body:
         self._pieces: list[bytes] = []
         self._size = 0
         encoding = encoding.strip().lower()
-        if encoding not in {"", "identity", ACCEPT_ENCODING}:
+        if encoding not in {"", "identity", *_PACKED}:
             raise MalformedAnswerError(
                 f"HubSpot's answer to {what} has an encoding that was not asked for", status=status
             )
-        self._unpacker = zlib.decompressobj(_GZIP) if encoding == ACCEPT_ENCODING else None
+        self._unpacker = zlib.decompressobj(_GZIP_OR_ZLIB) if encoding in _PACKED else None
 
     def add(self, piece: bytes) -> None:
         """Take a piece.
 
         :raises MalformedAnswerError: the body is longer than the limit.
-        :raises zlib.error: the piece is not gzip.
+        :raises zlib.error: the piece is not packed so.
         """
         if self._unpacker is None:
             self._take(piece)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from airflow_provider_hubprefs.hubspot.api.models import Reply
 from airflow_provider_hubprefs.hubspot.errors import StoppedError
 from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by
 from airflow_provider_hubprefs.hubspot.transport.body import PIECE, Body
-from airflow_provider_hubprefs.hubspot.transport.environment import ca_bundle, proxy_for
+from airflow_provider_hubprefs.hubspot.transport.connections import Adapter, HandshakeError
+from airflow_provider_hubprefs.hubspot.transport.environment import TrustError, ca_bundle, proxy_for
 from airflow_provider_hubprefs.hubspot.transport.no_answer import Cause, unanswered
-from airflow_provider_hubprefs.hubspot.transport.sender import CONNECTIONS, HEADERS, Sender, request_headers
+from airflow_provider_hubprefs.hubspot.transport.sender import HEADERS, Secret, Sender, request_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CAUSES = (
     (Cause.PROXY, (urllib3.exceptions.ProxyError,)),
-    (Cause.BROKEN, (ssl.SSLEOFError, ssl.SSLZeroReturnError, zlib.error)),
-    (Cause.TLS, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)),
+    (Cause.TLS, (ssl.SSLCertVerificationError, TrustError)),
+    (Cause.UNREACHABLE, (HandshakeError,)),
+    (Cause.BROKEN, (ssl.SSLError, zlib.error)),
     (
         Cause.BAD_PROXY,
         (
@@ -47,9 +48,13 @@ CAUSES = (
     (Cause.UNREACHABLE, (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)),
     (Cause.SILENT, (requests.Timeout, urllib3.exceptions.TimeoutError)),
     (Cause.BROKEN, (requests.RequestException, urllib3.exceptions.HTTPError)),
-    (Cause.TLS, (OSError,)),  # certificates that cannot be read
+    (Cause.TLS, (OSError,)),  # a bundle of certificates that is not there
 )
 """What the errors of requests and urllib3 mean, see :data:`~.no_answer.Causes`."""
+
+
+_MOST_CONNECTIONS = 1000
+"""urllib3 warns of each connection beyond, and closes it; threads are never that many."""
 
 
 class Client(Sender):
@@ -106,7 +111,7 @@ class Client(Sender):
     def _check_going_on(self) -> None:
         self.rest(0)
 
-    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+    async def _exchange(self, call: Call[Any], token: Secret | None) -> Reply:
         self._latest.sent_at = now = time.monotonic()
         connect = self.settings.connect_timeout
         if call.not_after is not None:  # it leaves when it is connected
@@ -199,5 +204,5 @@ def _session(url: str) -> requests.Session:
     if (proxy := proxy_for(url)) is not None:
         session.proxies = {"http": proxy, "https": proxy}
     # Retries are this package's: see retry.py.
-    session.mount(url, HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS, max_retries=0))
+    session.mount(url, Adapter(pool_connections=1, pool_maxsize=_MOST_CONNECTIONS, max_retries=0))
     return session

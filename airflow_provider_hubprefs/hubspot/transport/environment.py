@@ -13,6 +13,10 @@ import certifi
 from airflow_provider_hubprefs.hubspot.transport.host import is_loopback
 
 
+class TrustError(OSError):
+    """The certificates to trust cannot be read."""
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy that HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name for a host; loopback has none.
 
@@ -35,9 +39,12 @@ def ca_bundle() -> Path:
 def trust() -> ssl.SSLContext:
     """A TLS context that trusts :func:`ca_bundle`.
 
-    :raises OSError: the bundle cannot be read.
+    :raises TrustError: the bundle cannot be read.
     """
     bundle = ca_bundle()
-    if bundle.is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+    try:
+        if bundle.is_dir():
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise TrustError(*error.args) from error

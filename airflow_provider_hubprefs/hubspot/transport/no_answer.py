@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from enum import Enum
 
 from airflow_provider_hubprefs.hubspot.errors import (
@@ -15,6 +17,11 @@ class Cause(Enum):
     """Why there is no answer: the text, whether that may pass, and whether it is certain that nothing was sent."""
 
     BAD_PROXY = ("the environment's proxy cannot be used for {url} ({kind}); check HTTPS_PROXY", False, False)
+    PROXY_LOGIN = (
+        "no connection to {url} through the proxy: it refuses the login (407); check user and password in HTTPS_PROXY",
+        False,
+        True,
+    )
     PROXY = ("no connection to {url} through the proxy; check HTTPS_PROXY and NO_PROXY", True, True)
     TLS = (
         "no trusted TLS connection to {url}; check the certificates of this machine and any proxy between "
@@ -24,9 +31,12 @@ class Cause(Enum):
     )
     NAME = ("the name in {url} cannot be looked up; check DNS and the connection's host", True, True)
     UNREACHABLE = ("no connection to {url} (refused, unreachable or timed out)", True, True)
+    HANDSHAKE = ("no connection to {url} (TLS was not agreed on)", True, True)
     SILENT = ("{url} did not answer in time", True, False)
     BROKEN = ("the connection to {url} broke before the answer was complete ({kind})", True, False)
 
+
+_PROXY_LOGIN = re.compile(r"\b407\b")
 
 Causes = tuple[tuple[Cause, tuple[type[BaseException], ...]], ...]
 """The errors of a library by what they mean. The first row counts that has the error or one of its causes."""
@@ -42,6 +52,10 @@ def unanswered(error: Exception, causes: Causes, *, what: str, url: str) -> HubS
     """
     known = reasons(error)
     cause = next(cause for cause, kinds in causes if any(isinstance(one, kinds) for one in known))
+    if cause is Cause.UNREACHABLE and any(isinstance(one, ssl.SSLError) for one in known):
+        cause = Cause.HANDSHAKE
+    if any(_PROXY_LOGIN.search(str(one)) for one in known if cause is Cause.PROXY):
+        cause = Cause.PROXY_LOGIN
     text, retryable, not_applied = cause.value
     text = f"{what}: {text.format(url=url, kind=type(error).__name__)}"
     if cause is Cause.BAD_PROXY:

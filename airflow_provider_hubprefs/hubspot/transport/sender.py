@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import sys
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,11 +36,11 @@ from airflow_provider_hubprefs.hubspot.transport.auth import Auth, OAuthRefresh,
 from airflow_provider_hubprefs.hubspot.transport.body import ACCEPT_ENCODING
 from airflow_provider_hubprefs.hubspot.transport.host import base_url, budget_of
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of
-from airflow_provider_hubprefs.hubspot.transport.retry import retrying
+from airflow_provider_hubprefs.hubspot.transport.retry import CallTime, retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from tenacity import RetryCallState
@@ -53,6 +57,9 @@ HEADERS = {
 
 CONNECTIONS = 32
 """Kept open at most; more are closed after their answer."""
+
+_UNAUTHORIZED = 401
+_LONGEST_INTERVAL_MS = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +80,26 @@ class Usage:
     throttled: int = 0
     waited_for_budget: float = 0.0
     answered: Counter[int] = field(default_factory=Counter)
+
+
+_alive: weakref.WeakSet[Sender] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for each in list(_alive):
+        each.begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+
+
+class Secret(str):
+    """A token that tracebacks with local variables do not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<secret>"
 
 
 class Sender(ABC):
@@ -112,16 +139,21 @@ class Sender(ABC):
         except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None
         self.usage = Usage()
-        self._usage_lock = threading.Lock()
         self._refresh_error: HubSpotError | None = None
+        self.begin()
+        _alive.add(self)
+
+    def begin(self) -> None:
+        """Make connections and locks; runs again in a forked child, which must not share its parent's."""
+        self._usage_lock = threading.Lock()
         self._prepare()
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what only this kind of client has."""
+        """Make what only this kind of client has, and what it must not share with another process."""
 
     @abstractmethod
-    async def _exchange(self, call: Call[Any], token: str | None) -> Reply:
+    async def _exchange(self, call: Call[Any], token: Secret | None) -> Reply:
         """One request and its whole answer, or an error that says whether HubSpot can have acted on it."""
 
     @abstractmethod
@@ -142,18 +174,20 @@ class Sender(ABC):
         :raises HubSpotError: HubSpot refused it, or it could not be done in time.
         :raises StaleReadingError: its ``not_after`` is over; a call that has one is not retried.
         """
+        spent = CallTime(self.settings)
         if call.not_after is not None:
-            return await self._attempt(call)
+            return await self._attempt(call, spent)
 
         async def attempt() -> T:
-            return await self._attempt(call)
+            return await self._attempt(call, spent)
 
-        return await self.repeat(attempt)
+        return await self.repeat(attempt, spent)
 
-    async def repeat(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def repeat(self, work: Callable[[], Awaitable[T]], spent: CallTime | None = None) -> T:
         """Do something; after failures that pass wait and do all of it again, as :meth:`asend` does with one call.
 
         :param work: sends calls, such as a read and the write that rests on it.
+        :param spent: the time of the one call that it sends; otherwise each has a time of its own.
         :raises HubSpotError: what ``work`` raised last.
         """
 
@@ -162,26 +196,38 @@ class Sender(ABC):
             error = state.outcome.exception() if state.outcome else None
             _log.info("%s; attempt %d, next in %.1f s", error, state.attempt_number, state.upcoming_sleep)
 
-        policy = retrying(self.settings, sleep=self._sleep, before_sleep=before_sleep)
+        policy = retrying(self.settings, spent=spent, sleep=self._sleep, before_sleep=before_sleep)
         result: T = await policy(work)
         return result
 
-    async def _attempt(self, call: Call[T]) -> T:
-        """Send once; a second time with a new token if the first one has expired."""
+    async def _attempt(self, call: Call[T], spent: CallTime) -> T:
+        """Send once; a second time with a new token where the first one is refused, for whatever reason.
+
+        A 401 is never applied, and its body need not say why (HubSpot's guide "Error handling").
+        """
         token = await self._access_token()
         try:
-            return await self._paced(call, token)
+            return await self._paced(call, token, spent)
         except AuthenticationError as error:
-            # HubSpot calls some invalid static tokens expired, too; there is no other one.
-            if not error.expired or isinstance(self.auth, StaticToken):
-                raise
+            if error.status != _UNAUTHORIZED or isinstance(self.auth, StaticToken):
+                raise self._explained(error) from None
             async with self._token_lock:
                 self.auth.forget(token)
         if call.not_after is not None:
             raise _stale(call)  # to get a new token takes a while
-        return await self._paced(call, await self._access_token())
+        token = await self._access_token()
+        try:
+            return await self._paced(call, token, spent)
+        except AuthenticationError as error:
+            raise self._explained(error) from None
 
-    async def _access_token(self) -> str:
+    def _explained(self, error: AuthenticationError) -> AuthenticationError:
+        """Say what to do with the kind of credential that this connection has, where HubSpot refused it."""
+        if error.status == _UNAUTHORIZED and error.permanent:
+            error.args = (f"{error}; {self.auth.remedy}",)
+        return error
+
+    async def _access_token(self) -> Secret:
         """The token to send. The first caller refreshes it; the others wait, and share its failure.
 
         If they tried one after the other, the last of many would wait for hours. Each retries the refresh together
@@ -189,21 +235,23 @@ class Sender(ABC):
         """
         auth, known = self.auth, self._refresh_error
         if isinstance(auth, StaticToken):
-            return auth.access_token
+            return Secret(auth.access_token)
         async with self._token_lock:
             if (token := auth.token()) is not None:
-                return token
+                return Secret(token)
             if (failed := self._refresh_error) is not None and failed is not known:
                 raise copy.copy(failed)
             await self._refresh(auth)
             fresh = auth.token()
         if fresh is None:
             raise AuthenticationError("HubSpot's token endpoint returned a token that has already expired")
-        return fresh
+        return Secret(fresh)
 
     async def _refresh(self, auth: OAuthRefresh) -> None:
         try:
-            auth.accept(await self._paced(auth.refresh_call(self.calls.version), None))
+            auth.accept(
+                await self._paced(auth.refresh_call(self.calls.version), None, CallTime(self.settings))
+            )
         except HubSpotError as error:
             failed = refresh_failure(error)
         else:
@@ -211,24 +259,28 @@ class Sender(ABC):
         self._refresh_error = failed
         raise failed  # out here it has no context
 
-    async def _paced(self, call: Call[T], token: str | None) -> T:
+    async def _paced(self, call: Call[T], token: Secret | None, spent: CallTime) -> T:
         if not call.endpoint.paced:
-            return call.conclude(await self._exchange(call, token))
+            with untraced():
+                return call.conclude(await self._exchange(call, token))
         pacer = self.search_pacer if call.endpoint.search else self.pacer
         ticket = Ticket()
         headers: dict[str, str] = {}
         try:
             while (wait := await self._ask(pacer.wait, ticket)) > 0:
+                spent.wait_for_budget(wait)
                 self._count(waited_for_budget=wait)
                 await self._sleep(wait)
                 _check_fresh(call)  # before a slot is taken: the next reading needs it
             self._check_going_on()
             _check_fresh(call)
+            spent.attempt()
             self._count(requests=1)
             begin = time.monotonic()
-            reply = await self._exchange(call, token)
+            with untraced():
+                reply = await self._exchange(call, token)
             self._count(took=time.monotonic() - begin)
-            headers.update(reply.headers)
+            headers.update(_credible(reply.headers))
         finally:
             await self._ask(pacer.done, ticket, headers)
         try:
@@ -258,7 +310,42 @@ def _stale(call: Call[Any]) -> StaleReadingError:
     return StaleReadingError(text, not_applied=True)
 
 
-def request_headers(call: Call[Any], token: str | None) -> dict[str, str]:
+def _credible(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers of an answer without the limits, where the interval of these is absurd.
+
+    HubSpot's interval is 10 s. An answer that names an hour would stop all processes that share the budget for an hour,
+    and nothing could correct it.
+    """
+    interval = headers.get("x-hubspot-ratelimit-interval-milliseconds", "").strip()
+    if not interval.isdecimal() or int(interval[:9]) <= _LONGEST_INTERVAL_MS:
+        return headers
+    return {name: value for name, value in headers.items() if not name.startswith("x-hubspot-ratelimit-")}
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Have OpenTelemetry's instrumentations of HTTP libraries make no spans: the path has the address in it.
+
+    The keys are those that ``opentelemetry.instrumentation.utils`` looks at, by name in older releases. Where nothing
+    has loaded OpenTelemetry, nothing is instrumented.
+    """
+    context = sys.modules.get("opentelemetry.context")
+    if context is None:
+        yield
+        return
+    suppressed = context.get_current()
+    for name in ("suppress_instrumentation", "suppress_http_instrumentation"):
+        key = getattr(context, f"_{name.upper()}_KEY", name)
+        suppressed = context.set_value(name, value=True, context=suppressed)
+        suppressed = context.set_value(key, value=True, context=suppressed)
+    attached = context.attach(suppressed)
+    try:
+        yield
+    finally:
+        context.detach(attached)
+
+
+def request_headers(call: Call[Any], token: Secret | None) -> dict[str, str]:
     """Headers of one request, beside :data:`HEADERS`."""
     headers = {} if call.body is None else {"Content-Type": call.content_type}
     if token is not None:

@@ -23,9 +23,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Times are in seconds, at most a day. Unchecked when made by name: see :func:`settings_from`.
 
     :param connect_timeout: to reach HubSpot and agree on TLS.
-    :param read_timeout: between two pieces of an answer, and for the whole of its body. HubSpot itself gives
-        up after 100 s and says 524 (HubSpot's guide "Error handling"), so the default is a little above.
-    :param retry_total: no attempt of one call starts later than this after its first.
+    :param read_timeout: between two pieces of an answer, for the whole of its head and for the whole of its body.
+        HubSpot itself gives up after 100 s and says 524 (HubSpot's guide "Error handling"), so the default is a little
+        above.
+    :param retry_total: no attempt of one call starts later than this after its first, waits for the budget included;
+        the first waits for the budget 10 s longer at most. A migration does not count.
     :param migrating_max_wait: the longest ``Retry-After`` of a 477 (the account moves between data centres,
         up to 24 h) to wait for; a longer one is an error at once.
     :param retry_first_wait: about how long after the first failure the second attempt comes.

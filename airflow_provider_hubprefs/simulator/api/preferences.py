@@ -120,11 +120,7 @@ def get_statuses(portal: Portal, call: ApiCall) -> ApiAnswer:
     brand = _brand(portal, call)
     key = portal.check_address(call.address)
     operation = portal.operation_status(key)
-    unknown = not portal.history(key) and operation == "COMPLETE"
-    if unknown and portal.settings.unknown_subscriber == "not_found":
-        raise not_found(
-            f"{call.address} either has no subscriptions associated with this portal or does not exist"
-        )
+    _check_known(portal, call.address, key, operation)
     return _one(portal, key, operation, _status_rows(portal, key, brand))
 
 
@@ -143,7 +139,9 @@ def get_unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
     """
     brand = _brand(portal, call)
     key = portal.check_address(call.address)
-    return _one(portal, key, portal.operation_status(key), wide_rows(portal, key, brand))
+    operation = portal.operation_status(key)
+    _check_known(portal, call.address, key, operation)
+    return _one(portal, key, operation, wide_rows(portal, key, brand))
 
 
 def unsubscribe_all(portal: Portal, call: ApiCall) -> ApiAnswer:
@@ -225,7 +223,10 @@ def _batch(
     accepted = []
     for address, wanted in inputs:
         try:
-            accepted.append((address, _check(portal, address, wanted), wanted))
+            key = _check(portal, address, wanted)
+            if reads:
+                _check_known(portal, address, key, portal.operation_status(key))
+            accepted.append((address, key, wanted))
         except ApiError as error:
             errors.append((address, error))
     if errors and settings.batch_errors == "whole":
@@ -272,6 +273,15 @@ def _check(portal: Portal, address: str, wanted: PartialPublicStatusRequest | No
         portal.definition(wanted.subscription_id)
         portal.check_legal_basis(wanted.legal_basis, wanted.legal_basis_explanation)
     return key
+
+
+def _check_known(portal: Portal, address: str, key: str, operation: str) -> None:
+    """Raise a 404 for a subscriber that HubSpot has never seen, where the portal is so."""
+    unknown = not portal.history(key) and operation == "COMPLETE"
+    if unknown and portal.settings.unknown_subscriber == "not_found":
+        raise not_found(
+            f"{address} either has no subscriptions associated with this portal or does not exist"
+        )
 
 
 def _set(portal: Portal, key: str, wanted: PartialPublicStatusRequest) -> tuple[str, AnswerRow | None]:

@@ -28,6 +28,10 @@ class SimulatedClock:
         """Return the simulated time in whole milliseconds, HubSpot's resolution."""
         return int(self.now() * 1000)
 
+    def reset(self) -> None:
+        """Return to the time of the source."""
+        self._ahead = 0.0
+
     def advance(self, seconds: float) -> None:
         """Jump forward: limits refill, tokens expire and operations end as if this time had passed."""
         self._ahead += seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from airflow_provider_hubprefs.simulator.portal.definitions import ALL_SCOPES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = float | tuple[float, float]
 """A number, or ``[from, to]``."""
 Status = Literal["SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED"]
@@ -92,12 +93,12 @@ class LimitSettings(_Member):
     :param count_refused: whether a refused request counts as well.
     """
 
-    burst: int = 190
-    interval_ms: int = 10_000
+    burst: _AtLeastOne = 190
+    interval_ms: _AtLeastOne = 10_000
     daily: int = 1_000_000
-    search: int = 5
-    search_results: int = 10_000
-    search_page: int = 200
+    search: _AtLeastOne = 5
+    search_results: _AtLeastOne = 10_000
+    search_page: _AtLeastOne = 200
     count_refused: bool = False
 
 

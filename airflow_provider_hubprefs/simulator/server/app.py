@@ -21,7 +21,7 @@ from airflow_provider_hubprefs.simulator.api.call import ApiCall
 from airflow_provider_hubprefs.simulator.api.routes import match
 from airflow_provider_hubprefs.simulator.portal.clock import iso
 from airflow_provider_hubprefs.simulator.server.control import control
-from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest
+from airflow_provider_hubprefs.simulator.server.recorder import RecordedRequest, without_secrets
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -82,7 +82,7 @@ class _Exchange:
             path=path,
             query=request.scope["query_string"].decode("ascii", "replace"),
             headers=headers,
-            body=body.decode("utf-8", "replace"),
+            body=without_secrets(body.decode("utf-8", "replace")),
             token=headers.get("authorization", ""),
             endpoint=self._route.name if self._route else "",
             version=found.get("version", ""),

@@ -9,12 +9,15 @@
 ``GET /_simulator/subscribers``        counts: subscribers, opted out
 ====================================== =====================================================================
 
-A request that cannot be used is answered with a 400 that says what was expected.
+A request that cannot be used is answered with a 400 that says what was expected; one by a name that is neither loopback
+nor an address, or from a web page, with a 403.
 """
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.responses import Response
@@ -60,10 +63,23 @@ def control(state: SimulatorState) -> Router:
     return Router(routes, redirect_slashes=False)
 
 
+def _from_here(request: Request) -> bool:
+    """Return whether a program sent a request: a browser would name its page's host in ``Host`` or ``Origin``."""
+    host, origin = request.url.hostname or "", request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        return False
+    try:
+        return host == "localhost" or bool(ip_address(host))
+    except ValueError:
+        return False
+
+
 def _answering(serve: Callable[[Request, bytes], Any]) -> Callable[[Request], Any]:
     """Return an endpoint that answers with a value, as JSON."""
 
     async def served(request: Request) -> Response:
+        if not _from_here(request):
+            return Response(b"The control endpoint serves this machine, and no web page.", 403)
         try:
             status, value = 200, serve(request, await request.body())
         except (msgspec.MsgspecError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,14 @@ class RecordedRequest:
     def json(self) -> Any:
         """Return the decoded body."""
         return json.loads(self.body)
+
+
+_SECRET = re.compile(r'((?:client_secret|refresh_token|tokenKey)(?:=|"\s*:\s*"))[^&"]*')
+
+
+def without_secrets(body: str) -> str:
+    """Return a body whose client secret, refresh token and access token are blanked; the control endpoint shows it."""
+    return _SECRET.sub(r"\1***", body)
 
 
 class Recorder:

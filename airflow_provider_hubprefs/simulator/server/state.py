@@ -40,7 +40,8 @@ class SimulatorState:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew with the portal of the start: no faults, nothing received, full limits."""
+        """Begin anew with the portal of the start: no faults, nothing received, full limits, the time of the start."""
+        self.clock.reset()
         self.load(self.settings)
         self.faults = FaultScript(seed=self._seed, latency_ms=self._latency_ms)
         self.recorder = Recorder(self._record)
