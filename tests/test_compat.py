@@ -89,8 +89,9 @@ def test_a_client_for_an_event_loop_is_made_without_a_message_too(
     from airflow.sdk import Connection
 
     hook = HubPrefsHook()
-    extra = json.dumps({**OAUTH, "budget_store": "process"})
-    hook._make_async_client(Connection(conn_id="any", conn_type="hubprefs", extra=extra))
+    fields = {**OAUTH, "budget_store": "process"}
+    connection = Connection(conn_id="any", conn_type="hubprefs", extra=json.dumps(fields))
+    hook._make_async_client(connection, fields, None)
     assert supervisor.got == []
 
 

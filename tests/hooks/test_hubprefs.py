@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_hubprefs.arguments import check_choice, check_seconds, whole_number, yes_or_no
+from airflow_provider_hubprefs.arguments import choice, seconds, whole_number, yes_or_no
 from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.api.endpoints import ENDPOINTS, VERSIONS
@@ -352,8 +352,8 @@ def test_an_address_in_another_argument_is_not_shown(hubprefs_default: str, valu
         lambda: OperationWait(subscriber="x@example.com", expect=value).check(),
         lambda: whole_number("subscription_id", value),
         lambda: yes_or_no("allow_resubscribe", value),
-        lambda: check_choice("on_rejected", value, "fail", "continue"),
-        lambda: check_seconds("poke_interval", value),
+        lambda: choice("fail", "continue")("on_rejected", value),
+        lambda: seconds("poke_interval", value),
     ]
     for attempt in wrong:
         with pytest.raises((HubSpotError, TypeError)) as caught:
