@@ -747,7 +747,11 @@ def test_a_signal_handler_may_stop_it_wherever_a_rest_has_come_to(seconds: float
     assert ended
 
 
-@pytest.mark.parametrize("key", [_SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_HTTP_INSTRUMENTATION_KEY])
+@pytest.mark.parametrize(
+    "key",
+    [_SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_HTTP_INSTRUMENTATION_KEY],
+    ids=["all", "http"],
+)
 def test_no_span_of_an_http_library_names_the_path(
     key: str, server: Server, client_of: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -854,6 +858,7 @@ def test_more_threads_than_connections_are_no_reason_for_warnings(
         ("x-gzip", gzip.compress(b'{"status":"COMPLETE"}')),
         ("deflate", zlib.compress(b'{"status":"COMPLETE"}')),
     ],
+    ids=["no name", "x-gzip", "deflate"],
 )
 def test_an_answer_repacked_on_the_way_is_read(
     encoding: str, body: bytes, server: Server, client_of: Callable[..., Client]
