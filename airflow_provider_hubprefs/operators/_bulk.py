@@ -298,8 +298,6 @@ class HubPrefsBatchOperator(WaitingBase):
     def _wait(
         self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
     ) -> BatchWait | None:
-        from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
-
         if not self.wait_for_completion:
             return None
         return BatchWait(
@@ -307,7 +305,6 @@ class HubPrefsBatchOperator(WaitingBase):
             hook,
             write,
             event=event,
-            on_timeout=WaitEnd.LEFT_TO_RETRY,
             deferrable=self.deferrable and resumable,
         )
 

@@ -142,7 +142,6 @@ class BatchWait:
     :param task: whose wait it is.
     :param write: what was sent.
     :param event: what ended the wait before, where the task resumes after one.
-    :param on_timeout: how the wait ends with the timeout.
     :param deferrable: whether the triggerer waits.
     """
 
@@ -153,14 +152,12 @@ class BatchWait:
         write: Write,
         *,
         event: Mapping[str, Any],
-        on_timeout: WaitEnd,
         deferrable: bool,
     ) -> None:
         self._task = task
         self._hook = hook
         self._write = write
         self._event = event
-        self._on_timeout = on_timeout
         self._deferrable = deferrable
 
     def __call__(self, rows: Sequence[Row]) -> WaitEnd | None:
@@ -170,12 +167,13 @@ class BatchWait:
         :raises AirflowTaskTimeout: the task's ``execution_timeout`` has passed.
         :raises StoppedError: the task is being killed.
         """
+        from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
         from airflow_provider_hubprefs.triggers import events
         from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
 
         deadline = self._event.get("deadline")
         if self._event.get("status") == events.TIMEOUT or (deadline is not None and time.time() >= deadline):
-            return self._on_timeout
+            return WaitEnd.LEFT_TO_RETRY
         _log.info(
             "HubSpot has not finished with all rows; the task waits, by asking about %d of them", len(rows)
         )

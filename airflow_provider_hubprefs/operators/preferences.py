@@ -85,7 +85,7 @@ class _OneSubscriberOperator(WaitingBase):
                 return self._wait(hook, subscriber, context)
             _sent(context).clear()
         outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
-        if waits and outcome == "unconfirmed" and not operation.complete:
+        if waits and outcome == "unconfirmed" and not operation.ended:
             self.log.info("%s: written (operation %s)", mask(subscriber), operation.status)
             _sent(context).save({"write": mine, "operation": operation.status})
             return self._wait(hook, subscriber, context)

@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.bulk.send import daily_budget as module
 from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
@@ -53,7 +54,7 @@ def run(client: Client, source: Any, folder: Path | None = None, **options: Any)
     return run_bulk(
         client,
         write,
-        reader_of(source_size.source),
+        reader_of(source_size.source, **options.pop("reading", {})),
         source_size=source_size,
         batch_size=options.pop("batch_size", 10),
         concurrency=4,
@@ -73,10 +74,10 @@ def test_what_a_run_needs_is_said_before_its_first_write(
     portal(1000)
     with caplog.at_level("INFO", logger=module.__name__):
         run(client_for(), people(300))
-    (said,) = [record.getMessage() for record in caplog.records if "needs" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "afford" in record.getMessage()]
     assert said == (
-        "This run needs at most 30 requests; the account has 999 of its 1,000 requests of the day left, and 50 of "
-        "them are reserved for others"
+        "The account can afford this run of at most 30 requests: the account has 999 of its 1,000 requests of the day "
+        "left, and 50 of them are reserved for others"
     )
     assert len(hubspot.requests) == 31
 
@@ -150,14 +151,20 @@ def test_partial_sends_what_the_account_affords_and_a_later_try_the_rest(
     assert json.loads((tmp_path / "report.json").read_text())["complete"] is True
 
 
-def test_a_partial_run_that_needs_less_than_was_feared_is_complete(
-    hubspot: Simulator, portal: Any, client_for: ClientFor, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", ["a list", "a file"])
+def test_rows_that_are_not_sent_need_no_requests(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, kind: str
 ) -> None:
     portal(100)
-    summary = run(client_for(), people(30) * 40, partial=True)
-    assert "Only a part of the run can be sent today" in caplog.text
-    assert (summary["complete"], summary["incomplete_because"]) == (True, None)
-    assert (summary["changed"], summary["duplicate"]) == (30, 1170)
+    source: Any = people(30) * 40
+    options: dict[str, Any] = {}
+    if kind == "a file":
+        source = tmp_path / "people.csv"
+        lines = [f"{one},{number < 30}" for number, one in enumerate(people(1200))]
+        source.write_text("\n".join(["email,opted out", *lines]))
+        options = {"reading": {"options": ReadOptions.of({"where": {"opted out": "true"}})}}
+    summary = run(client_for(), source, **options)
+    assert (summary["complete"], summary["changed"]) == (True, 30)
 
 
 @pytest.mark.parametrize("mode", ["fail", "partial"])

@@ -13,23 +13,22 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
-from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.size import SourceSize
+    from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 
 RESERVE = 0.05
 """Share of the daily limit that is left for others."""
 
 SMALL = 20
 """A run of at most so many requests spends none on asking for the figures: its first answer brings them."""
-
-_OVERTAKING = 64
-"""An answer that overtook a newer one names at most so many requests more; a new day brings back more."""
 
 _RESET = (
     "Run it again (clear the task) after midnight in the account's time zone, which HubSpot shows in Settings > "
@@ -49,6 +48,7 @@ class DailyBudget:
     :param write: what is wanted.
     :param state: how far the run is.
     :param source_size: of the source; None: unknown.
+    :param count: reads the source and says how many rows can be sent; None where it can be read only once.
     :param verify: whether every batch is read back.
     :param reserve: share of the daily limit that is left for others.
     :param partial: whether the run may send a part of its rows.
@@ -62,6 +62,7 @@ class DailyBudget:
         state: RunState,
         *,
         source_size: SourceSize | None = None,
+        count: Callable[[], int | None] = lambda: None,
         batch_size: int,
         verify: bool = False,
         reserve: float = RESERVE,
@@ -75,11 +76,11 @@ class DailyBudget:
         self._client = caller.client
         self._state = state
         self._source_size = source_size
+        self._count = count
         self._batch_size = batch_size
         self._share = reserve
         self._partial = partial
         self._rows: int | None = None
-        self._newest = Budget()
 
     def needed(self, rows: int) -> int:
         """How many requests so many rows take at most; splitting batches and retries come on top."""
@@ -101,12 +102,20 @@ class DailyBudget:
         if available == math.inf:
             _log.info("HubSpot names no daily limit for this app: the run is not checked against one")
             return
-        if self._rows is None or self._needed_from_here(self._rows) > available:
-            self._rows = self._source_size.rows_at_most(exactly=True)
+        if self._rows is not None and self._needed_from_here(self._rows) <= available:
+            most = (
+                f" of at most {self._needed_from_here(self._rows):,} requests"
+                if self._source_size.rows
+                else ""
+            )
+            _log.info("The account can afford this run%s: %s", most, self._account())
+            return
+        exact = self._count()
+        self._rows = self._rows if exact is None else exact
         if self._rows is None:
             return
         need = self._needed_from_here(self._rows)
-        _log.info("This run needs at most %s requests; %s", f"{need:,}", self._account())
+        _log.info("This run needs %s requests; %s", f"{need:,}", self._account())
         if need <= available:
             return
         if not self._partial:
@@ -149,23 +158,15 @@ class DailyBudget:
 
     def _available(self) -> float:
         """How many requests may be used; infinite where HubSpot names no daily limit, or has not yet."""
-        budget = self._budget()
+        budget = self._client.pacer.budget
         left = budget.daily_remaining
         return math.inf if left is None else left - self._reserved(budget)
-
-    def _budget(self) -> Budget:
-        """What HubSpot's newest answer said."""
-        now, before = self._client.pacer.budget, self._newest.daily_remaining
-        left = now.daily_remaining
-        if left is None or before is None or not before < left <= before + _OVERTAKING:
-            self._newest = now
-        return self._newest
 
     def _reserved(self, budget: Budget) -> int:
         return math.ceil(round((budget.daily or 0) * self._share, 6))
 
     def _account(self) -> str:
-        budget = self._budget()
+        budget = self._client.pacer.budget
         return (
             f"the account has {budget.daily_remaining or 0:,} of its {budget.daily or 0:,} requests of the day left, "
             f"and {self._reserved(budget):,} of them are reserved for others"
@@ -173,4 +174,4 @@ class DailyBudget:
 
     def _needed_from_here(self, rows: int) -> int:
         """How many requests the rest of a run of so many rows takes at most."""
-        return self.needed(max(0, rows - self._state.rows_read))
+        return self.needed(max(0, rows - self._state.tally.sendable))

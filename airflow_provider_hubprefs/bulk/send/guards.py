@@ -6,16 +6,14 @@ write more rows than it may writes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.hubspot.api.models import STATUSES
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.models import Definition, StatusName, SubscriptionStatus
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
@@ -44,19 +42,18 @@ def word_of(status: str) -> str:
     return status.strip().upper()
 
 
-def check_changes(most: int, read: Callable[[], Iterable[Row]], source: object) -> None:
+def check_changes(most: int, rows: int | None) -> None:
     """Refuse a source of which more rows would be written than may be.
 
-    :param read: reads all of the source.
+    :param rows: that would be written; None: the source can be read only once.
     :raises ValidationError: there are more; the text says how many. Or the source can be read only once.
     """
-    if isinstance(source, Iterator):
+    if rows is None:
         raise ValidationError(
             "max_changes needs a source that can be read twice, and this one can be read only once. Nothing was sent. "
             "Give a list or a file",
             not_applied=True,
         )
-    rows = sum(row.problem is None for row in read())
     if rows > most:
         raise ValidationError(
             f"max_changes is {most:,}, and {rows:,} rows would be written. Nothing was sent. Check the source; if all "

@@ -160,9 +160,9 @@ def outcomes_of_pending(reply: RowReply, write: Write, rows: Sequence[Row]) -> l
         key = subscriber_key(row.subscriber)
         if operation.canceled or key in canceled:
             outcomes.append(_canceled(row))
-        elif operation.complete and write.matches(found.get(key, ()), row):
+        elif operation.ended and write.matches(found.get(key, ()), row):
             outcomes.append(Outcome(row, "changed"))
-        elif operation.complete:
+        elif operation.ended:
             text = "HubSpot finished with it, and reading it back did not show it"
             outcomes.append(Outcome(row, "unconfirmed", "NOT_SEEN", text))
         else:

@@ -300,7 +300,7 @@ class Pipeline:
         for reply in done.replies:
             decided, status = outcomes_of_write(reply, self._write), reply.operation.status
             outcomes += decided.outcomes
-            if self._waits and status not in {"COMPLETE", UNREADABLE}:
+            if self._waits and not reply.operation.ended and status != UNREADABLE:
                 outcomes += outcomes_while_pending(decided.undecided, status)
             else:
                 outcomes += read_back(self._caller, self._write, decided, status)

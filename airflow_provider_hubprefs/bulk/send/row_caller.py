@@ -155,7 +155,7 @@ class RowCaller:
         asked, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
         answers: list[RowReply] = []
         for answer in asked:
-            if answer.operation.complete or len(answer.rows) == 1:
+            if answer.operation.ended or len(answer.rows) == 1:
                 answers.append(answer)
                 continue
             clear = operations_by_subscriber(answer.operation, [row.subscriber for row in answer.rows])

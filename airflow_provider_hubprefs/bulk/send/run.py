@@ -6,6 +6,7 @@ import json
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import (
@@ -89,11 +90,19 @@ def run_bulk(
     state = RunState(letters, usage=client.usage)
     state.source_counts = getattr(read, "counts", state.source_counts)
     caller = RowCaller(client, state.operations)
+
+    @cache
+    def count() -> int | None:
+        if source_size is not None and not source_size.can_be_read_again:
+            return None
+        return sum(row.problem is None for row in read())
+
     budget = DailyBudget(
         caller,
         write,
         state,
         source_size=source_size,
+        count=count,
         batch_size=batch_size,
         verify=verify,
         reserve=daily_reserve,
@@ -132,7 +141,7 @@ def run_bulk(
         files,
         wait,
         max_changes,
-        source_size and source_size.source,
+        count,
     )
     try:
         try:
@@ -168,7 +177,7 @@ class _Work:
     files: _Files
     wait: PendingWait | None
     max_changes: int | None
-    source: object
+    count: Callable[[], int | None]
     end: WaitEnd = WaitEnd.COMPLETE
 
     def carry_out(self) -> None:
@@ -185,7 +194,7 @@ class _Work:
             _use_definitions(self.client, self.write, state)
             deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
             if self.max_changes is not None:
-                check_changes(self.max_changes, self.read, self.source)
+                check_changes(self.max_changes, self.count())
             self.budget.check_run()
             watched = self.pipeline.send(rows)
             state.all_sent = True

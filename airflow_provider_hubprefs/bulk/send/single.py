@@ -44,7 +44,7 @@ def write_one(
     if (failure := error_of(operation)) is not None:
         raise failure
     decided = outcomes_of_write(reply, write)
-    if decided.undecided and not (operation.complete or read_back):
+    if decided.undecided and not (operation.ended or read_back):
         return "unconfirmed", operation
     (found,) = decided.outcomes or read_rows_back(caller, write, decided, operation.status)
     return cast("OutcomeName", found.outcome), operation

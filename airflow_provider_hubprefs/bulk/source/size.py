@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
 from airflow_provider_hubprefs.bulk.source.parquet import is_parquet, rows_of
-from airflow_provider_hubprefs.bulk.source.text import GZIP, PARQUET, ZSTD, lines_of
+from airflow_provider_hubprefs.bulk.source.text import GZIP, PARQUET, ZSTD
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.stored import StoredFile
@@ -25,23 +24,28 @@ class SourceSize:
 
     def __init__(self, source: Any) -> None:
         self.source: Any = files_of(source)
-        self._rows = len(source) if isinstance(source, Sized) else None
+        self.rows = len(source) if isinstance(source, Sized) else None
+        """How many there are, invalid ones and duplicates included; None: unknown."""
 
-    def rows_at_most(self, *, exactly: bool = False) -> int | None:
-        """Return how many rows can be sent at most; None where that cannot be known without reading.
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether reading all of it leaves something for another reading."""
+        return not isinstance(self.source, Iterator)
 
-        :param exactly: count the lines of files whose size does not say enough.
+    def rows_at_most(self) -> int | None:
+        """Return how many rows there are at most; None where that cannot be known without reading.
+
         :raises SourceError: a file cannot be read.
         """
-        if self._rows is not None or not isinstance(self.source, Files):
-            return self._rows
+        if self.rows is not None or not isinstance(self.source, Files):
+            return self.rows
         files = self.source.found()
-        rows = [_rows_at_most(file, exactly=exactly) for file in files]
+        rows = [_rows_at_most(file) for file in files]
         known = [each for each in rows if each is not None]
         if len(known) < len(files):
             return None
-        if exactly or all(map(is_parquet, files)):
-            self._rows = sum(known)
+        if all(map(is_parquet, files)):
+            self.rows = sum(known)
         return sum(known)
 
     def share(self, rows: int) -> float | None:
@@ -49,8 +53,8 @@ class SourceSize:
 
         :param rows: that are through.
         """
-        if self._rows is not None:
-            return min(1.0, rows / self._rows) if self._rows else 1.0
+        if self.rows is not None:
+            return min(1.0, rows / self.rows) if self.rows else 1.0
         if not isinstance(self.source, Files):
             return None
         files = self.source.found()
@@ -58,14 +62,8 @@ class SourceSize:
         return min(1.0, read / size) if size and read else None
 
 
-def _rows_at_most(file: StoredFile, *, exactly: bool) -> int | None:
+def _rows_at_most(file: StoredFile) -> int | None:
     head, _, size = file.ends(length=8)
     if is_parquet(file) or head.startswith(PARQUET):
         return rows_of(file)
-    if exactly:
-        try:
-            with lines_of(file, encoding=None) as lines:
-                return sum(1 for _ in lines)
-        except EmptyFileError:
-            return 0
     return None if head.startswith((GZIP, ZSTD)) else size // _SHORTEST + 1

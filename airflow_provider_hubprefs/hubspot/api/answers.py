@@ -132,9 +132,9 @@ def operations_by_subscriber(
             return {}
         for name in names:
             named.setdefault(name, []).append(error)
-    pending = not (operation.complete or operation.canceled)
+    pending = not (operation.ended or operation.canceled)
     # An answer that is not COMPLETE must show which subscribers that is about: those it has no row and no error for.
-    credible = operation.complete or (pending and bool(set(asked.values()) - rows.keys() - named.keys()))
+    credible = operation.ended or (pending and bool(set(asked.values()) - rows.keys() - named.keys()))
     clear: dict[str, Operation[Any]] = {}
     for subscriber, key in asked.items():
         errors = named.get(key, [])

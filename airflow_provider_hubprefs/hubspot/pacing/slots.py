@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.hubspot.pacing.others import Others
@@ -59,6 +59,16 @@ class Budget:
     interval: float | None = None
     daily: int | None = None
     daily_remaining: int | None = None
+
+    def after(self, before: Budget, *, at_once: int) -> Budget:
+        """What the account's budget is, where another answer had come before this one.
+
+        :param at_once: how many requests, this one among them, were in flight when that one came: each may have been
+            counted later than the one answered first, so that its answer names fewer requests of the day.
+        """
+        left, was = self.daily_remaining, before.daily_remaining
+        overtaken = left is not None and was is not None and was < left <= was + at_once
+        return replace(self, daily_remaining=was) if overtaken else self
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Budget:
@@ -195,7 +205,9 @@ class Slots:
         """
         held = number in self.held
         if said.burst is not None:
-            self._learn(said)
+            self._learn(
+                said.after(self.budget, at_once=len(self.held) if (sent or now) <= self.last_answer else 0)
+            )
             if held and said.burst_remaining is not None and sent is not None:
                 self._notice(now, sent, said.burst - said.burst_remaining)
         if held and sent is not None:
