@@ -30,7 +30,7 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
 
-    @task(retries=2)
+    @task(retries=2, multiple_outputs=False)
     def opt_out(**context: Any) -> dict[str, str]:
         """Begin the opt-out: unlike the operator, which waits and fails where HubSpot cancels, the hook only writes."""
         params = context["params"]

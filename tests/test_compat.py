@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import redact
@@ -22,9 +23,6 @@ from airflow_provider_hubprefs.simulator import Simulator
 from airflow_provider_hubprefs.watch.opt_outs import OptOutLists
 from tests.conftest import ROOT
 from tests.helpers import outcomes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OWN = "airflow_provider_hubprefs"
 OAUTH = {
@@ -141,11 +139,11 @@ class TestFilesThatCannotBeIterated:
         summary: dict[str, Any] = HubPrefsBatchUnsubscribeOperator(
             task_id="opt_out",
             source=[f"file://{tmp_path}/{name}" for name in ("a.csv", "b.jsonl", "c.txt")],
-            dead_letters=f"file://{tmp_path}/letters.jsonl",
+            output=f"file://{tmp_path}/runs",
             on_rejected="report",
         ).execute(context)
         assert outcomes(summary) == {"changed": 4, "rejected": 1, "invalid": 1, "duplicate": 1}
-        assert len((tmp_path / "letters.jsonl").read_text().splitlines()) == 2
+        assert len(Path(summary["dead_letters"]).read_text().splitlines()) == 2
 
     def test_lists_of_opt_outs(self, tmp_path: Path) -> None:
         from airflow_provider_hubprefs.hubspot.api.contacts import Found, OptOut

@@ -45,8 +45,8 @@ def raised(operator: Any) -> Raised:
     [
         ("list.csv", {"email_column": "mail"}, True, 'no column is called "mail"'),
         ("columns.csv", {}, True, "2 columns are called"),
-        ("list.csv", {"encoding": "klingon"}, True, "encoding 'klingon' is not known"),
-        ("list.csv", {"delimiter": ";;"}, True, "delimiter"),
+        ("list.csv", {"read_options": {"encoding": "klingon"}}, True, "encoding"),
+        ("list.csv", {"read_options": {"delimiter": ";;"}}, True, "delimiter"),
         ("array.json", {}, True, "is a JSON array"),
         ("list.xlsx", {}, True, "Excel"),
         ("broken.csv.gz", {}, True, "named as compressed"),

@@ -357,14 +357,14 @@ class TestRefusedAlike:
         self, hubspot: Simulator, run: Run
     ) -> None:
         def rows() -> Any:
-            yield from people(15)
+            yield from people(60)
             raise SourceError("the disk is gone")
 
         class Source(list[str]):
             def __iter__(self) -> Any:
                 return rows()
 
-        done = run(Source(people(15)), batch_size=5)
+        done = run(Source(people(60)), batch_size=5)
         assert "the disk is gone" in str(done.error)
         assert done.outcomes["changed"] >= 10  # a batch that has not begun when the run stops is left
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 
@@ -14,6 +14,12 @@ with DAG(
     catchup=False,
     params={"output": ""},
 ):
+
+    @task
+    def lists() -> list[list[str]]:
+        """One for each mapped task."""
+        return [["a@example.com", "nobody-0"], ["b@example.com", "nobody-1"]]
+
     HubPrefsBatchUnsubscribeOperator.partial(
         task_id="opt_out", output="{{ params.output }}", on_rejected="report"
-    ).expand(subscribers=[["a@example.com", "nobody-0"], ["b@example.com", "nobody-1"]])
+    ).expand(subscribers=lists())

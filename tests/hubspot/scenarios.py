@@ -567,25 +567,25 @@ RETRIES = [
 
 _STATUSES = f"GET /communication-preferences/{{version}}/statuses/{ENCODED}"
 _BATCH = "POST /communication-preferences/{version}/statuses/batch"
-UNKNOWN: tuple[tuple[str, Callable[[Calls], Call[Any]], str, list[Any] | None], ...] = (
-    ("get_statuses", get_statuses, f"{_STATUSES}?channel=EMAIL", None),
+UNKNOWN: tuple[tuple[str, Callable[[Calls], Call[Any]], str, list[Any]], ...] = (
+    ("get_statuses", get_statuses, f"{_STATUSES}?channel=EMAIL", []),
     (
         "get_unsubscribe_all",
         lambda calls: calls.get_unsubscribe_all(SUBSCRIBER),
         f"{_STATUSES}/unsubscribe-all?channel=EMAIL&verbose=true",
-        None,
+        [],
     ),
     (
         "batch_get_statuses",
         lambda calls: calls.batch_get_statuses([SUBSCRIBER]),
         f"{_BATCH}/read?channel=EMAIL",
-        [SubscriberStatuses(subscriber=SUBSCRIBER)],
+        [SubscriberStatuses(subscriber=SUBSCRIBER, statuses=[])],
     ),
     (
         "batch_get_unsubscribe_all",
         lambda calls: calls.batch_get_unsubscribe_all([SUBSCRIBER]),
         f"{_BATCH}/unsubscribe-all/read?channel=EMAIL",
-        [SubscriberWideStatuses(subscriber=SUBSCRIBER)],
+        [SubscriberWideStatuses(subscriber=SUBSCRIBER, wide_statuses=[])],
     ),
 )
 
@@ -651,7 +651,7 @@ ANSWERS = [
         ),
         result=complete(
             SubscriberStatuses(subscriber=OTHER, statuses=[]),
-            SubscriberStatuses(subscriber=SUBSCRIBER.lower()),
+            SubscriberStatuses(subscriber=SUBSCRIBER.lower(), statuses=[]),
         ),
         lines=(f"POST /communication-preferences/{DEFAULT_VERSION}/statuses/batch/read?channel=EMAIL",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,6 @@ from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeA
 from tests.helpers import outcomes, writes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import Context
 
     from airflow_provider_hubprefs.simulator import Simulator
@@ -39,35 +38,36 @@ def set_status(context: Context, **arguments: Any) -> dict[str, Any]:
 def test_only_the_rows_that_where_takes_are_sent_and_the_others_are_counted(
     hubspot: Simulator, context: Context, tmp_path: Path
 ) -> None:
-    path, report = tmp_path / "export.csv", tmp_path / "report.json"
+    path = tmp_path / "export.csv"
     path.write_text(f'Mail,Unsubscribed,Note\n{JANE},TRUE,"a\nb"\n{BOB},,x\n{CY}, true,x\n')
     summary = opt_out(
         context,
         source=str(path),
         email_column="Mail",
         read_options={"where": {"unsubscribed": ["TRUE", 1]}},
-        report=str(report),
+        output=str(tmp_path / "runs"),
     )
     assert outcomes(summary) == {"changed": 2}
     assert (summary["read"], summary["skipped"], summary["multiline_records"]) == (2, 1, 1)
-    assert json.loads(report.read_text())["skipped"] == 1
+    assert json.loads(Path(summary["report"]).read_text())["skipped"] == 1
     assert not hubspot.is_opted_out(BOB)
 
 
 def test_a_try_that_resumes_counts_what_was_left_out_once(
     hubspot: Simulator, context: Context, tmp_path: Path
 ) -> None:
-    path, report = tmp_path / "export.csv", tmp_path / "report.json"
+    path = tmp_path / "export.csv"
     rows = [f"p{number}@example.com,{number % 2}" for number in range(400)]
     path.write_text("\n".join(["email,x", *rows]))
     arguments: dict[str, Any] = {
         "source": str(path),
         "read_options": {"where": {"x": 1}},
-        "report": str(report),
+        "output": str(tmp_path / "runs"),
     }
     hubspot.fault("status", status=401, match={"body_contains": "p399@"}, times=1)
     with pytest.raises(HubPrefsFailException):
         opt_out(context, **arguments)
+    (report,) = (tmp_path / "runs").rglob("report.json")
     assert json.loads(report.read_text())["skipped"] > 0
     summary = opt_out(context, **arguments)
     assert (summary["read"], summary["skipped"]) == (200, 200)
@@ -203,11 +203,10 @@ def test_one_subscriber_is_refused_for_the_same_reasons_and_the_error_shows_no_a
 def test_what_an_address_may_mean_is_in_the_dead_letter_and_nowhere_else(
     hubspot: Simulator, context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    letters = tmp_path / "letters.jsonl"
     summary = opt_out(
-        context, subscribers=["o\u2019neil@example.com"], on_rejected="report", dead_letters=str(letters)
+        context, subscribers=["o\u2019neil@example.com"], on_rejected="report", output=str(tmp_path)
     )
     assert summary["reasons"] == {"invalid: INVALID_ADDRESS": 1}
-    assert "is o'neil@example.com meant?" in letters.read_text()
+    assert "is o'neil@example.com meant?" in Path(summary["dead_letters"]).read_text()
     assert "neil" not in json.dumps(summary) + caplog.text
     assert writes(hubspot) == 0

@@ -232,7 +232,7 @@ def _stop_and_clear(done: Done) -> None:
     running.insist("PATCH", task, json={"new_state": "failed"})
     assert running.wait(dag_id, run_id) == "failed"
     wait_for("the end", lambda: "Task killed!" in running.log(dag_id, run_id, "opt_out"), timeout=30)
-    (report,) = (done.files / "runs").rglob("report.json")
+    (report,) = (done.files / "runs" / dag_id).rglob("report.json")
     done.report_of_the_stopped = json.loads(report.read_text())
     done.opted_out_by_the_stopped = sum(map(hubspot.is_opted_out, addresses(STOPPED_ROWS)))
     done.scheduler_said = (done.home / "scheduler.log").read_text()
