@@ -139,12 +139,12 @@ class Airflow:
     def disconnect(self, conn_id: str) -> None:
         """Remove a connection."""
         where = f"/api/v2/connections/{conn_id}"
-        self.ask("DELETE", where)  # the answer may come too late, where SQLite is locked
-        wait_for(
-            f"the end of {conn_id}",
-            lambda: self._client.get(where).status_code == 404,
-            timeout=ANSWERS_WITHIN,
-        )
+
+        def gone() -> bool:
+            self.ask("DELETE", where)  # in vain, or its answer comes too late, where SQLite is locked
+            return self._client.get(where).status_code == 404
+
+        wait_for(f"the end of {conn_id}", gone, timeout=ANSWERS_WITHIN)
 
     def runs(self, dag_id: str) -> list[str]:
         """States of a DAG's runs."""
