@@ -10,6 +10,7 @@ from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
     ReadsArguments,
     count,
+    is_absent,
     normalised_subscriber,
     number,
     optional,
@@ -117,11 +118,10 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
-            durations = {
-                "poke_interval": seconds("poke_interval", poke_interval),
-                "timeout": optional(seconds)("timeout", timeout),
-                "max_wait": optional(seconds)("max_wait", max_wait),
-            }
+            durations = {"poke_interval": seconds("poke_interval", poke_interval)}
+            for name, given in (("timeout", timeout), ("max_wait", max_wait)):
+                if not is_absent(given):  # the base class of Airflow 2.11 refuses None
+                    durations[name] = seconds(name, given)
         except ValidationError as error:
             raise HubPrefsFailException(str(error), error=error) from None
         super().__init__(**durations, **kwargs)
