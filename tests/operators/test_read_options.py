@@ -181,6 +181,27 @@ def test_an_opt_out_that_cannot_be_read_is_never_overruled(
         }
 
 
+@pytest.mark.parametrize("damaged", [f"\u2018{JANE}", f"Jane <{JANE}>", f"%20{JANE}"])
+@pytest.mark.parametrize("said", ["opted out", "?", "opted in"])
+def test_an_opt_out_whose_address_is_damaged_keeps_who_is_meant_from_being_subscribed(
+    hubspot: Simulator, context: Context, tmp_path: Path, damaged: str, said: str
+) -> None:
+    number = hubspot.subscription_ids[0]
+    rows = [{"email": JANE, "status": "opted in"}, {"email": damaged, "status": said}]
+    arguments: dict[str, Any] = {
+        "subscription_id": number,
+        "status_column": "status",
+        "on_rejected": "report",
+    }
+    summary = set_status(context, subscribers=rows, output=str(tmp_path), **arguments)
+    opts_in = said == "opted in"
+    assert outcomes(summary) == ({"changed": 1, "invalid": 1} if opts_in else {"invalid": 2})
+    assert (hubspot.status_of(JANE, number) == "SUBSCRIBED") == opts_in
+    letters = [json.loads(line) for line in Path(summary["dead_letters"]).read_text().splitlines()]
+    if said == "opted out":  # the letter says what was wanted: with the address mended it can be sent again
+        assert [one["status"] for one in letters if one["subscriber"] == damaged] == ["UNSUBSCRIBED"]
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -2,7 +2,7 @@
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
 them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read, but
-whose subscriber can, may be an opt-out: no other row subscribes this subscriber.
+whose subscriber can be, or can be guessed, may be an opt-out: no other row subscribes this subscriber.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
 SQLite creates the file with mode 0600 and unlinks it as soon as it is open: it is gone however the process ends.
@@ -91,7 +91,7 @@ class Duplicates:
                 self._unreadable = True
                 self._execute(
                     "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    (self._digest_of(row.subscriber), row.number),
+                    (self._digest_of(row.suggestion or row.subscriber), row.number),
                 )
         if not values:
             return False
