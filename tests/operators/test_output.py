@@ -219,7 +219,7 @@ class TestSeveralAtOnce:
     ) -> None:
         rows = with_letters(200)
         done: dict[str, Any] = {}
-        hubspot.fault("latency", ms=[60, 60] if slow == "old" else [20, 20], times=None)
+        hubspot.fault("latency", ms=[300, 300] if slow == "old" else [20, 20], times=None)
 
         def carry(name: str) -> None:
             try:

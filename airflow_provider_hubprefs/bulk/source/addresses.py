@@ -118,7 +118,8 @@ def _by_library(text: str) -> str:
             globally_deliverable=True,
         )
     except email_validator.EmailNotValidError as error:
-        raise AddressError(_in_words(error)) from None
+        stray_quote = "@" in address and '"' in address  # of what follows one, the library sees no at sign
+        raise AddressError("has a quotation mark in it" if stray_quote else _in_words(error)) from None
     domain = found.ascii_domain or found.domain
     if top:
         domain = domain[: -len(top)] + top

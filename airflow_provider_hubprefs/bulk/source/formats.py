@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -134,7 +136,7 @@ def _format_of(
     lines = [line for line in sample if not line.isspace()]
     if any(map(is_address, lines)):
         return "lines"
-    if any(delimiter in line for line in lines for delimiter in delimiters):
+    if any(sign in line for line in lines for sign in f'{delimiters}"'):
         return "csv"
     if len(lines) > 1:
         raise SourceError(
@@ -214,7 +216,8 @@ def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
     begins = first.lstrip().startswith("{") and not rows[0]
     if begins and (first.rstrip().endswith(("{", "[", ",")) or not any(rows[1:2])):
         raise SourceError(
-            f"{label}: is JSON that spans lines. Expected one object a line (JSON Lines), each with the address."
+            f"{label}: its first line is no whole JSON object: one that spans lines, several, or no JSON. Expected one "
+            "object a line (JSON Lines), each with the address."
         )
     if not any(rows):
         raise SourceError(
@@ -224,7 +227,7 @@ def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
 
 
 def _json(line: str) -> Any:
-    try:
-        return _decode(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _NO_JSON
+    for decode in (_decode, json.loads):  # the latter knows NaN and lone surrogates, as Python writes them
+        with suppress(ValueError, RecursionError):
+            return decode(line)
+    return _NO_JSON

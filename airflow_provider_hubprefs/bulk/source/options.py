@@ -32,7 +32,7 @@ class ReadOptions:
     """How a source is read. :meth:`of` makes it from what a DAG author wrote.
 
     :param format: of a file; None: the ending of its name, its first bytes and its first lines say it.
-    :param encoding: of a text file, as Python names it; None: UTF-8, or what its byte order mark says.
+    :param encoding: of text files without a byte order mark, as Python names it; None: UTF-8.
     :param delimiter: of a CSV file, one character; None: ``sep=`` in its first line or its header says it.
     :param header: whether a CSV file has one. Without it, columns are numbers from 1, also for ``subscribers`` whose
         items are lists or tuples.
