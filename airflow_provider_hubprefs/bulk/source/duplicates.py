@@ -136,10 +136,7 @@ class Duplicates:
             )
 
     def flagged(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Yield rows that were added before; those that do not count as duplicates.
-
-        :raises SourceError: a row was not added before.
-        """
+        """Yield rows that were added before; those that do not count as duplicates."""
         digests = {row.number: self._digest(row) for row in rows if row.problem is None}
         found = self._execute(
             "SELECT digest, number, other IS NOT NULL FROM keys "  # noqa: S608
@@ -151,11 +148,7 @@ class Duplicates:
             if row.problem is not None:
                 yield row
                 continue
-            number, contradicted = counting.get(digests[row.number], (0, 0))
-            if not number:
-                raise UnavailableError(
-                    "The source changed while it was read. Run it again when nothing writes to it."
-                )
+            number, contradicted = counting[digests[row.number]]
             if number == row.number:
                 yield self._unless_contradicted(row)
             else:

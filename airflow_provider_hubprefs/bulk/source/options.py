@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -62,7 +63,8 @@ class ReadOptions:
         if _is_empty(given):
             return cls()
         if isinstance(given, str):
-            given = _from_json(given)
+            with suppress(ValueError):
+                given = json.loads(given)
         if not isinstance(given, Mapping):
             raise ValidationError(
                 f"read_options: expected a mapping such as {{'delimiter': ';'}}, got {_shown(given)}"
@@ -118,13 +120,6 @@ def _shown(given: object) -> str:
 
 def _refused(name: str, expected: str, given: object) -> ValidationError:
     return ValidationError(f"read_options: {name}: expected {expected}, got {_shown(given)}")
-
-
-def _from_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _format(given: object) -> object:
