@@ -57,7 +57,7 @@ class TestOptions:
 
     def test_texts_of_jinja_are_understood(self) -> None:
         given = {"header": " false", "skip_lines": "3", "delimiter": r"\t"}
-        assert ReadOptions.of(given) == ReadOptions.of(json.dumps(given))
+        assert ReadOptions.of(given) == ReadOptions.of(json.dumps(given)) == ReadOptions.of(str(given))
         assert ReadOptions.of(given) == ReadOptions(header=False, skip_lines=3, delimiter="\t")
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -53,7 +54,7 @@ class ReadOptions:
 
     @classmethod
     def of(cls, given: object) -> ReadOptions:
-        """Read options from a mapping, its JSON text, or nothing.
+        """Read options from a mapping, its text in JSON or Python, or nothing.
 
         Jinja makes text of everything: ``"3"`` and ``"False"`` are understood, and an option that is empty or "None"
         is left out.
@@ -63,8 +64,10 @@ class ReadOptions:
         if _is_empty(given):
             return cls()
         if isinstance(given, str):
-            with suppress(ValueError):
-                given = json.loads(given)
+            for read in (json.loads, ast.literal_eval):  # Jinja writes a mapping as Python does
+                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                    given = read(given)
+                    break
         if not isinstance(given, Mapping):
             raise ValidationError(
                 f"read_options: expected a mapping such as {{'delimiter': ';'}}, got {_shown(given)}"
