@@ -203,6 +203,33 @@ def test_an_opt_out_whose_address_is_damaged_keeps_who_is_meant_from_being_subsc
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        f'"{JANE},opted out,x',
+        f'"{JANE},opted out,x"',
+        f"{JANE};opted out;x",
+        f'"{JANE}; {CY}",opted out,x',
+        f"{CY} {JANE},opted out,x",
+        f'{CY},unsubscribed,"a\nnote\n{JANE},opted out,x"',
+    ],
+)
+def test_nobody_who_stands_in_a_row_that_cannot_be_read_is_subscribed(
+    hubspot: Simulator, context: Context, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text(f"email,status,note\n{JANE},opted in,x\n{line}\n{BOB},opted in,x\n")
+    number = hubspot.subscription_ids[0]
+    summary = set_status(
+        context, source=str(path), subscription_id=number, status_column="status", on_rejected="report"
+    )
+    assert summary["reasons"] == {"invalid: INVALID_ADDRESS": 1, "invalid: CONTRADICTED_BY_INVALID_ROW": 1}
+    assert (hubspot.status_of(JANE, number), hubspot.status_of(BOB, number)) == (
+        "NOT_SPECIFIED",
+        "SUBSCRIBED",
+    )
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ('"bob@example.com"', "quotation marks"),

@@ -1,8 +1,8 @@
 """Rows that repeat or contradict another, and which of them counts.
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
-them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read, but
-whose subscriber can be, or can be guessed, may be an opt-out: no other row subscribes this subscriber.
+them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read
+may be an opt-out: no other row subscribes a subscriber who stands in it, or who may be meant.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
 SQLite creates the file with mode 0600 and unlinks it as soon as it is open: it is gone however the process ends.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.source.addresses import addresses_in
 from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, UnavailableError
 from airflow_provider_hubprefs.bulk.source.row import CONTRADICTED_BY_INVALID_ROW
 
@@ -89,10 +90,11 @@ class Duplicates:
                 values += (self._digest(row), row.number, status[:1])
             elif row.may_opt_out:
                 self._unreadable = True
-                self._execute(
-                    "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    (self._digest_of(row.suggestion or row.subscriber), row.number),
-                )
+                for subscriber in {row.subscriber, row.suggestion, *addresses_in(row.subscriber)}:
+                    self._execute(
+                        "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
+                        (self._digest_of(subscriber), row.number),
+                    )
         if not values:
             return False
         added = len(values) // 3

@@ -197,7 +197,7 @@ def _of_json_lines(
 
     def read(number: int, line: str) -> Raw:
         item = _json(line)
-        return (number, "", "the line is no JSON", ()) if item is _NO_JSON else reader.read(number, item)
+        return (number, line, "the line is no JSON", ()) if item is _NO_JSON else reader.read(number, item)
 
     yield from _a_line_each(lines, read)
 

@@ -66,7 +66,7 @@ class ItemReader:
         if is_missing(value):
             return (number, "", "the address is empty", cells)
         if not isinstance(value, str):
-            return (number, "", f"the address is not text, but {type(value).__name__}", cells)
+            return (number, str(value), f"the address is not text, but {type(value).__name__}", cells)
         return (number, value, "", cells)
 
     def check_first(self, items: Sequence[Any]) -> None:

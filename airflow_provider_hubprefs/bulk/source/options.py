@@ -64,9 +64,10 @@ class ReadOptions:
         if _is_empty(given):
             return cls()
         if isinstance(given, str):
+            text: str = given
             for read in (json.loads, ast.literal_eval):  # Jinja writes a mapping as Python does
                 with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-                    given = read(given)
+                    given = read(text)
                     break
         if not isinstance(given, Mapping):
             raise ValidationError(

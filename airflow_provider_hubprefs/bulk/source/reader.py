@@ -226,7 +226,7 @@ def _validated(
                 file,
                 before,
                 error.suggestion,
-                bool(subscriber or error.suggestion) and (wanted is None or wanted.status == "UNSUBSCRIBED"),
+                columns.status is not None and (wanted is None or wanted.status == "UNSUBSCRIBED"),
             )
 
 
