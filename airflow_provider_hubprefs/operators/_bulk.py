@@ -65,8 +65,9 @@ class HubPrefsBatchOperator(WaitingBase):
     :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
     :param read_options: how the source is read, a mapping with any of these names. (templated)
         ``format``: ``csv``, ``lines`` (one address a line), ``jsonl`` or ``parquet``; by default the name and the
-        first lines of a file say it. ``encoding``: UTF-8 by default. ``delimiter``: detected by default. ``header``:
-        False for CSV without one, and for ``subscribers`` that are lists or tuples; columns are numbers from 1 then,
+        first lines of a file say it. ``encoding``: UTF-8 by default; a byte order mark counts more. ``delimiter``:
+        detected by default. ``header``: False for CSV without one, and for ``subscribers`` that are lists or tuples;
+        columns are numbers from 1 then,
         such as ``email_column=1``. ``skip_lines``: how many lines come before the header. ``where``: only rows with
         one of these values are read, such as ``{"Opted Out": ["TRUE", "1", "yes"]}``; case and spaces around do not
         matter, several columns must all match, and rows left out are counted as ``skipped``. ``status_values``: what

@@ -196,6 +196,8 @@ def test_the_processs_own_settings_of_the_library_do_not_matter(monkeypatch: pyt
         ("bob@example.com ::: cy@example.com", "more than one", ""),
         ("bob@example.com,", "", "bob@example.com"),
         ("bob@example.com'", "", "bob@example.com"),
+        ('o"neil@example.com', "quotation mark", ""),
+        ('<a href="mailto:bob@example.com">', "quotation mark", ""),
     ],
 )
 def test_what_was_made_of_an_address_is_none_and_what_is_meant_is_suggested(

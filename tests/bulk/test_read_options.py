@@ -57,7 +57,7 @@ class TestOptions:
 
     def test_texts_of_jinja_are_understood(self) -> None:
         given = {"header": " false", "skip_lines": "3", "delimiter": r"\t"}
-        assert ReadOptions.of(given) == ReadOptions.of(json.dumps(given))
+        assert ReadOptions.of(given) == ReadOptions.of(json.dumps(given)) == ReadOptions.of(str(given))
         assert ReadOptions.of(given) == ReadOptions(header=False, skip_lines=3, delimiter="\t")
 
     @pytest.mark.parametrize(
@@ -171,6 +171,20 @@ class TestWhatIsTheHeader:
         assert '"Courriel"' in said
         assert "encoding" in said
 
+    def test_a_column_in_another_encoding_is_so_whatever_it_is_for(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f"email;D\u00e9sabonn\u00e9\n{JANE};oui\n".encode("cp1252"))
+        assert "encoding" in refused(path, where={"D\u00e9sabonn\u00e9": "oui"})
+        assert "encoding" in refused(path, Columns(status="D\u00e9sabonn\u00e9"))
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+    @pytest.mark.parametrize("declared", ["utf-8", "utf-16-le", "cp1252"])
+    def test_a_byte_order_mark_counts_more_than_the_encoding_that_is_declared(
+        self, tmp_path: Path, encoding: str, declared: str
+    ) -> None:
+        """Files of one folder have one declaration; a mark begins no text in any other encoding."""
+        for name, text in (("a.csv", f"email,n\n{JANE},\u00fc\n"), ("a.jsonl", f'{{"email": "{JANE}"}}\n')):
+            assert sent(written(tmp_path, text.encode(encoding), name), encoding=declared) == [JANE]
+
     @pytest.mark.parametrize(
         "content",
         [
@@ -220,11 +234,25 @@ class TestAFileOfAnotherForm:
             ("a.txt", f"email\n{JANE}\n".encode("utf-16-be"), "NUL bytes"),
             ("a.jsonl", f'{{"email": "{JANE}"}}\n'.encode("utf-16-le"), "NUL bytes"),
             ("a.json", f'[{{"email": "{JANE}"}}]', "is a JSON array"),
-            ("a", f'{{\n  "email": "{JANE}"\n}}\n', "is JSON that spans lines"),
-            ("a.json", f'{{"results": [\n  {{"email": "{JANE}"}}\n]}}', "is JSON that spans lines"),
+            ("a", f'{{\n  "email": "{JANE}"\n}}\n', "its first line is no whole JSON object"),
+            (
+                "a.json",
+                f'{{"results": [\n  {{"email": "{JANE}"}}\n]}}',
+                "its first line is no whole JSON object",
+            ),
             ("a.txt", f'[\n{{"email": "{JANE}"}}\n]', "is a JSON array"),
-            ("a.txt", f'{{\n"email": "{JANE}"\n}}\n', "is JSON that spans lines"),
+            ("a.txt", f'{{\n"email": "{JANE}"\n}}\n', "its first line is no whole JSON object"),
             ("a.txt", f"<html>\n<p>{JANE}</p>\n", "none of its first 2 lines is an address"),
+            ("a.txt", f'"{JANE}"\n"{BOB}"\n', "email_column='1'"),
+            ("a.txt", f"{JANE}, {BOB}\n", "Of each row only one address is read"),
+            ("a.jsonl", f"{{'email': '{JANE}'}}\n", "its first line is no whole JSON object"),
+            (
+                "a.jsonl",
+                f'{{"email": "{JANE}"}}{{"email": "{BOB}"}}\n',
+                "its first line is no whole JSON object",
+            ),
+            ("a.avro", b"Obj\x01\x04\x14avro.codec", "is an Avro file"),
+            ("a.feather", b"ARROW1\x00\x00\xff", "is an Arrow file"),
             ("a.jsonl", f"email\n{JANE}\n", "none of its first 2 lines is JSON"),
             (
                 "a.json",
@@ -252,6 +280,19 @@ class TestAFileOfAnotherForm:
         assert sent(table, format="parquet") == [JANE]
         assert "is a Parquet file" in refused(table, format="csv")
         assert "whose columns have names" in refused(table, skip_lines=1)
+
+    def test_json_as_python_writes_it_is_read(self, tmp_path: Path) -> None:
+        lines = [json.dumps({"email": JANE, "n": float("nan")}), f'{{"email": "{BOB}", "n": "\\ud83d"}}']
+        path = written(tmp_path, "\n".join(lines), "a.jsonl")
+        assert sent(path) == [JANE, BOB]
+
+    def test_a_byte_of_another_encoding_matters_in_json_only_where_it_is(self, tmp_path: Path) -> None:
+        content = f'{{"email": "m\u00fcller@x.test"}}\n{{"email": "{JANE}", "n": "\u00fc"}}\n'.encode(
+            "cp1252"
+        )
+        bad, good = read_rows(written(tmp_path, content, "a.jsonl"))
+        assert "byte 2 of the address is not in the file's encoding" in bad.detail
+        assert (good.subscriber, good.problem) == (JANE, None)
 
     def test_one_damaged_line_is_one_row_as_before(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'{{"email": "x\n{{"email": "{JANE}"}}\n', "a.jsonl")

@@ -140,7 +140,7 @@ class TestCsv:
 
     def test_an_address_that_swallowed_the_next_line_gives_it_back(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'email,name\n"{JANE},Jane\n{BOB},"\nx@y.test,x\n')
-        assert places(path) == [(2, "", "invalid"), (3, BOB, None), (4, "x@y.test", None)]
+        assert places(path) == [(2, f'"{JANE},Jane', "invalid"), (3, BOB, None), (4, "x@y.test", None)]
 
     def test_a_header_may_be_quoted_and_span_lines_but_swallows_no_row(self, tmp_path: Path) -> None:
         assert places(written(tmp_path, f'"first\nname","email"\nx,{JANE}\n')) == [(3, JANE, None)]

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +220,8 @@ class TestSeveralAtOnce:
     ) -> None:
         rows = with_letters(200)
         done: dict[str, Any] = {}
-        hubspot.fault("latency", ms=[60, 60] if slow == "old" else [20, 20], times=None)
+        of_writes: dict[str, Any] = {"match": {"endpoint": "batch_unsubscribe_all"}, "times": None}
+        hubspot.fault("latency", ms=[200, 200] if slow == "old" else [20, 20], **of_writes)
 
         def carry(name: str) -> None:
             try:
@@ -232,9 +234,9 @@ class TestSeveralAtOnce:
         old = threading.Thread(target=carry, args=("old",))
         old.start()
         while writes(hubspot) < 6:
-            pass
+            time.sleep(0.005)
         if slow == "new":
-            hubspot.fault("latency", ms=[60, 60], times=None)
+            hubspot.fault("latency", ms=[60, 60], **of_writes)
         carry("new")
         old.join()
         assert "A later try of this task has begun" in str(done["old"])
@@ -367,6 +369,26 @@ class TestAFewUnconfirmed:
         assert [body for body in bodies if body] == [["person-3@example.com", "person-7@example.com"]] * 2
         assert len(letters_of(summary)) == 10
         assert not store
+
+    def test_of_another_source_nothing_is_sent_and_of_lost_letters_all_is_sent_again(
+        self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path
+    ) -> None:
+        rows = [*with_letters(100), "person-3@example.com"]
+        hubspot.load({"missing": {"addresses": rows[-1:]}, "limits": {"burst": 10_000}})
+        with pytest.raises(HubPrefsException, match="1 unconfirmed"):
+            opt_out(context, subscribers=rows, output=str(tmp_path))
+        sent = writes(hubspot)
+        with pytest.raises(
+            HubPrefsFailException, match="The source changed since an earlier try stopped after 101"
+        ):
+            opt_out(context, subscribers=[*rows, "new@example.com"], output=str(tmp_path))
+        assert writes(hubspot) == sent
+        for part in tmp_path.rglob("_part-*-final-*"):
+            part.unlink()
+        hubspot.load({"missing": {"addresses": []}, "limits": {"burst": 10_000}})
+        summary = opt_out(context, subscribers=rows, output=str(tmp_path))
+        assert outcomes(summary) == {"changed": 91, "rejected": 10}
+        assert summary["resent"] == 101
 
 
 def test_mapped_tasks_of_a_real_dag_run_have_folders_of_their_own(

@@ -181,6 +181,54 @@ def test_an_opt_out_that_cannot_be_read_is_never_overruled(
         }
 
 
+@pytest.mark.parametrize("damaged", [f"\u2018{JANE}", f"Jane <{JANE}>", f"%20{JANE}"])
+@pytest.mark.parametrize("said", ["opted out", "?", "opted in"])
+def test_an_opt_out_whose_address_is_damaged_keeps_who_is_meant_from_being_subscribed(
+    hubspot: Simulator, context: Context, tmp_path: Path, damaged: str, said: str
+) -> None:
+    number = hubspot.subscription_ids[0]
+    rows = [{"email": JANE, "status": "opted in"}, {"email": damaged, "status": said}]
+    arguments: dict[str, Any] = {
+        "subscription_id": number,
+        "status_column": "status",
+        "on_rejected": "report",
+    }
+    summary = set_status(context, subscribers=rows, output=str(tmp_path), **arguments)
+    opts_in = said == "opted in"
+    assert outcomes(summary) == ({"changed": 1, "invalid": 1} if opts_in else {"invalid": 2})
+    assert (hubspot.status_of(JANE, number) == "SUBSCRIBED") == opts_in
+    letters = [json.loads(line) for line in Path(summary["dead_letters"]).read_text().splitlines()]
+    if said == "opted out":  # the letter says what was wanted: with the address mended it can be sent again
+        assert [one["status"] for one in letters if one["subscriber"] == damaged] == ["UNSUBSCRIBED"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'"{JANE},opted out,x',
+        f'"{JANE},opted out,x"',
+        f"{JANE};opted out;x",
+        f'"{JANE}; {CY}",opted out,x',
+        f"{CY} {JANE},opted out,x",
+        f'{CY},unsubscribed,"a\nnote\n{JANE},opted out,x"',
+    ],
+)
+def test_nobody_who_stands_in_a_row_that_cannot_be_read_is_subscribed(
+    hubspot: Simulator, context: Context, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text(f"email,status,note\n{JANE},opted in,x\n{line}\n{BOB},opted in,x\n")
+    number = hubspot.subscription_ids[0]
+    summary = set_status(
+        context, source=str(path), subscription_id=number, status_column="status", on_rejected="report"
+    )
+    assert summary["reasons"] == {"invalid: INVALID_ADDRESS": 1, "invalid: CONTRADICTED_BY_INVALID_ROW": 1}
+    assert (hubspot.status_of(JANE, number), hubspot.status_of(BOB, number)) == (
+        "NOT_SPECIFIED",
+        "SUBSCRIBED",
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -33,23 +33,23 @@ def with_replaced(
 
     :param still: those of these places that are pending, in order, each with its category.
     """
-    before = [
-        PendingRows(one.first, min(one.end, first), one.category) for one in ranges if one.first < first
-    ]
-    after = [PendingRows(max(one.first, end), one.end, one.category) for one in ranges if one.end > end]
-    found = before
-    for one in (*(PendingRows(place, place + 1, category) for place, category in still), *after):
-        if found and (found[-1].end, found[-1].category) == (one.first, one.category):
-            found[-1] = found[-1]._replace(end=one.end)
-        else:
-            found.append(one)
-    return tuple(found)
+    before = [one._replace(end=min(one.end, first)) for one in ranges if one.first < first]
+    after = [one._replace(first=max(one.first, end)) for one in ranges if one.end > end]
+    return _joined([*before, *_ranges(still), *after])
 
 
 def with_added(ranges: Sequence[PendingRows], more: Iterable[tuple[int, str]]) -> tuple[PendingRows, ...]:
     """Return the ranges and more places, which are in none of them, each with its category."""
+    return _joined(sorted([*ranges, *_ranges(more)]))
+
+
+def _ranges(places: Iterable[tuple[int, str]]) -> Iterator[PendingRows]:
+    return (PendingRows(place, place + 1, category) for place, category in places)
+
+
+def _joined(ranges: Iterable[PendingRows]) -> tuple[PendingRows, ...]:
     found: list[PendingRows] = []
-    for one in sorted([*ranges, *(PendingRows(place, place + 1, category) for place, category in more)]):
+    for one in ranges:
         if found and (found[-1].end, found[-1].category) == (one.first, one.category):
             found[-1] = found[-1]._replace(end=one.end)
         else:

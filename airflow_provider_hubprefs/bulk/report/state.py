@@ -250,7 +250,7 @@ class RunState:
             "open_letters": tally.open_letters.save(),
             "pending": [list(one) for one in tally.pending],
             "unconfirmed": [list(one) for one in tally.unconfirmed],
-            "begun": max(self.begun if ended else self.may_begin, self._sent_before),
+            "begun": max(self.begun if ended else self.may_begin, self._sent_before, tally.read),
             "may_begin": self.may_begin,
             "ended": ended,
             "resent": self.resent,

@@ -24,6 +24,8 @@ _PLAIN = re.compile(
 )
 _LONGEST_PLAIN = 64
 
+_WITH_AT_SIGN = re.compile(r"""[^\s@,;:|<>()\[\]{}"\\]+@[^\s@,;:|<>()\[\]{}"\\]+""")
+
 INVISIBLE = (
     "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
     "\u2066\u2067\u2068\u2069\ufe00\ufe0e\ufe0f\ufeff"
@@ -65,6 +67,17 @@ def normalise(text: str) -> str:
     if len(address) <= _LONGEST_PLAIN and _PLAIN.fullmatch(address):
         return address
     return by_library(text)
+
+
+def addresses_in(text: str) -> set[str]:
+    """Return the addresses that stand in a text, and those that may be meant by what stands there."""
+    found = set()
+    for part in _WITH_AT_SIGN.findall(text):
+        try:
+            found.add(normalise(part))
+        except AddressError as error:
+            found.add(error.suggestion)
+    return found - {""}
 
 
 def is_address(text: str) -> bool:
@@ -118,7 +131,8 @@ def _by_library(text: str) -> str:
             globally_deliverable=True,
         )
     except email_validator.EmailNotValidError as error:
-        raise AddressError(_in_words(error)) from None
+        stray_quote = "@" in address and '"' in address  # of what follows one, the library sees no at sign
+        raise AddressError("has a quotation mark in it" if stray_quote else _in_words(error)) from None
     domain = found.ascii_domain or found.domain
     if top:
         domain = domain[: -len(top)] + top

@@ -40,6 +40,9 @@ _STATUSES = {  # as HubSpot's API, its contact page, its exports and its older c
 }
 """Not ``Not subscribed``: API v3 said it of those who had opted out and of those who had said nothing."""
 
+_UNDECODED = (
+    " They are not in the encoding they were read in: declare the right one (read_options={'encoding': ...})."
+)
 _AT_SIGNS = ("@", "%40", "\uff20", "\ufe6b")
 
 
@@ -110,7 +113,7 @@ def folded_cell(cell: object) -> str:
     Yes and no of JSON and Parquet are ``true`` and ``false``, a whole number is one with or without ``.0``, and a cell
     without a value is empty.
     """
-    if _is_missing(cell):
+    if is_missing(cell):
         return ""
     text = folded(str(cell))
     whole = _WHOLE.fullmatch(text)
@@ -154,8 +157,10 @@ def position(names: Sequence[str], what: str, called: str, *, label: str) -> int
             "Rename the others."
         )
     argument = "read_options: where" if what == "where" else f"{what}_column=..."
+    undecoded = any("\udc80" <= char <= "\udcff" for name in names for char in name)
     raise SourceError(
         f"{label}: no column is called {quoted(called)}. There are: {listed(names)}. Name the right one ({argument})."
+        f"{_UNDECODED if undecoded else ''}"
     )
 
 
@@ -189,7 +194,7 @@ def _status(cell: object, values: Mapping[str, str]) -> str:
 
 
 def _subscription(cell: object, _: object) -> int:
-    if _is_missing(cell):
+    if is_missing(cell):
         raise CellError(INVALID_SUBSCRIPTION, "the subscription is empty")
     text = str(cell).strip()
     if isinstance(cell, float):
@@ -225,7 +230,8 @@ def _explanation(cell: object, _: object) -> str | None:
     return text or None
 
 
-def _is_missing(cell: object) -> bool:
+def is_missing(cell: object) -> bool:
+    """Whether a cell has no value: None, or the NaN that data frames have instead."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 

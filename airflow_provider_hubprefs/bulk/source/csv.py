@@ -85,7 +85,7 @@ def records_of(
     delimiter, column, more = table.delimiter, table.address, table.more
     splits = max(column, *more) + 1 if more else column + 1
     rest: Sequence[str] = ()
-    swallowed: Sequence[int] = ()
+    swallowed: Sequence[tuple[int, str]] = ()
     for line in lines:
         number = lines.number
         if line is TOO_LONG:
@@ -98,7 +98,7 @@ def records_of(
         else:
             cells, swallowed = _quoted_record(line, lines, table, counts)
         if not cells:
-            yield number, "", _NOT_CLOSED, ()
+            yield number, line, _NOT_CLOSED, ()
         elif len(cells) == 1 and table.width > 1 and delimiter in cells[0]:
             yield number, cells[0], _IN_QUOTES, ()
         else:
@@ -108,9 +108,9 @@ def records_of(
                 yield number, cells[column], "", rest
             else:
                 yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", rest
-        for at in swallowed:
+        for at, text in swallowed:
             why = f"stands in a quoted cell that begins in line {number}, and looks like a row: is a quote missing?"
-            yield at, "", why, ()
+            yield at, text, why, ()
         swallowed = ()
 
 
@@ -130,7 +130,7 @@ _SEVERAL_LINES = ("legal_basis_explanation", "where")
 
 def _quoted_record(
     first: str, lines: Lines, table: _Table, counts: Counts
-) -> tuple[list[str], Sequence[int]]:
+) -> tuple[list[str], Sequence[tuple[int, str]]]:
     """Read a record with quotes in it, which may span lines.
 
     Two stray quotes make one cell of all rows between them. Where most of the lines that a cell swallowed are records
@@ -138,7 +138,8 @@ def _quoted_record(
     is right: the cell is read as one, and they are invalid rows.
 
     :param first: its first line, which was taken already.
-    :return: its cells, none where a quote is missing; and the numbers of lines in it that look like rows.
+    :return: its cells, none where a quote is missing; and the lines in it that look like rows, with their
+        numbers.
     """
     taken: list[str] = []
 
@@ -163,7 +164,7 @@ def _quoted_record(
         if len(rows) <= others:
             counts.multiline_records += 1
             begin = lines.number - len(taken) + 1
-            return cells, [begin + at for at in rows]
+            return cells, [(begin + at, taken[at]) for at in rows]
     lines.put_back(taken[1:])
     return table.alone(first), ()
 

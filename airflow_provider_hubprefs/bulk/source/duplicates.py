@@ -1,8 +1,8 @@
 """Rows that repeat or contradict another, and which of them counts.
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
-them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read, but
-whose subscriber can, may be an opt-out: no other row subscribes this subscriber.
+them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read
+may be an opt-out: no other row subscribes a subscriber who stands in it, or who may be meant.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
 SQLite creates the file with mode 0600 and unlinks it as soon as it is open: it is gone however the process ends.
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.source.addresses import addresses_in
 from airflow_provider_hubprefs.bulk.source.errors import ContradictionError, UnavailableError
 from airflow_provider_hubprefs.bulk.source.row import CONTRADICTED_BY_INVALID_ROW
 
@@ -89,10 +90,11 @@ class Duplicates:
                 values += (self._digest(row), row.number, status[:1])
             elif row.may_opt_out:
                 self._unreadable = True
-                self._execute(
-                    "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    (self._digest_of(row.subscriber), row.number),
-                )
+                for subscriber in {row.subscriber, row.suggestion, *addresses_in(row.subscriber)}:
+                    self._execute(
+                        "INSERT INTO unreadable VALUES (?, ?) ON CONFLICT DO NOTHING",
+                        (self._digest_of(subscriber), row.number),
+                    )
         if not values:
             return False
         added = len(values) // 3
@@ -136,10 +138,7 @@ class Duplicates:
             )
 
     def flagged(self, rows: Sequence[Row]) -> Iterator[Row]:
-        """Yield rows that were added before; those that do not count as duplicates.
-
-        :raises SourceError: a row was not added before.
-        """
+        """Yield rows that were added before; those that do not count as duplicates."""
         digests = {row.number: self._digest(row) for row in rows if row.problem is None}
         found = self._execute(
             "SELECT digest, number, other IS NOT NULL FROM keys "  # noqa: S608
@@ -151,11 +150,7 @@ class Duplicates:
             if row.problem is not None:
                 yield row
                 continue
-            number, contradicted = counting.get(digests[row.number], (0, 0))
-            if not number:
-                raise UnavailableError(
-                    "The source changed while it was read. Run it again when nothing writes to it."
-                )
+            number, contradicted = counting[digests[row.number]]
             if number == row.number:
                 yield self._unless_contradicted(row)
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ from airflow_provider_hubprefs.bulk.source.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from airflow_provider_hubprefs.bulk.source.columns import Columns
@@ -83,7 +85,7 @@ def _of_lines(
         yield from _of_json_lines(lines, sample, columns, options, counts)
     else:
         _check_addresses(first, columns, options, label=lines.name)
-        yield from _of_addresses(lines)
+        yield from _a_line_each(lines, lambda number, line: (number, line, "", ()))
 
 
 def _of_parquet(file: StoredFile, columns: Columns, options: ReadOptions, counts: Counts) -> Iterator[Raw]:
@@ -134,7 +136,7 @@ def _format_of(
     lines = [line for line in sample if not line.isspace()]
     if any(map(is_address, lines)):
         return "lines"
-    if any(delimiter in line for line in lines for delimiter in delimiters):
+    if any(sign in line for line in lines for sign in f'{delimiters}"'):
         return "csv"
     if len(lines) > 1:
         raise SourceError(
@@ -177,12 +179,12 @@ def _check_addresses(first: str, columns: Columns, options: ReadOptions, *, labe
         )
 
 
-def _of_addresses(lines: Lines) -> Iterator[Raw]:
+def _a_line_each(lines: Lines, read: Callable[[int, str], Raw]) -> Iterator[Raw]:
     for line in lines:
         if line is TOO_LONG:
             yield (lines.number, "", WHY_TOO_LONG, ())
         elif not line.isspace():
-            yield (lines.number, line, "", ())
+            yield read(lines.number, line)
 
 
 def _of_json_lines(
@@ -192,15 +194,12 @@ def _of_json_lines(
     found = [_json(line) for line in sample if line is not TOO_LONG and not line.isspace()]
     _check_json(sample[0], found, label=lines.name)
     reader.check_first([item for item in found if item is not _NO_JSON])
-    for line in lines:
-        if line is TOO_LONG:
-            yield (lines.number, "", WHY_TOO_LONG, ())
-        elif not line.isspace():
-            item = _json(line)
-            if item is _NO_JSON:
-                yield (lines.number, "", "the line is no JSON", ())
-            else:
-                yield reader.read(lines.number, item)
+
+    def read(number: int, line: str) -> Raw:
+        item = _json(line)
+        return (number, line, "the line is no JSON", ()) if item is _NO_JSON else reader.read(number, item)
+
+    yield from _a_line_each(lines, read)
 
 
 def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
@@ -214,7 +213,8 @@ def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
     begins = first.lstrip().startswith("{") and not rows[0]
     if begins and (first.rstrip().endswith(("{", "[", ",")) or not any(rows[1:2])):
         raise SourceError(
-            f"{label}: is JSON that spans lines. Expected one object a line (JSON Lines), each with the address."
+            f"{label}: its first line is no whole JSON object: one that spans lines, several, or no JSON. Expected one "
+            "object a line (JSON Lines), each with the address."
         )
     if not any(rows):
         raise SourceError(
@@ -224,7 +224,7 @@ def _check_json(first: str, found: Sequence[Any], *, label: str) -> None:
 
 
 def _json(line: str) -> Any:
-    try:
-        return _decode(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _NO_JSON
+    for decode in (_decode, json.loads):  # the latter knows NaN and lone surrogates, as Python writes them
+        with suppress(ValueError, RecursionError):
+            return decode(line)
+    return _NO_JSON

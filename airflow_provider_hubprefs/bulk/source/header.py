@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.bulk.source.columns import (
     quoted,
 )
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.residue import several_in
 from airflow_provider_hubprefs.bulk.source.text import LONGEST_LINE
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def header_row(lines: Lines, wanted: Sequence[tuple[str, str]], delimiters: str)
         header += next(lines, '"')
     delimiter, cells = split_header(header, called, delimiters)
     if not positions(cells, called) or (spans_lines and could_be_address(header)):
-        raise _no_header(lines, header, number, called, delimiters)
+        _explain(lines, header, number, called, delimiters)
     return TableShape(
         delimiter,
         len(cells),
@@ -124,12 +125,15 @@ def without_spaces_around(line: str, delimiter: str) -> str:
     return re.sub(rf'" +(?={re.escape(delimiter)}|[\r\n]|$)', '"', line)
 
 
-def _no_header(lines: Lines, header: str, number: int, called: str, delimiters: str) -> SourceError:
-    """Why a line is no header, and what to do: the columns it names, unless it could be an address."""
+def _explain(lines: Lines, header: str, number: int, called: str, delimiters: str) -> None:
+    """Say why a line is no header, and what to do; otherwise a column is missing in it.
+
+    :raises SourceError: shows no line that could be an address.
+    """
     cells = split_header(header, called, delimiters)[1]
     begin = f"{lines.name}: no column is called {quoted(called)}"
     if len(cells) == 1 and (inner := split_header(cells[0], called, delimiters)[1]) and len(inner) > 1:
-        return SourceError(
+        raise SourceError(
             f"{begin}: the whole line {number} is within one pair of quotes, so it is one column. Export the file "
             "again, with quotes around cells only."
         )
@@ -138,20 +142,14 @@ def _no_header(lines: Lines, header: str, number: int, called: str, delimiters: 
     shown = "" if could_be_address(header) else f" Line {number} has: {listed(cells)}."
     for later, line in ahead:
         if positions(split_header(line, called, delimiters)[1], called):
-            return SourceError(
+            raise SourceError(
                 f"{begin} in line {number}. Line {later} has it: if that is the header, set "
                 f"read_options={{'skip_lines': {later - 1}}}.{shown}"
             )
     if could_be_address(header):
-        return SourceError(
+        only = " Of each row only one address is read." if several_in(header) else ""
+        raise SourceError(
             f"{begin}. Line {number} looks like data, not like a header. Expected one: add it, close the quote that is "
             "open in it, or set read_options={'header': False} and name columns by number (email_column='1')."
+            f"{only}"
         )
-    encoding = ""
-    if any("\udc80" <= char <= "\udcff" for char in header):
-        encoding = (
-            " The line is not in the file's encoding: declare the right one (read_options={'encoding': ...})."
-        )
-    return SourceError(
-        f"{begin}. There are: {listed(cells)}. Name the right one (email_column=...).{encoding}"
-    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.source.columns import folded, position, positions
+from airflow_provider_hubprefs.bulk.source.columns import folded, is_missing, position, positions
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class ItemReader:
         value = _value(values, self._email)
         if value is _MISSING:
             return (number, "", "has no field of the address column's name", cells)
-        if value is None:
+        if is_missing(value):
             return (number, "", "the address is empty", cells)
         if not isinstance(value, str):
-            return (number, "", f"the address is not text, but {type(value).__name__}", cells)
+            return (number, str(value), f"the address is not text, but {type(value).__name__}", cells)
         return (number, value, "", cells)
 
     def check_first(self, items: Sequence[Any]) -> None:

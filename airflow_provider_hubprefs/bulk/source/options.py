@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -32,7 +34,7 @@ class ReadOptions:
     """How a source is read. :meth:`of` makes it from what a DAG author wrote.
 
     :param format: of a file; None: the ending of its name, its first bytes and its first lines say it.
-    :param encoding: of a text file, as Python names it; None: UTF-8, or what its byte order mark says.
+    :param encoding: of text files without a byte order mark, as Python names it; None: UTF-8.
     :param delimiter: of a CSV file, one character; None: ``sep=`` in its first line or its header says it.
     :param header: whether a CSV file has one. Without it, columns are numbers from 1, also for ``subscribers`` whose
         items are lists or tuples.
@@ -52,7 +54,7 @@ class ReadOptions:
 
     @classmethod
     def of(cls, given: object) -> ReadOptions:
-        """Read options from a mapping, its JSON text, or nothing.
+        """Read options from a mapping, its text in JSON or Python, or nothing.
 
         Jinja makes text of everything: ``"3"`` and ``"False"`` are understood, and an option that is empty or "None"
         is left out.
@@ -62,7 +64,11 @@ class ReadOptions:
         if _is_empty(given):
             return cls()
         if isinstance(given, str):
-            given = _from_json(given)
+            text: str = given
+            for read in (json.loads, ast.literal_eval):  # Jinja writes a mapping as Python does
+                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                    given = read(text)
+                    break
         if not isinstance(given, Mapping):
             raise ValidationError(
                 f"read_options: expected a mapping such as {{'delimiter': ';'}}, got {_shown(given)}"
@@ -118,13 +124,6 @@ def _shown(given: object) -> str:
 
 def _refused(name: str, expected: str, given: object) -> ValidationError:
     return ValidationError(f"read_options: {name}: expected {expected}, got {_shown(given)}")
-
-
-def _from_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _format(given: object) -> object:

@@ -202,14 +202,20 @@ def _validated(
                 most.keep_most(counts)
                 continue
             cells = cells[:read]
-        number, subscriber, wanted = before + position, "", None
+        number, subscriber, wanted, error = before + position, "", None, None
         try:
             subscriber = _subscriber(given, why_not)
-            if cells or check is not None:
-                wanted = wanted_of(cells)
-            if check is not None and wanted is not None:
-                check(wanted)
-        except CellError as error:
+        except CellError as bad_address:
+            error = bad_address
+        try:
+            wanted = wanted_of(cells) if cells else None
+            if check is not None and error is None:
+                check(wanted or Wanted())
+        except CellError as bad_cell:
+            error = error or bad_cell
+        if error is None:
+            yield Row(number, subscriber, None, "", None, wanted, file, before)
+        else:
             yield Row(
                 number,
                 subscriber or _shown(given),
@@ -220,10 +226,8 @@ def _validated(
                 file,
                 before,
                 error.suggestion,
-                bool(subscriber) and (wanted is None or wanted.status == "UNSUBSCRIBED"),
+                columns.status is not None and (wanted is None or wanted.status == "UNSUBSCRIBED"),
             )
-        else:
-            yield Row(number, subscriber, None, "", None, wanted if cells else None, file, before)
 
 
 def _subscriber(given: str, why_not: str) -> str:

@@ -117,10 +117,10 @@ def _plain(char: str) -> str:
 
 def _escapes(text: str) -> bool:
     """Whether ``%`` begins an escape: of a sign, or of a character beyond ASCII; ``50%off@`` has none."""
-    if not _ESCAPE.search(text):
+    if not (found := _ESCAPE.search(text)):
         return False
     try:
-        return not unquote(_ESCAPE.search(text)[0], errors="strict").isalnum()  # type: ignore[index]
+        return not unquote(found[0], errors="strict").isalnum()
     except UnicodeDecodeError:
         try:
             unquote(text, errors="strict")

@@ -70,8 +70,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     :param file: name of the row's file, where the source is a folder, a glob or a list of files.
     :param before: the numbers up to this one belong to the files before.
     :param suggestion: of an invalid address, the one that may be meant. Only a dead letter shows it.
-    :param may_opt_out: of an invalid row, whether it may say that its subscriber opts out: another row does not
-        subscribe this subscriber then.
+    :param may_opt_out: of an invalid row, whether it may say that a subscriber opts out: another row does not subscribe
+        who stands in it then.
     """
 
     number: int

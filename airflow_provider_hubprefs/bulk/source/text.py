@@ -35,6 +35,7 @@ there are no such columns or the row cannot be taken apart."""
 
 _BUFFER = 1 << 18
 _ENCODINGS = {  # by byte order mark; the longer ones first, because they begin with the shorter ones
+    b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -46,6 +47,8 @@ _NO_TEXT = {
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ": "compressed with xz",
     b"%PDF": "a PDF",
+    b"Obj\x01": "an Avro file",
+    b"ARROW1": "an Arrow file",
 }
 PARQUET = b"PAR1"
 """First and last bytes of a Parquet file."""
@@ -108,8 +111,8 @@ class Lines:
 def lines_of(file: StoredFile, *, encoding: str | None) -> Iterator[Lines]:
     """Open a text file, compressed or not, and close it in the end.
 
-    :param encoding: of the text; UTF-8 when None, or what its byte order mark says. Bytes that are not UTF-8 come
-        as lone surrogates (``surrogateescape``): one bad byte does not make the rest unreadable.
+    :param encoding: of the text where it has no byte order mark; UTF-8 when None. Bytes that are not UTF-8 come as
+        lone surrogates (``surrogateescape``): one bad byte does not make the rest unreadable.
     :raises SourceError: it is missing, a directory, not accessible, empty, or no text.
     """
     name = file.label
@@ -138,8 +141,8 @@ def lines_of(file: StoredFile, *, encoding: str | None) -> Iterator[Lines]:
 
 
 def _decoded(stream: Any, head: bytes, encoding: str | None) -> io.TextIOWrapper:
-    if encoding is None:
-        encoding = next((known for order, known in _ENCODINGS.items() if head.startswith(order)), "utf-8")
+    marked = (known for order, known in _ENCODINGS.items() if head.startswith(order))
+    encoding = next(marked, encoding or "utf-8")
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # the same, but a byte order mark is left out
     return io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
