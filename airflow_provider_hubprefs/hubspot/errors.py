@@ -122,7 +122,7 @@ class ConnectionFailedError(HubSpotError):
 
 
 class ForeignAnswerError(HubSpotError):
-    """A 4xx without HubSpot's error body: a proxy, a firewall or an edge answered. It says nothing about a row."""
+    """A proxy, a firewall or an edge answered: 4xx without HubSpot's error body, or 3xx. It says nothing about a row."""
 
 
 class BudgetWaitError(BurstLimitError):

@@ -446,7 +446,7 @@ ERRORS = [
     _final(
         "a redirect is never followed",
         server.answer(302, location="/elsewhere"),
-        errors.MalformedAnswerError,
+        errors.ForeignAnswerError,
         details={"status": 302, "retryable": False},
         says=("redirects are never followed",),
     ),

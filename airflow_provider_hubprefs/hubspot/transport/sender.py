@@ -40,7 +40,7 @@ from airflow_provider_hubprefs.hubspot.transport.retry import CallTime, retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tenacity import RetryCallState
@@ -59,7 +59,6 @@ CONNECTIONS = 32
 """Kept open at most; more are closed after their answer."""
 
 _UNAUTHORIZED = 401
-_LONGEST_INTERVAL_MS = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -280,7 +279,7 @@ class Sender(ABC):
             with untraced():
                 reply = await self._exchange(call, token)
             self._count(took=time.monotonic() - begin)
-            headers.update(_credible(reply.headers))
+            headers.update(reply.headers)
         finally:
             await self._ask(pacer.done, ticket, headers)
         try:
@@ -308,18 +307,6 @@ def _check_fresh(call: Call[Any]) -> None:
 def _stale(call: Call[Any]) -> StaleReadingError:
     text = f"{call.name} was not sent: what it rests on was read too long ago"
     return StaleReadingError(text, not_applied=True)
-
-
-def _credible(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of an answer without the limits, where the interval of these is absurd.
-
-    HubSpot's interval is 10 s. An answer that names an hour would stop all processes that share the budget for an hour,
-    and nothing could correct it.
-    """
-    interval = headers.get("x-hubspot-ratelimit-interval-milliseconds", "").strip()
-    if not interval.isdecimal() or int(interval[:9]) <= _LONGEST_INTERVAL_MS:
-        return headers
-    return {name: value for name, value in headers.items() if not name.startswith("x-hubspot-ratelimit-")}
 
 
 @contextmanager
