@@ -122,7 +122,7 @@ class ConnectionFailedError(HubSpotError):
 
 
 class ForeignAnswerError(HubSpotError):
-    """A proxy, a firewall or an edge answered: 4xx without HubSpot's error body, or 3xx. It says nothing about a row."""
+    """A proxy, a firewall or an edge answered: 3xx, or 4xx without HubSpot's error body. It decides no row."""
 
 
 class BudgetWaitError(BurstLimitError):

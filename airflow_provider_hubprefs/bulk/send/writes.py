@@ -295,9 +295,12 @@ class SetStatus(Write):
         return _changed([one for one in answered if one.subscription_id == mine])
 
     def was_raced(self, answered: Sequence[SubscriptionStatus], row: Row) -> bool:
-        """HubSpot says RESUBSCRIBE_OCCURRED: the subscriber unsubscribed after the actual status was read."""
-        mine = self._change(row).subscription_id
-        reasons = {one.set_status_success_reason for one in answered if one.subscription_id == mine}
+        """HubSpot says RESUBSCRIBE_OCCURRED: the subscriber unsubscribed after the actual status was read.
+
+        So it does where the rest of the answer's row cannot be read.
+        """
+        numbers = {self._change(row).subscription_id, SubscriptionStatus.PLACEHOLDER["subscription_id"]}
+        reasons = {one.set_status_success_reason for one in answered if one.subscription_id in numbers}
         return self.reads_first(row) and RESUBSCRIBE_OCCURRED in map(word_of, filter(None, reasons))
 
     def undo(self) -> SetStatus:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import sys
 import threading
@@ -212,8 +213,8 @@ class Sender(ABC):
                 raise self._explained(error) from None
             async with self._token_lock:
                 self.auth.forget(token)
-        if call.not_after is not None:
-            raise _stale(call)  # to get a new token takes a while
+            if call.not_after is not None and call.not_after < math.inf:
+                raise _stale(call) from self._explained(error)  # to get a new token takes a while
         token = await self._access_token()
         try:
             return await self._paced(call, token, spent)
