@@ -18,17 +18,20 @@ from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
 from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
     HubSpotError,
     MissingScopesError,
     ServerError,
     ValidationError,
 )
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from tests.helpers import people, writes
 
-from .conftest import Done
+from .conftest import SHORT_RETRIES, Done
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.simulator import Simulator
 
 Run = Callable[..., Done]
@@ -287,6 +290,27 @@ class TestAReadingIsMadeAgain:
             request.endpoint in {"batch_write", "set_status"} and request.status == 200
             for request in hubspot.requests
         )
+
+    def test_after_a_new_access_token_which_is_final_where_it_is_refused_as_well(
+        self, hubspot: Simulator, client_for: Callable[..., Client], number: int
+    ) -> None:
+        """Jane unsubscribes while the token is renewed; then no token may write."""
+        secrets = {
+            name: getattr(hubspot.state.settings.oauth, name)
+            for name in ("client_id", "client_secret", "refresh_token")
+        }
+        client = Client(
+            OAuthRefresh(**secrets), host=hubspot.url, settings=SHORT_RETRIES, pacer=ProcessPacer()
+        )
+        write = SetStatus(client.calls, subscription_id=number, status="SUBSCRIBED")
+        hubspot.fault("status", status=401, addresses=[JANE], match={"endpoint": "set_status"})
+        with pytest.raises(HubSpotError) as error:
+            write_one(client, write, JANE)
+        assert error.value.category == "RESUBSCRIBE_NOT_ALLOWED"
+        hubspot.fault("status", status=401, match={"endpoint": "set_status"}, times=None)
+        with pytest.raises(AuthenticationError):
+            write_one(client, write, "bob@example.com")
+        client.close()
 
     def test_where_it_is_always_too_old_nothing_is_written(
         self, hubspot: Simulator, subscribe: Callable[..., str], monkeypatch: pytest.MonkeyPatch
