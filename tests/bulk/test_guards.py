@@ -506,6 +506,8 @@ class TestOptOutsOfOneBrand:
         [
             (None, {"wideStatusType": "BUSINESS_UNIT_WIDE", "businessUnitId": 5}, False),
             (None, {"wideStatusType": "BUSINESS_UNIT_WIDE"}, False),
+            (None, {"wideStatusType": "CHANNEL_WIDE"}, False),
+            (5, {"wideStatusType": "CHANNEL_WIDE", "businessUnitId": 5}, False),
             (None, {"businessUnitId": 5}, False),
             (None, {"wideStatusType": "PORTAL_WIDE"}, True),
             (None, {"wideStatusType": "PORTAL_WIDE", "businessUnitId": 0}, True),
