@@ -57,15 +57,9 @@ class AuthenticationError(HubSpotError):
     """The credentials are not accepted (401, or HubSpot's 403 that is not about scopes).
 
     ``permanent`` is False for a 401 that is not HubSpot's own.
-
-    :param expired: the access token has expired (category EXPIRED_AUTHENTICATION); a refresh may help.
     """
 
     permanent = True
-
-    def __init__(self, message: str, *, expired: bool = False, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.expired = expired
 
 
 class MissingScopesError(HubSpotError):

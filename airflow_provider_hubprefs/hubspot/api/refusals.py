@@ -143,8 +143,7 @@ def _foreign_meaning(reply: Reply) -> _Meaning:
 def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
     match reply.status:
         case 401:
-            expired = category == "EXPIRED_AUTHENTICATION"
-            return AuthenticationError, "", {"expired": expired, "not_applied": True}
+            return AuthenticationError, "", {"not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
