@@ -152,7 +152,7 @@ def operations_by_subscriber(
 def with_unknown(operation: Operation[Any], subscribers: Sequence[str], kind: type[Any]) -> Operation[Any]:
     """Give a row without statuses to subscribers whom a batch read calls unknown (OBJECT_NOT_FOUND among its errors).
 
-    An error that names anybody else as well, or nobody of several, stays one: absence is no knowledge.
+    An error that names another subscriber as well, or none of several, stays one: absence is no knowledge.
 
     :param subscribers: all that the call asked for.
     :param kind: of the rows.
