@@ -365,7 +365,13 @@ class TestAResubscriptionByRace:
 
     @pytest.mark.parametrize("mode", MODES[::2])
     @pytest.mark.parametrize(
-        "odd", [{"subscriptionId": "x"}, {"status": None}, {"subscriberIdString": None}, {"timestamp": 1e300}]
+        "odd",
+        [
+            {"subscriptionId": "x"},
+            {"status": None},
+            {"subscriberIdString": None},
+            {"subscriberIdString": "x"},
+        ],
     )
     def test_is_undone_where_its_row_cannot_be_read(
         self, hubspot: Simulator, subscribe: Callable[..., str], number: int, odd: dict[str, Any], mode: str

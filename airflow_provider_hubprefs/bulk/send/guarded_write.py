@@ -149,11 +149,13 @@ class _Attempt:
         rest = []
         for reply in replies:
             found = reply.found()
-            nameless = found.get("", ())  # perhaps of those who have no row of their own
+            asked = {subscriber_key(row.subscriber) for row in reply.rows}
+            # Rows about others are perhaps of those who have no row of their own.
+            others = [one for one in reply.operation.results if subscriber_key(one.subscriber) not in asked]
             mine = [
                 row
                 for row in reply.rows
-                if self._write.was_raced(found.get(subscriber_key(row.subscriber), nameless), row)
+                if self._write.was_raced(found.get(subscriber_key(row.subscriber)) or others, row)
             ]
             numbers = {row.number for row in mine}
             raced += mine
