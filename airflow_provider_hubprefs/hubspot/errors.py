@@ -57,15 +57,9 @@ class AuthenticationError(HubSpotError):
     """The credentials are not accepted (401, or HubSpot's 403 that is not about scopes).
 
     ``permanent`` is False for a 401 that is not HubSpot's own.
-
-    :param expired: the access token has expired (category EXPIRED_AUTHENTICATION); a refresh may help.
     """
 
     permanent = True
-
-    def __init__(self, message: str, *, expired: bool = False, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.expired = expired
 
 
 class MissingScopesError(HubSpotError):
@@ -122,7 +116,7 @@ class ConnectionFailedError(HubSpotError):
 
 
 class ForeignAnswerError(HubSpotError):
-    """A 4xx without HubSpot's error body: a proxy, a firewall or an edge answered. It says nothing about a row."""
+    """A proxy, a firewall or an edge answered: 3xx, or 4xx without HubSpot's error body. It decides no row."""
 
 
 class BudgetWaitError(BurstLimitError):

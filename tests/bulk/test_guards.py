@@ -10,18 +10,28 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from airflow_provider_hubprefs.bulk.send import guarded_write
+from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.bulk.send.single import write_one
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
-from airflow_provider_hubprefs.hubspot.errors import HubSpotError, MissingScopesError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import (
+    AuthenticationError,
+    HubSpotError,
+    MissingScopesError,
+    ServerError,
+    ValidationError,
+)
+from airflow_provider_hubprefs.hubspot.pacing.pacers import ProcessPacer
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
+from airflow_provider_hubprefs.hubspot.transport.client import Client
 from tests.helpers import people, writes
 
-from .conftest import Done
+from .conftest import SHORT_RETRIES, Done
 
 if TYPE_CHECKING:
-    from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.simulator import Simulator
 
 Run = Callable[..., Done]
@@ -149,6 +159,42 @@ class TestWhatIsNotKnownIsNotWritten:
         assert done.outcomes == {"changed": 2, "rejected": 1}
         assert hubspot.status_of("person-1@example.com", number) == "UNSUBSCRIBED"
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"errors": [{"category": "OBJECT_NOT_FOUND", "context": {"ids": ["person-0@example.com"]}}]},
+            {
+                "errors": [
+                    {"category": "OBJECT_NOT_FOUND", "context": {"ids": [JANE, "person-0@example.com"]}}
+                ]
+            },
+            {"errors": [{"category": "OBJECT_NOT_FOUND", "message": "Not found"}]},
+            {
+                "errors": [{"category": "OBJECT_NOT_FOUND", "context": {"ids": ["person-1@example.com"]}}],
+                "numErrors": 2,
+            },
+        ],
+    )
+    def test_an_error_about_another_makes_no_subscriber_unknown_to_hubspot(
+        self, hubspot: Simulator, run: Run, number: int, answer: dict[str, Any]
+    ) -> None:
+        """Jane has unsubscribed, and the answer to the batch has no row for her."""
+        hubspot.opt_out(JANE)
+        fault = {"json": answer, "of": {"subscriberIdString": JANE}, "drop": True}
+        hubspot.fault("edit", **fault, match={"endpoint": "batch_read"}, times=None)
+        run([JANE, *people(1)], lambda calls: SetStatus(calls, subscription_id=number, status="SUBSCRIBED"))
+        assert hubspot.status_of(JANE, number) == "UNSUBSCRIBED"
+        assert not any(JANE in str(request.body) for request in hubspot.requests if "write" in request.path)
+
+    def test_single_calls_for_many_who_are_not_clear_take_longer_than_a_reading_may_be_old(
+        self, hubspot: Simulator, run: Run, number: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guarded_write, "MAX_AGE", 0.2)
+        hubspot.fault("latency", ms=25, match={"endpoint": "get_statuses"}, times=None)
+        hubspot.fault("edit", json={"numErrors": 1}, match={"endpoint": "batch_read"}, times=None)
+        done = run(people(16), lambda calls: SetStatus(calls, subscription_id=number, status="SUBSCRIBED"))
+        assert done.outcomes == {"changed": 16}
+
 
 class TestAnswersAboutOthers:
     @pytest.mark.parametrize("mode", MODES)
@@ -245,6 +291,27 @@ class TestAReadingIsMadeAgain:
             for request in hubspot.requests
         )
 
+    def test_after_a_new_access_token_which_is_final_where_it_is_refused_as_well(
+        self, hubspot: Simulator, client_for: Callable[..., Client], number: int
+    ) -> None:
+        """Jane unsubscribes while the token is renewed; then no token may write."""
+        secrets = {
+            name: getattr(hubspot.state.settings.oauth, name)
+            for name in ("client_id", "client_secret", "refresh_token")
+        }
+        client = Client(
+            OAuthRefresh(**secrets), host=hubspot.url, settings=SHORT_RETRIES, pacer=ProcessPacer()
+        )
+        write = SetStatus(client.calls, subscription_id=number, status="SUBSCRIBED")
+        hubspot.fault("status", status=401, addresses=[JANE], match={"endpoint": "set_status"})
+        with pytest.raises(HubSpotError) as error:
+            write_one(client, write, JANE)
+        assert error.value.category == "RESUBSCRIBE_NOT_ALLOWED"
+        hubspot.fault("status", status=401, match={"endpoint": "set_status"}, times=None)
+        with pytest.raises(AuthenticationError):
+            write_one(client, write, "bob@example.com")
+        client.close()
+
     def test_where_it_is_always_too_old_nothing_is_written(
         self, hubspot: Simulator, subscribe: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -262,6 +329,28 @@ class TestAReadingIsMadeAgain:
         order = [request.endpoint for request in hubspot.requests if "batch" not in (request.endpoint or "")]
         assert order[-6:] == ["get_statuses", "set_status"] * 3
 
+    @pytest.mark.parametrize(("mode", "reads"), [("batch", True), ("one", True), ("batch", False)])
+    def test_only_within_the_time_of_one_call(
+        self,
+        hubspot: Simulator,
+        client_for: Callable[..., Client],
+        number: int,
+        mode: str,
+        *,
+        reads: bool,
+    ) -> None:
+        """Reads and writes fail alike, or only the writes."""
+        if reads:
+            strike_reads(hubspot, "status", status=503)
+        for endpoint in ("batch_write", "set_status"):
+            hubspot.fault("status", status=503, match={"endpoint": endpoint}, times=None)
+        client, begin = client_for(), time.monotonic()
+        write = SetStatus(client.calls, subscription_id=number, status="SUBSCRIBED")
+        caller = RowCaller(client, singly=mode == "one")
+        with pytest.raises(ServerError):
+            guarded_write.write_rows(caller, write, [Row(1, JANE)])
+        assert time.monotonic() - begin < client.settings.retry_total + 0.5
+
 
 class TestAResubscriptionByRace:
     @pytest.mark.parametrize("mode", MODES)
@@ -273,6 +362,25 @@ class TestAResubscriptionByRace:
         assert subscribe(mode) == "rejected RESUBSCRIBED_BY_RACE"
         assert hubspot.status_of(JANE, number) == "UNSUBSCRIBED"
         assert hubspot.status_of(JANE, hubspot.subscription_ids[1]) == "UNSUBSCRIBED"
+
+    @pytest.mark.parametrize("mode", MODES[::2])
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"subscriptionId": "x"},
+            {"status": None},
+            {"subscriberIdString": None},
+            {"subscriberIdString": "x"},
+        ],
+    )
+    def test_is_undone_where_its_row_cannot_be_read(
+        self, hubspot: Simulator, subscribe: Callable[..., str], number: int, odd: dict[str, Any], mode: str
+    ) -> None:
+        for endpoint in ("batch_write", "set_status"):
+            hubspot.fault("race", addresses=[JANE], match={"endpoint": endpoint})
+            hubspot.fault("edit", row=odd, match={"endpoint": endpoint})
+        assert subscribe(mode) == "rejected RESUBSCRIBED_BY_RACE"
+        assert hubspot.status_of(JANE, number) == "UNSUBSCRIBED"
 
     def test_does_not_touch_the_others_of_its_batch(self, hubspot: Simulator, run: Run, number: int) -> None:
         hubspot.fault("race", addresses=["person-1@example.com"], match={"endpoint": "batch_write"})
@@ -404,6 +512,8 @@ class TestOptOutsOfOneBrand:
         [
             (None, {"wideStatusType": "BUSINESS_UNIT_WIDE", "businessUnitId": 5}, False),
             (None, {"wideStatusType": "BUSINESS_UNIT_WIDE"}, False),
+            (None, {"wideStatusType": "CHANNEL_WIDE"}, False),
+            (5, {"wideStatusType": "CHANNEL_WIDE", "businessUnitId": 5}, False),
             (None, {"businessUnitId": 5}, False),
             (None, {"wideStatusType": "PORTAL_WIDE"}, True),
             (None, {"wideStatusType": "PORTAL_WIDE", "businessUnitId": 0}, True),

@@ -361,14 +361,14 @@ ERRORS = [
         "401 with a token that is none",
         server.error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found."),
         errors.AuthenticationError,
-        details={"expired": False, "status": 401, "retryable": False, "permanent": True},
+        details={"status": 401, "retryable": False, "permanent": True},
         says=("check the token in the connection's password field", "mistyped or cut off"),
     ),
     _final(
         "401 of a static token that has expired is final",
         server.error(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired."),
         errors.AuthenticationError,
-        details={"expired": True, "retryable": False},
+        details={"category": "EXPIRED_AUTHENTICATION", "retryable": False},
         says=("put a new one into the connection",),
     ),
     _final(
@@ -446,7 +446,7 @@ ERRORS = [
     _final(
         "a redirect is never followed",
         server.answer(302, location="/elsewhere"),
-        errors.MalformedAnswerError,
+        errors.ForeignAnswerError,
         details={"status": 302, "retryable": False},
         says=("redirects are never followed",),
     ),

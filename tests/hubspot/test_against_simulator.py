@@ -176,8 +176,8 @@ def test_expired_and_unknown_tokens_are_distinguished(
     with pytest.raises(AuthenticationError) as of_unknown:
         unknown.send(unknown.calls.get_definitions())
 
-    assert of_expired.value.expired
-    assert not of_unknown.value.expired
+    assert of_expired.value.category == "EXPIRED_AUTHENTICATION"
+    assert of_unknown.value.category == "INVALID_AUTHENTICATION"
 
 
 def test_a_token_can_be_asked_about(hubspot: Simulator, connect: Callable[..., Client]) -> None:

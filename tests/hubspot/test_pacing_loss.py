@@ -71,7 +71,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("seed", range(200 if LONG else 6))
+@pytest.mark.parametrize("seed", range(200) if LONG else [0, 1, 2, 3, 91, 101])
 def test_through_every_loss_and_return_no_window_holds_more_than_the_limit(count: int, seed: int) -> None:
     luck = random.Random(seed)
     scene = Scene(limit=luck.choice([20, 100, 190]), ahead=luck.choice([0.0, 1e6]), seed=seed)
@@ -98,10 +98,11 @@ def test_through_every_loss_and_return_no_window_holds_more_than_the_limit(count
             scene.world.at(time, lambda: setattr(scene.store, "data", scene.store.saved))
     scene.world.at(1060, lambda: setattr(scene.store, "there", True))
 
-    scene.world.run(1110)
+    scene.world.run(1190)
 
     assert scene.world.server.refused == []
-    assert scene.served(1090, 1110) >= 2 * scene.world.server.limit * 0.9
+    # Ten windows: requests go in bursts, of which two windows may hold one only.
+    assert scene.served(1090, 1190) >= 10 * scene.world.server.limit * 0.9
 
 
 def test_slots_that_are_lost_in_a_burst_cost_no_throughput() -> None:

@@ -331,6 +331,25 @@ def test_a_remaining_that_contradicts_what_was_sent_is_believed_for_a_window_at_
     assert len(there.server.accepted) >= 480  # of 600: one window's worth is missing
 
 
+def test_of_answers_that_overtake_each_other_the_fewest_requests_left_of_the_day_count(clock: Clock) -> None:
+    pacer = ProcessPacer(limit=100, clock=clock)
+    tickets = [Ticket() for _ in range(4)]
+    assert [pacer.wait(ticket) for ticket in tickets] == [0] * 4
+
+    left = []
+    for ticket, remaining in zip(tickets, [96, 97, 98, 99], strict=True):
+        clock.sleep(0.1)
+        pacer.done(ticket, headers(100, daily=1000, daily_remaining=remaining))
+        left.append(pacer.budget.daily_remaining)
+
+    assert left == [96] * 4
+    for remaining in (98, 999):  # none has overtaken the next; and another day
+        clock.sleep(0.1)
+        pacer.wait(alone := Ticket())
+        pacer.done(alone, headers(100, daily=1000, daily_remaining=remaining))
+        assert pacer.budget.daily_remaining == remaining
+
+
 @pytest.mark.parametrize(
     ("most", "interval", "wait"), [(1, 3_600_000, 10), (1, 60_000, 60), (10_001, 10**9, 0)]
 )

@@ -17,7 +17,7 @@ from airflow_provider_hubprefs.arguments import PrivateValue
 from airflow_provider_hubprefs.bulk.report.dead_letters import Letters
 from airflow_provider_hubprefs.bulk.report.outcome import Outcome
 from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
-from airflow_provider_hubprefs.bulk.send.row_caller import RowReply
+from airflow_provider_hubprefs.bulk.send.row_caller import Reading, RowReply
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.calls import Calls
 from airflow_provider_hubprefs.hubspot.api.contacts import Contact, OptOut
@@ -271,6 +271,7 @@ HOLDERS = [
     Row(1, PRIVATE, detail="x"),
     Outcome(Row(1, PRIVATE), "rejected", "X", f"{PRIVATE} is no address"),
     RowReply([Row(1, PRIVATE)], Operation(status="COMPLETE"), single=True),
+    Reading({PRIVATE: []}, [], 0.0),
     Letters(held=(PRIVATE,)),
     OptOut(1, PRIVATE, 1),
     OperationWait(subscriber=PRIVATE),

@@ -7,6 +7,7 @@ where HubSpot says that the write resubscribed one, this is undone at once.
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -92,35 +93,48 @@ class _Attempt:
         self._write = write
         self._left = left
         self._done = done
+        self._size = len(left)
+        self._refused: BaseException | None = None
 
     def __call__(self) -> None:
         in_vain = 0
-        while in_vain < _READINGS:
+        while self._left and in_vain < _READINGS:
             before = len(self._left)
             # Threads that share a small budget could take each other's slots, and write nothing at all.
             with self._caller.turn if in_vain else nullcontext():
                 try:
-                    self._read_and_write()
-                except StaleReadingError:
+                    self._read_and_write(self._left[: self._size])
+                    in_vain = 0
+                except StaleReadingError as error:
+                    self._check_credential(error)
                     in_vain = 0 if len(self._left) < before else in_vain + 1
-                    continue
-                return
+                    if in_vain:  # reading fewer takes less time, where single calls are needed
+                        self._size = max(1, self._size // 2)
         why = f"the actual status was known too late, {MAX_AGE:g} s before the write could leave, {_READINGS} times"
         self._done.outcomes.extend(outcome_unknown(row, why) for row in self._left)
 
-    def _read_and_write(self) -> None:
+    def _check_credential(self, error: StaleReadingError) -> None:
+        """Have the refusal of a second access token in a row end the try: its remedy is not another reading."""
+        if error.__cause__ is not None and self._refused is not None:
+            raise error.__cause__
+        self._refused = error.__cause__
+
+    def _read_and_write(self, rows: list[Row]) -> None:
         write, done = self._write, self._done
-        reading = self._caller.actual(write.read, [row for row in self._left if write.reads_first(row)])
+        # Sent once: a read that fails is repeated with all of this, so that the time of both together is limited.
+        read = _leaving_until(math.inf, write.read)
+        reading = self._caller.actual(read, [row for row in rows if write.reads_first(row)])
         done.refusals.extend(reading.refusals)
-        self._left, outcomes = outcomes_before_writing(self._left, reading, write)
+        to_write, outcomes = outcomes_before_writing(rows, reading, write)
+        self._left = to_write + self._left[len(rows) :]
         done.outcomes.extend(outcomes)
         pair = write.write
-        if any(map(write.reads_first, self._left)):
+        if any(map(write.reads_first, to_write)):
             pair = _leaving_until(reading.taken_at + MAX_AGE, pair)
         replies: list[RowReply] = []
         refused: Refusals = []
         try:
-            self._caller.ask_into(replies, refused, pair, self._left)
+            self._caller.ask_into(replies, refused, pair, to_write)
         finally:
             done.refusals.extend(refused)
             answered = {row.number for reply in replies for row in reply.rows} | {
@@ -135,10 +149,13 @@ class _Attempt:
         rest = []
         for reply in replies:
             found = reply.found()
+            asked = {subscriber_key(row.subscriber) for row in reply.rows}
+            # Rows about others are perhaps of those who have no row of their own.
+            others = [one for one in reply.operation.results if subscriber_key(one.subscriber) not in asked]
             mine = [
                 row
                 for row in reply.rows
-                if self._was_raced(found.get(subscriber_key(row.subscriber), ()), row)
+                if self._write.was_raced(found.get(subscriber_key(row.subscriber)) or others, row)
             ]
             numbers = {row.number for row in mine}
             raced += mine
@@ -146,9 +163,6 @@ class _Attempt:
         if raced:
             self._done.outcomes.extend(_undo(self._caller, self._write.undo(), raced))
         return [reply for reply in rest if reply.rows]
-
-    def _was_raced(self, answered: Sequence[object], row: Row) -> bool:
-        return self._write.was_raced(answered, row)
 
 
 def _undo(caller: RowCaller, write: Write, rows: Sequence[Row]) -> list[Outcome]:

@@ -70,6 +70,9 @@ class Reading(NamedTuple):
     refusals: Refusals
     taken_at: float
 
+    def __repr__(self) -> str:
+        return f"<Reading of {len(self.statuses)} subscribers>"
+
     def of(self, row: Row) -> list[Any] | None:
         """All statuses of a row's subscriber; None: unknown."""
         return self.statuses.get(subscriber_key(row.subscriber))

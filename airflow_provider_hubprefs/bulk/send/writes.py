@@ -295,9 +295,12 @@ class SetStatus(Write):
         return _changed([one for one in answered if one.subscription_id == mine])
 
     def was_raced(self, answered: Sequence[SubscriptionStatus], row: Row) -> bool:
-        """HubSpot says RESUBSCRIBE_OCCURRED: the subscriber unsubscribed after the actual status was read."""
-        mine = self._change(row).subscription_id
-        reasons = {one.set_status_success_reason for one in answered if one.subscription_id == mine}
+        """HubSpot says RESUBSCRIBE_OCCURRED: the subscriber unsubscribed after the actual status was read.
+
+        So it does where the rest of the answer's row cannot be read.
+        """
+        numbers = {self._change(row).subscription_id, SubscriptionStatus.PLACEHOLDER["subscription_id"]}
+        reasons = {one.set_status_success_reason for one in answered if one.subscription_id in numbers}
         return self.reads_first(row) and RESUBSCRIBE_OCCURRED in map(word_of, filter(None, reasons))
 
     def undo(self) -> SetStatus:
@@ -328,16 +331,15 @@ def opted_out_of(brand: int | None, actual: Sequence[WideStatus]) -> bool:
 
     Without a brand, the opt-out of one brand is not one of everything.
     """
-    return any(
-        word_of(wide.status) == "UNSUBSCRIBED"
-        and (_is_portal_wide(wide) or (brand is not None and wide.business_unit_id == brand))
-        for wide in actual
-    )
+    return any(word_of(wide.status) == "UNSUBSCRIBED" and _covers(wide, brand) for wide in actual)
 
 
-def _is_portal_wide(wide: WideStatus) -> bool:
+def _covers(wide: WideStatus, brand: int | None) -> bool:
     kind = word_of(wide.wide_status_type or "")
-    return kind == "PORTAL_WIDE" or (wide.business_unit_id is None and kind != "BUSINESS_UNIT_WIDE")
+    if not kind:
+        kind = "PORTAL_WIDE" if wide.business_unit_id is None else "BUSINESS_UNIT_WIDE"
+    of_brand = brand is not None and wide.business_unit_id == brand
+    return kind == "PORTAL_WIDE" or (kind == "BUSINESS_UNIT_WIDE" and of_brand)
 
 
 def _changed(answered: Sequence[SubscriptionStatus]) -> Literal["changed", "unchanged"]:

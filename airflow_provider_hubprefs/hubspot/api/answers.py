@@ -150,33 +150,34 @@ def operations_by_subscriber(
 
 
 def with_unknown(operation: Operation[Any], subscribers: Sequence[str], kind: type[Any]) -> Operation[Any]:
-    """Give a row without statuses to subscribers that a batch read calls unknown (OBJECT_NOT_FOUND among its errors).
+    """Give a row without statuses to subscribers whom a batch read calls unknown (OBJECT_NOT_FOUND among its errors).
 
-    Errors that name none of the subscribers count where they are as many as the subscribers without a row.
+    An error that names another subscriber as well, or none of several, stays one: absence is no knowledge.
 
     :param subscribers: all that the call asked for.
     :param kind: of the rows.
     """
-    not_found = [error for error in operation.errors if error.category == NOT_FOUND]
-    if not not_found:
+    asked = set(map(subscriber_key, subscribers))
+    missing = asked - statuses_by_subscriber(operation).keys()
+    unknown: set[str] = set()
+    others = []
+    for error in operation.errors:
+        named = {subscriber_key(name) for name in error.names()} & asked or (
+            asked if len(asked) == 1 else set()
+        )
+        if error.category == NOT_FOUND and named and named <= missing:
+            unknown |= named
+        else:
+            others.append(error)
+    if not unknown:
         return operation
-    rows = statuses_by_subscriber(operation)
-    missing = set(map(subscriber_key, subscribers)) - rows.keys()
-    named = [{subscriber_key(name) for name in error.names()} & missing for error in not_found]
-    unknown = set().union(*named)
-    if not all(named):
-        if len(operation.errors) != len(missing) or len(not_found) != len(missing):
-            return operation
-        unknown = missing
-    others = [error for error in operation.errors if error.category != NOT_FOUND]
+    rows = (without_statuses(kind, subscriber) for subscriber in sorted(unknown))
+    uncounted = (operation.num_errors or 0) - len(operation.errors)
     return msgspec.structs.replace(
         operation,
-        given_results=[
-            *operation.results,
-            *(without_statuses(kind, subscriber) for subscriber in sorted(unknown)),
-        ],
+        given_results=[*operation.results, *rows],
         given_errors=others or None,
-        num_errors=len(others) or None,
+        num_errors=len(others) + max(0, uncounted) or None,
     )
 
 

@@ -63,7 +63,7 @@ class Call(Generic[T]):
     :param body: bytes to send, or None.
     :param content_type: of the body.
     :param not_after: monotonic seconds until which it may leave; None: whenever. A call that has such an end
-        is sent once: it rests on a reading, which is made again before the next attempt (``Sender.repeat``).
+        (be it infinite) is sent once: all that belongs together is done again instead (``Sender.repeat``).
     :param read: turns the answer of a success into the result.
     :param unknown: the result where HubSpot does not know the subscriber (404); None where that is an error.
     :param spaced: the subscriber, where it has spaces: in a text they end an address.

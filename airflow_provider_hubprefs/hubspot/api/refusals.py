@@ -111,12 +111,14 @@ def _is_hubspots(body: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
     Proxies and gateways send JSON too, such as ``{"message": "Forbidden"}``.
     """
-    category = _category(body)
+    oauth = not endpoint.scopes
+    # A gateway's ``status`` may be a word, too.
+    category = _category(body if oauth else {**body, "status": None})
     if category is not None and _CATEGORY.fullmatch(category):
         return True
     if _text(body.get("correlationId")) or (body.get("status") == "error" and _text(body.get("message"))):
         return True
-    return not endpoint.scopes and bool(_text(body.get("error")) and _text(body.get("error_description")))
+    return oauth and bool(_text(body.get("error")) and _text(body.get("error_description")))
 
 
 def _foreign(reply: Reply) -> str:
@@ -141,8 +143,7 @@ def _foreign_meaning(reply: Reply) -> _Meaning:
 def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
     match reply.status:
         case 401:
-            expired = category == "EXPIRED_AUTHENTICATION"
-            return AuthenticationError, "", {"expired": expired, "not_applied": True}
+            return AuthenticationError, "", {"not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
@@ -158,7 +159,7 @@ def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoi
         case status if status >= 500:
             return ServerError, "", {"retryable": status not in _NEVER_PASSES}
         case status if 300 <= status < 400:
-            return MalformedAnswerError, "redirects are never followed with a token", {}
+            return ForeignAnswerError, "redirects are never followed with a token", {}
         case status if 400 <= status < 500:
             return ValidationError, "", {}
     return MalformedAnswerError, "this status means nothing here", {}

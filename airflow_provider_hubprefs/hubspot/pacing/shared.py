@@ -87,6 +87,7 @@ class SharedPacer(ProcessPacer):
         self._store = store
         self._seen = Slots()  # in the store, as they were last
         self._seen_at = self._active_at = NEVER
+        self._all_seen = False  # whether all who use it have come since it began anew
         self._failing = False
         self._try_at = self._threaded_until = NEVER
         super().__init__(clock=clock)
@@ -129,21 +130,23 @@ class SharedPacer(ProcessPacer):
                 self._threaded_until = now + _THREADED_FOR
         result, self._seen, ahead = done[-1]
         self._seen_at = self._active_at = self._clock()
+        self._all_seen = self._seen.reserved <= self._seen_at + ahead
         self._not_before = max(self._not_before, self._seen.not_before - ahead)
         return result
 
     def _slots_in(self, data: bytes, now: float) -> tuple[Slots, float]:
         """The slots in some bytes, and the time, which does not go back."""
         seen = self._seen
+        known = self._slots if self._failing else seen  # also of HubSpot's limits, while there was no store
         try:
-            written, slots = _decode(data) if data else (now, seen)
+            written, slots = _decode(data) if data else (now, known)
         except ValueError:
             _log.warning("The budget in %s was damaged and begins anew", self._store.name)
-            written, slots = now, seen
+            written, slots = now, known
         if written > now + _CLOCK_STEP:
-            written, slots = now, seen
+            written, slots = now, known
         now = max(now, written)
-        if self._failing or slots is seen or (slots.epoch == seen.epoch and slots.changes < seen.changes):
+        if self._failing or slots is known or (slots.epoch == seen.epoch and slots.changes < seen.changes):
             return self._anew(slots, now), now
         if slots.epoch != seen.epoch and self._seen_at > NEVER:
             self._own.add_to(slots, self._clock(), now)
@@ -186,7 +189,7 @@ class SharedPacer(ProcessPacer):
             if self._failing:
                 return
             # One share more than there are users, for one who comes meanwhile.
-            known = now - self._seen_at < seen.interval
+            known = self._all_seen and now - self._seen_at < seen.interval
             shares = len(seen.users) + 1 if known else max(len(seen.users) + 1, round(1 / CAUTIOUS))
             slots = self._anew(seen, now, share=1 / shares)
             if self._seen_at > NEVER:  # perhaps only this process noticed: the others still use its slots

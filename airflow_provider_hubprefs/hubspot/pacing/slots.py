@@ -60,28 +60,32 @@ class Budget:
     daily: int | None = None
     daily_remaining: int | None = None
 
-    def after(self, before: Budget, *, at_once: int) -> Budget:
-        """What the account's budget is, where another answer had come before this one.
+    def after(self, before: Budget, *, limit: int) -> Budget:
+        """What the account's budget is, where another answer came first although its request may have come later.
 
-        :param at_once: how many requests, this one among them, were in flight when that one came: each may have been
-            counted later than the one answered first, so that its answer names fewer requests of the day.
+        Of the two, the fewest requests left of the day are the truth. Far more mean that the day is another.
+
+        :param limit: so many requests HubSpot may have counted between the two, at most.
         """
         left, was = self.daily_remaining, before.daily_remaining
-        overtaken = left is not None and was is not None and was < left <= was + at_once
+        overtaken = left is not None and was is not None and was < left <= was + limit
         return replace(self, daily_remaining=was) if overtaken else self
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Budget:
         """Read ``X-HubSpot-RateLimit-*``; a header that is absent or not a number gives None.
 
+        Beside an interval that is absurd the limit says nothing either: one request an hour would stop everybody.
+
         :param headers: names in lower case.
         """
         burst = _whole(headers.get("x-hubspot-ratelimit-max"))
-        milliseconds = _whole(headers.get("x-hubspot-ratelimit-interval-milliseconds"))
+        milliseconds = _whole(headers.get("x-hubspot-ratelimit-interval-milliseconds")) or 0
+        credible = milliseconds <= LONGEST * 1000
         return cls(
-            burst=burst if burst and burst <= _MOST else None,
+            burst=burst if burst and burst <= _MOST and credible else None,
             burst_remaining=_whole(headers.get("x-hubspot-ratelimit-remaining")),
-            interval=milliseconds / 1000 if milliseconds and milliseconds <= LONGEST * 1000 else None,
+            interval=milliseconds / 1000 if milliseconds and credible else None,
             daily=_whole(headers.get("x-hubspot-ratelimit-daily")),
             daily_remaining=_whole(headers.get("x-hubspot-ratelimit-daily-remaining")),
         )
@@ -205,9 +209,8 @@ class Slots:
         """
         held = number in self.held
         if said.burst is not None:
-            self._learn(
-                said.after(self.budget, at_once=len(self.held) if (sent or now) <= self.last_answer else 0)
-            )
+            at_once = sent is not None and sent <= self.last_answer
+            self._learn(said.after(self.budget, limit=self.limit) if at_once else said)
             if held and said.burst_remaining is not None and sent is not None:
                 self._notice(now, sent, said.burst - said.burst_remaining)
         if held and sent is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import sys
 import threading
@@ -40,7 +41,7 @@ from airflow_provider_hubprefs.hubspot.transport.retry import CallTime, retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tenacity import RetryCallState
@@ -59,7 +60,6 @@ CONNECTIONS = 32
 """Kept open at most; more are closed after their answer."""
 
 _UNAUTHORIZED = 401
-_LONGEST_INTERVAL_MS = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -213,8 +213,8 @@ class Sender(ABC):
                 raise self._explained(error) from None
             async with self._token_lock:
                 self.auth.forget(token)
-        if call.not_after is not None:
-            raise _stale(call)  # to get a new token takes a while
+            if call.not_after is not None and call.not_after < math.inf:
+                raise _stale(call) from self._explained(error)  # to get a new token takes a while
         token = await self._access_token()
         try:
             return await self._paced(call, token, spent)
@@ -280,7 +280,7 @@ class Sender(ABC):
             with untraced():
                 reply = await self._exchange(call, token)
             self._count(took=time.monotonic() - begin)
-            headers.update(_credible(reply.headers))
+            headers.update(reply.headers)
         finally:
             await self._ask(pacer.done, ticket, headers)
         try:
@@ -308,18 +308,6 @@ def _check_fresh(call: Call[Any]) -> None:
 def _stale(call: Call[Any]) -> StaleReadingError:
     text = f"{call.name} was not sent: what it rests on was read too long ago"
     return StaleReadingError(text, not_applied=True)
-
-
-def _credible(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of an answer without the limits, where the interval of these is absurd.
-
-    HubSpot's interval is 10 s. An answer that names an hour would stop all processes that share the budget for an hour,
-    and nothing could correct it.
-    """
-    interval = headers.get("x-hubspot-ratelimit-interval-milliseconds", "").strip()
-    if not interval.isdecimal() or int(interval[:9]) <= _LONGEST_INTERVAL_MS:
-        return headers
-    return {name: value for name, value in headers.items() if not name.startswith("x-hubspot-ratelimit-")}
 
 
 @contextmanager
