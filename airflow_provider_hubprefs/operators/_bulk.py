@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
     choice,
     column,
+    count,
     number,
     optional,
     path,
     paths,
     positive,
     value_of,
-    whole_number,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
@@ -126,7 +125,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "max_budget_share": number,
         "daily_reserve": number,
         "on_insufficient_budget": choice("fail", "partial"),
-        "max_changes": optional(partial(whole_number, least=0)),
+        "max_changes": optional(count),
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),

@@ -276,12 +276,12 @@ def test_the_limit_of_searches_is_kept(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"output": ""}, "output: expected a folder"),
-        ({"output": None}, "output: expected a folder"),
+        ({"output": ""}, "output: expected a path, got nothing"),
+        ({"output": None}, "output: expected a path, got nothing"),
         ({"poll_interval": 0}, "poll_interval: expected seconds"),
         ({"poll_interval": -5}, "poll_interval: expected seconds"),
         ({"poll_interval": "often"}, "poll_interval: expected seconds"),
-        ({"output": 5}, "output: expected a folder .*, got a int"),
+        ({"output": 5}, "output: expected a path, got 5"),
         ({"output": "{{ var.value.folder }}/lists"}, "output: expected a text without a template"),
         ({"since": "{{ ds }}"}, "since: expected a text without a template"),
         ({"hubprefs_conn_id": "{{ params.portal }}"}, "hubprefs_conn_id: expected a text without"),
