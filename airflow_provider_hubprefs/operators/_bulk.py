@@ -276,6 +276,7 @@ class HubPrefsBatchOperator(WaitingBase):
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
         source_size = SourceSize(given)
+        deferrable = self.deferrable and checkpoint is not None
         return run_bulk(
             hook.client,
             write,
@@ -287,24 +288,11 @@ class HubPrefsBatchOperator(WaitingBase):
             verify=self.verify,
             max_changes=self.max_changes,
             stop_when_refused_alike=self.stop_when_refused_alike,
-            wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
+            wait=BatchWait(self, hook, write, event or {}, deferrable) if self.wait_for_completion else None,
             after_wait=event is not None,
             folder=folder,
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
-        )
-
-    def _wait(
-        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
-    ) -> BatchWait | None:
-        if not self.wait_for_completion:
-            return None
-        return BatchWait(
-            self,
-            hook,
-            write,
-            event=event,
-            deferrable=self.deferrable and resumable,
         )
 
     def _checkpoint(

@@ -284,4 +284,4 @@ def test_a_task_needs_nothing_of_airflows_context(hubspot: Simulator, kind: Any)
         with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
             made(kind, subscribers=["broken"]).execute({})
         with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
-            made(kind, subscribers=["broken"]).execute({"ti": None})  # type: ignore[typeddict-item]
+            made(kind, subscribers=["broken"]).execute({"ti": None})

@@ -314,6 +314,11 @@ def test_it_can_be_stored_and_made_again(watcher: Any) -> None:
     assert json.loads(json.dumps(kwargs)) == kwargs
 
 
+def test_a_time_may_be_a_datetime(tmp_path: Path) -> None:
+    trigger = HubPrefsOptOutTrigger(output=tmp_path, since=datetime(2027, 1, 1, tzinfo=UTC))
+    assert trigger.serialize()[1]["since"] == "2027-01-01T00:00:00+00:00"
+
+
 def test_a_folder_may_be_a_path_object(tmp_path: Path) -> None:
     from airflow.sdk import ObjectStoragePath
 

@@ -142,7 +142,8 @@ def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoi
     match reply.status:
         case 401:
             expired = category == "EXPIRED_AUTHENTICATION"
-            return AuthenticationError, "", {"expired": expired, "not_applied": True}
+            hint = "the credentials are not accepted"
+            return AuthenticationError, hint, {"expired": expired, "not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
