@@ -13,12 +13,13 @@ Airflow stores the rendered values of an operator's template fields, and shows t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     Reader = Callable[[str, Any], Any]
     """Takes an argument's name and what was given; returns what is meant, or raises ValidationError."""
@@ -193,7 +194,7 @@ def column(name: str, value: object) -> str:
 
 
 def whole_number(name: str, value: object, *, least: float = -math.inf) -> int:
-    """Read a number that may have come through a template as text.
+    """Read a number that may have come through a template as text, or through JSON as ``1.0``.
 
     :param name: of the argument, for the text.
     :param least: the smallest that can work.
@@ -201,7 +202,7 @@ def whole_number(name: str, value: object, *, least: float = -math.inf) -> int:
     """
     of_at_least = "" if least == -math.inf else f" of at least {least:g}"
     try:
-        found = int(str(value))
+        found = int(str(value).strip().removesuffix(".0"))
     except ValueError:
         found = None
     if found is None or found < least:
@@ -209,20 +210,8 @@ def whole_number(name: str, value: object, *, least: float = -math.inf) -> int:
     return found
 
 
-def count(name: str, value: object) -> int:
-    """Read a whole number of at least 0.
-
-    :raises ValidationError: none.
-    """
-    return whole_number(name, value, least=0)
-
-
-def positive(name: str, value: object) -> int:
-    """Read a whole number of at least 1.
-
-    :raises ValidationError: none.
-    """
-    return whole_number(name, value, least=1)
+count = partial(whole_number, least=0)
+positive = partial(whole_number, least=1)
 
 
 def number(name: str, value: object) -> float:
@@ -282,15 +271,12 @@ def paths(name: str, value: object) -> Any:
 
     :raises ValidationError: something else.
     """
-    if isinstance(value, str) or hasattr(value, "open"):
+    if _is_path(value):
         return value
-    if isinstance(value, bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise _refused(name, "a path, a glob, a folder or a list of them", value)
-    found = list(value)
-    if not found or not all(
-        hasattr(one, "open") or (isinstance(one, str) and not is_absent(one)) for one in found
-    ):
-        raise _refused(name, "a path, a glob, a folder or a list of them", found)
+    several = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    found = list(value) if several else []  # type: ignore[call-overload]
+    if not found or not all(map(_is_path, found)):
+        raise _refused(name, "a path, a glob, a folder or a list of them", found or value)
     return found
 
 
@@ -299,9 +285,13 @@ def path(name: str, value: object) -> Any:
 
     :raises ValidationError: something else.
     """
-    if not isinstance(value, str) and not hasattr(value, "open"):
+    if not _is_path(value):
         raise _refused(name, "a path", value)
     return value
+
+
+def _is_path(value: object) -> bool:
+    return hasattr(value, "open") or (isinstance(value, str) and not is_absent(value) and "\0" not in value)
 
 
 def _number(value: object) -> float | None:

@@ -50,13 +50,8 @@ def airflow_errors() -> Iterator[None]:
 
     try:
         yield
-    except HubSpotError as error:
-        kind = HubPrefsFailException if error.permanent else HubPrefsException
-        raise kind(str(error), error=error) from None
-    except CheckpointError as error:
-        raise HubPrefsFailException(str(error), error=error) from None
-    except SourceError as error:
-        kind = HubPrefsFailException if error.permanent else HubPrefsException
+    except (HubSpotError, CheckpointError, SourceError) as error:
+        kind = HubPrefsFailException if getattr(error, "permanent", True) else HubPrefsException
         raise kind(str(error), error=error) from None
     except OSError as error:
         where = f": {'/'.join(map(scrub, str(error.filename).split('/')))}" if error.filename else ""

@@ -1,6 +1,9 @@
 """The main job: opt out everyone in a file in HubSpot, and account for every row.
 
-file -> batch unsubscribe, wait for HubSpot, read back -> summary
+file -> batch unsubscribe, wait for HubSpot, read back
+
+Rows that HubSpot refuses, and rows without an address, stay behind in ``dead_letters.jsonl``; the result counts them.
+A row that HubSpot did not confirm fails the task.
 
 Run it with ``{"contacts": "s3://bucket/suppression.csv"}``: any path or URL that Airflow's ObjectStoragePath
 reads. The same DAG runs against a real portal and against the simulator: only the connection differs.
@@ -8,10 +11,8 @@ reads. The same DAG runs against a real portal and against the simulator: only t
 
 from __future__ import annotations
 
-from typing import Any
-
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, AirflowException, Param, task
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 
@@ -35,27 +36,15 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
-    opt_out = HubPrefsBatchUnsubscribeOperator(
+    HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out",
         source="{{ params.contacts }}",
         email_column="{{ params.email_column }}",
+        output="{{ params.output }}",
+        verify=True,
+        on_rejected="report",  # "fail", the default, fails the task for rows that are rejected or invalid, too
         poke_interval=10,
         timeout=3600,
-        verify=True,
-        output="{{ params.output or '' }}",
-        on_rejected="report",
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
         retries=2,
     )
-
-    @task(multiple_outputs=False)  # one result, not one more for each of its fields
-    def summarise(outcomes: dict[str, Any]) -> dict[str, Any]:
-        """Accept rows that HubSpot refused, but none that it did not confirm."""
-        if not outcomes["complete"] or outcomes["unconfirmed"]:
-            raise AirflowException(
-                f"HubSpot did not confirm {outcomes['unconfirmed']} of {outcomes['read']} rows: expected every "
-                f"opt-out to be read back. Run it again; the rows are in {outcomes['dead_letters']}"
-            )
-        return outcomes
-
-    summarise(opt_out.output)

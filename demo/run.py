@@ -208,14 +208,14 @@ def reason(log: Path) -> str:
 
 
 def result() -> tuple[str | None, dict[str, Any] | None]:
-    """Return the state of the DAG run and the result of its last task, as Airflow stored them."""
+    """Return the state of the DAG run and the result of its task, as Airflow stored them."""
     stored: dict[str, Any] = {}
     state = None
     with suppress(sqlite3.Error), closing(sqlite3.connect(HOME / "airflow.db")) as db:
         state = db.execute("select state from dag_run where dag_id = ?", (DAG_ID,)).fetchone()
         query = "select task_id, value from xcom where dag_id = ? and key = 'return_value'"
         stored.update(db.execute(query, (DAG_ID,)))
-    found = stored.get("summarise") or stored.get("opt_out")
+    found = stored.get("opt_out")
     while isinstance(found, str):
         found = json.loads(found)
     return (state[0] if state else None), found

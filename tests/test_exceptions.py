@@ -95,7 +95,11 @@ def test_an_error_of_hubspots_says_what_to_do_first(
     )
     assert cause in beginning
     assert issubclass(kind, HubPrefsFailException) is final
-    ours = "run it again after midnight in the account's time zone" if not final else "the token"
+    ours = (
+        "run it again after midnight in the account's time zone"
+        if not final
+        else "the credentials are not accepted"
+    )
     assert ours in text[:200]
 
 

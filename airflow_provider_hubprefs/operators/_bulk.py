@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
     choice,
     column,
+    count,
     number,
     optional,
     path,
     paths,
     positive,
     value_of,
-    whole_number,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
@@ -127,7 +126,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "max_budget_share": number,
         "daily_reserve": number,
         "on_insufficient_budget": choice("fail", "partial"),
-        "max_changes": optional(partial(whole_number, least=0)),
+        "max_changes": optional(count),
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
@@ -278,6 +277,7 @@ class HubPrefsBatchOperator(WaitingBase):
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
         source_size = SourceSize(given)
+        deferrable = self.deferrable and checkpoint is not None
         return run_bulk(
             hook.client,
             write,
@@ -289,24 +289,11 @@ class HubPrefsBatchOperator(WaitingBase):
             verify=self.verify,
             max_changes=self.max_changes,
             stop_when_refused_alike=self.stop_when_refused_alike,
-            wait=self._wait(hook, write, event or {}, resumable=checkpoint is not None),
+            wait=BatchWait(self, hook, write, event or {}, deferrable) if self.wait_for_completion else None,
             after_wait=event is not None,
             folder=folder,
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
-        )
-
-    def _wait(
-        self, hook: HubPrefsHook, write: Write, event: Mapping[str, Any], *, resumable: bool
-    ) -> BatchWait | None:
-        if not self.wait_for_completion:
-            return None
-        return BatchWait(
-            self,
-            hook,
-            write,
-            event=event,
-            deferrable=self.deferrable and resumable,
         )
 
     def _checkpoint(

@@ -29,12 +29,13 @@ def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Cont
     if not counts:
         return
     letters = summary["dead_letters"]
-    where = f"they are in {letters}" if letters else "a folder as output would name them"
+    where = f"they are in {letters}" if letters else "set output to a folder, and they are named there"
     text = f"of {summary['read']} rows, {counts}; {where}. Why: {summary['reasons']}"
     raced = summary["reasons"].get(f"rejected: {RACE}")
     if operator.on_rejected == "fail" or summary["unconfirmed"] or raced:
-        if operator.do_xcom_push and "ti" in context:
-            context["ti"].xcom_push(key="return_value", value=summary)
+        ti: Any = context.get("ti")
+        if operator.do_xcom_push and hasattr(ti, "xcom_push"):
+            ti.xcom_push(key="return_value", value=summary)
         if summary["unconfirmed"]:
             raise HubPrefsException(f"{text}. All other rows are done; a retry asks about these again.")
         remedy = "look at those subscribers" if raced else "on_rejected='report' would succeed"

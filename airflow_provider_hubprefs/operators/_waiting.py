@@ -7,6 +7,7 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
@@ -136,6 +137,7 @@ async def _outcome(
     return await trigger.outcome()
 
 
+@dataclass
 class BatchWait:
     """One try's wait for pending rows; a :data:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`.
 
@@ -145,20 +147,11 @@ class BatchWait:
     :param deferrable: whether the triggerer waits.
     """
 
-    def __init__(
-        self,
-        task: WaitingBase,
-        hook: HubPrefsHook,
-        write: Write,
-        *,
-        event: Mapping[str, Any],
-        deferrable: bool,
-    ) -> None:
-        self._task = task
-        self._hook = hook
-        self._write = write
-        self._event = event
-        self._deferrable = deferrable
+    task: WaitingBase
+    hook: HubPrefsHook
+    write: Write
+    event: Mapping[str, Any]
+    deferrable: bool
 
     def __call__(self, rows: Sequence[Row]) -> WaitEnd | None:
         """Wait for some rows.
@@ -171,26 +164,26 @@ class BatchWait:
         from airflow_provider_hubprefs.triggers import events
         from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
 
-        deadline = self._event.get("deadline")
-        if self._event.get("status") == events.TIMEOUT or (deadline is not None and time.time() >= deadline):
+        deadline = self.event.get("deadline")
+        if self.event.get("status") == events.TIMEOUT or (deadline is not None and time.time() >= deadline):
             return WaitEnd.LEFT_TO_RETRY
         _log.info(
             "HubSpot has not finished with all rows; the task waits, by asking about %d of them", len(rows)
         )
-        if self._task.deferrable and not self._deferrable:
+        if self.task.deferrable and not self.deferrable:
             _log.warning(
                 "The task waits in the worker: to resume after a wait in the triggerer it needs a source that can be "
                 "read again, and checkpoint storage: Airflow's task state store (3.3) or an output folder"
             )
-        arguments = self._task.trigger_arguments(self._hook)
+        arguments = self.task.trigger_arguments(self.hook)
         if deadline is not None:  # of this try, whose earlier wait has ended
-            arguments.update({name: self._event.get(name) for name in ("deadline", "execution_deadline")})
+            arguments.update({name: self.event.get(name) for name in ("deadline", "execution_deadline")})
         trigger = HubPrefsBatchTrigger(
-            encrypted=" ".join(self._hook.encrypt_address(row.subscriber) for row in rows),
-            subscription_id=self._write.subscription_of(rows[0]),
+            encrypted=" ".join(self.hook.encrypt_address(row.subscriber) for row in rows),
+            subscription_id=self.write.subscription_of(rows[0]),
             **arguments,
         )
-        self._event = self._task.wait_for(trigger, deferrable=self._deferrable)
-        if self._event["status"] == events.EXECUTION_TIMEOUT:
+        self.event = self.task.wait_for(trigger, deferrable=self.deferrable)
+        if self.event["status"] == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
         return None

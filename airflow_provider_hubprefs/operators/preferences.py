@@ -197,8 +197,9 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
+        from airflow_provider_hubprefs.bulk.send.outcomes import STATUS_UNKNOWN
         from airflow_provider_hubprefs.bulk.send.writes import SetStatus
-        from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
+        from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         with airflow_errors():
             self._begin()
@@ -213,8 +214,8 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
             )
             try:
                 return self._write(hook, write, context)
-            except (ValidationError, NotFoundError) as error:
-                if error.status is not None:
+            except HubSpotError as error:
+                if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
                     _check_subscription(hook, self.subscription_id)
                 raise
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import TriggerEvent
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
-from airflow_provider_hubprefs.arguments import count, is_absent, optional, seconds, text, yes_or_no
+from airflow_provider_hubprefs.arguments import count, optional, path, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import BaseEventTrigger, ObjectStoragePath
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
@@ -63,7 +63,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
 
     :param output: folder of the lists, for this watcher alone: a path object, or text that ``ObjectStoragePath`` takes.
         Airflow renders no templates in a watcher's arguments; they are refused.
-    :param since: begin with opt-outs at this time (ISO 8601, UTC where it has no offset) rather than now. Ignored
+    :param since: begin with opt-outs at this time (ISO 8601 or a datetime, UTC without an offset), not now. Ignored
         where there is a cursor.
     :param poll_interval: between two searches: a ``timedelta``, or seconds.
     :param overlap: by how much HubSpot's index may lag, at most: a ``timedelta``, or seconds.
@@ -77,7 +77,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
     """
 
     output: Any
-    since: str | None = None
+    since: Any = None
     poll_interval: Any = 60.0
     overlap: Any = 600.0
     max_consecutive_failures: int = 10
@@ -90,7 +90,8 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         try:
             self.output = _folder("output", self.output)
-            self.since = optional(_plain)("since", self.since)
+            since = self.since.isoformat() if isinstance(self.since, datetime) else self.since
+            self.since = optional(_plain)("since", since)
             self.poll_interval = seconds(
                 "poll_interval", self.poll_interval, least=SHORTEST_INTERVAL, most=86_400
             )
@@ -262,12 +263,7 @@ def _folder(name: str, value: Any) -> str:
     """Read a folder: a text, or a path object of Airflow's or of Python's."""
     if hasattr(value, "open"):
         value = str(value) if hasattr(type(value), "fs") else f"file://{value.absolute()}"
-    if not isinstance(value, str) or is_absent(value):
-        kind = "nothing" if is_absent(value) else f"a {type(value).__name__}"
-        raise ValidationError(
-            f"{name}: expected a folder for the lists, such as s3://bucket/opt-outs, got {kind}"
-        )
-    return _plain(name, value)
+    return _plain(name, path(name, value))
 
 
 def _plain(name: str, value: object) -> str:

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus
 from airflow_provider_hubprefs.bulk.source.columns import Columns
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from tests.helpers import ANSWER_PENDING
 
 from .conftest import Done
 
@@ -189,6 +190,13 @@ def test_or_one_for_all_and_none_at_all_is_refused_before_any_request(
     done = by_row([item(JANE, "SUBSCRIBED", ids[0])], allow_resubscribe=True)
     assert isinstance(done.error, ValidationError)
     assert hubspot.requests == []
+
+
+def test_a_list_of_subscriptions_that_is_not_whole_makes_no_row_invalid(
+    hubspot: Simulator, by_row: Run, ids: list[int]
+) -> None:
+    hubspot.fault(**ANSWER_PENDING, match={"endpoint": "definitions"}, times=None)
+    assert by_row([item(JANE, "UNSUBSCRIBED", ids[0])]).outcomes == {"changed": 1}
 
 
 def test_ids_of_no_active_subscription_cost_no_request_but_one(

@@ -147,6 +147,8 @@ def test_what_an_argument_cannot_be_is_refused_by_its_name_and_without_an_addres
         (HubPrefsBatchSetStatusOperator, {"legal_basis_explanation": 2026}),
         (HubPrefsBatchUnsubscribeOperator, {"subscribers": None, "source": 20260101}),
         (HubPrefsBatchUnsubscribeOperator, {"subscribers": None, "source": ["a.csv", "None"]}),
+        (HubPrefsBatchUnsubscribeOperator, {"subscribers": None, "source": "a\0b"}),
+        (HubPrefsBatchUnsubscribeOperator, {"output": "a\0b"}),
         (HubPrefsBatchUnsubscribeOperator, {"max_budget_share": "x"}),
         (HubPrefsBatchUnsubscribeOperator, {"max_budget_share": 0}),
         (HubPrefsBatchUnsubscribeOperator, {"daily_reserve": "half"}),
@@ -189,6 +191,8 @@ def test_text_means_what_it_says(hubspot: Simulator, context: Any) -> None:
     )
     assert outcomes(task.execute(context)) == {"changed": 1}
     assert task.batch_size == 7
+    single = made(HubPrefsSetStatusOperator, subscription_id=348211900.0)  # a number of JSON's
+    assert single.execute(context)["subscription_id"] == 348211900
     assert task.verify is False
     assert hubspot.is_opted_out(JANE)
 
@@ -279,3 +283,5 @@ def test_a_task_needs_nothing_of_airflows_context(hubspot: Simulator, kind: Any)
     if "subscribers" in NEEDED[kind]:
         with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
             made(kind, subscribers=["broken"]).execute({})
+        with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
+            made(kind, subscribers=["broken"]).execute({"ti": None})

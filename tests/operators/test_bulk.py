@@ -160,7 +160,8 @@ class TestWhereSubscribersComeFrom:
             ({}, "either subscribers or source, got neither"),
             ({"subscribers": ["a@example.com"], "source": "x.csv"}, "either subscribers or source, got both"),
             ({"subscribers": "a@example.com"}, "(?i)list"),
-            ({"subscribers": 7}, "cannot be of type int"),
+            ({"subscribers": 7}, "subscribers: expected a list .*, got a int"),
+            ({"subscribers": "['a@example.com']"}, "subscribers: expected a list .*, got a str"),
             (
                 {"subscribers": ["a@example.com"], "on_rejected": "ignore"},
                 "on_rejected: expected 'fail' or 'report'",

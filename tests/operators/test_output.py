@@ -284,7 +284,7 @@ class TestATryThatFindsLess:
         self, hubspot: Simulator, context: Context, tmp_path: Path
     ) -> None:
         first = opt_out(context, subscribers=[*people(3), REJECTED], output=str(tmp_path))
-        with pytest.raises(HubPrefsException, match="cannot be of type int"):
+        with pytest.raises(HubPrefsException, match="subscribers: expected a list"):
             opt_out(context, subscribers=7, output=str(tmp_path))
         (tmp_path / "a.csv").write_text("nothing\nhere\n")
         with pytest.raises(HubPrefsException, match="no column"):

@@ -132,14 +132,15 @@ class TestSetStatus:
         assert hubspot.requests == []
         assert "jane" not in str(raised.value)
 
+    @pytest.mark.parametrize("status", ["UNSUBSCRIBED", "SUBSCRIBED"])
     @pytest.mark.parametrize("number", [404404, None])
     def test_a_subscription_that_cannot_be_written_is_named_with_those_that_can(
-        self, hubspot: Simulator, context: Context, newsletter: int, number: int | None
+        self, hubspot: Simulator, context: Context, newsletter: int, number: int | None, status: str
     ) -> None:
         definitions = hubspot.portal.definitions
         inactive = next(key for key, definition in definitions.items() if not definition.active)
         with pytest.raises(HubPrefsFailException, match="active ones are") as raised:
-            set_status(context, subscription_id=number or inactive)
+            set_status(context, subscription_id=number or inactive, status=status)
         assert str(newsletter) in str(raised.value)
         assert ("is not active" if number is None else "is not one of the portal's") in str(raised.value)
 

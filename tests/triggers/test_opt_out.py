@@ -276,12 +276,12 @@ def test_the_limit_of_searches_is_kept(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"output": ""}, "output: expected a folder"),
-        ({"output": None}, "output: expected a folder"),
+        ({"output": ""}, "output: expected a path, got nothing"),
+        ({"output": None}, "output: expected a path, got nothing"),
         ({"poll_interval": 0}, "poll_interval: expected seconds"),
         ({"poll_interval": -5}, "poll_interval: expected seconds"),
         ({"poll_interval": "often"}, "poll_interval: expected seconds"),
-        ({"output": 5}, "output: expected a folder .*, got a int"),
+        ({"output": 5}, "output: expected a path, got 5"),
         ({"output": "{{ var.value.folder }}/lists"}, "output: expected a text without a template"),
         ({"since": "{{ ds }}"}, "since: expected a text without a template"),
         ({"hubprefs_conn_id": "{{ params.portal }}"}, "hubprefs_conn_id: expected a text without"),
@@ -312,6 +312,11 @@ def test_it_can_be_stored_and_made_again(watcher: Any) -> None:
     made = getattr(importlib.import_module(module), name)(**stored)
     assert made.serialize() == (classpath, kwargs)
     assert json.loads(json.dumps(kwargs)) == kwargs
+
+
+def test_a_time_may_be_a_datetime(tmp_path: Path) -> None:
+    trigger = HubPrefsOptOutTrigger(output=tmp_path, since=datetime(2027, 1, 1, tzinfo=UTC))
+    assert trigger.serialize()[1]["since"] == "2027-01-01T00:00:00+00:00"
 
 
 def test_a_folder_may_be_a_path_object(tmp_path: Path) -> None:

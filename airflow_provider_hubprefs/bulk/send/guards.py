@@ -76,8 +76,9 @@ def unusable_subscription(definitions: Iterable[Definition], subscription_id: in
 
 
 def permitted_definitions(client: Client) -> list[Definition] | None:
-    """Fetch the portal's subscription types, of all brands; None: the token may not ask."""
+    """Fetch the portal's subscription types, of all brands; None: the token may not ask, or the answer is not whole."""
     try:
-        return client.send(client.calls.get_definitions()).results
+        answer = client.send(client.calls.get_definitions())
     except MissingScopesError:
         return None
+    return answer.results if answer.ended else None

@@ -119,9 +119,9 @@ def _checked(source: Any, options: ReadOptions) -> Files | Iterable[Any]:
     table = hasattr(source, "columns")  # iterating over a data frame gives the names of its columns
     if not_rows or table or hasattr(source, "read") or not isinstance(source, Iterable):
         raise SourceError(
-            f"A source cannot be of type {type(source).__name__}. Give a list of addresses or of mappings"
-            f"{' (to_dict of a data frame makes them)' if table else ''}, or a path object (ObjectStoragePath, "
-            "pathlib.Path)."
+            "subscribers: expected a list of addresses or of mappings"
+            f"{' (to_dict of a data frame makes them)' if table else ''}, got a {type(source).__name__}. A template "
+            "gives text, unless the DAG renders native objects: give the earlier task's output instead."
         )
     return cast("Iterable[Any]", flattened(source, options))
 

@@ -143,7 +143,7 @@ def _foreign_meaning(reply: Reply) -> _Meaning:
 def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
     match reply.status:
         case 401:
-            return AuthenticationError, "", {"not_applied": True}
+            return AuthenticationError, "the credentials are not accepted", {"not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
