@@ -118,7 +118,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
-            durations = {"poke_interval": seconds("poke_interval", poke_interval)}
+            durations: dict[str, Any] = {"poke_interval": seconds("poke_interval", poke_interval)}
             for name, given in (("timeout", timeout), ("max_wait", max_wait)):
                 if not is_absent(given):  # the base class of Airflow 2.11 refuses None
                     durations[name] = seconds(name, given)
