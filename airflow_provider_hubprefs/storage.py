@@ -34,9 +34,6 @@ class File(Protocol):
     def write(self, data: Any, /) -> Any:
         """Write."""
 
-    def writelines(self, lines: Iterable[Any], /) -> None:
-        """Write lines."""
-
     def __enter__(self) -> Self: ...
 
     def __exit__(
