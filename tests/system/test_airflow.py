@@ -125,7 +125,7 @@ class TestTheExample:
         assert [one for one in addresses(ROWS) if not hubspot.is_opted_out(one)] == [REFUSED]
 
     def test_its_summary_says_what_became_of_every_row(self, done: Done) -> None:
-        summary = done.result("example", "summarise")
+        summary = done.result("example", "opt_out")
         assert {name: summary[name] for name in ("read", *OUTCOMES)} == {
             "read": ROWS,
             "changed": ROWS - 2,
@@ -135,7 +135,7 @@ class TestTheExample:
             "duplicate": 0,
             "unconfirmed": 0,
         }
-        path = Path(done.result("example", "summarise")["dead_letters"])
+        path = Path(done.result("example", "opt_out")["dead_letters"])
         letters = [json.loads(line) for line in path.read_text().splitlines()]
         assert [(letter["row"], letter["subscriber"], letter["outcome"]) for letter in letters] == [
             (addresses(ROWS).index(REFUSED) + 2, REFUSED, "rejected")
@@ -143,7 +143,7 @@ class TestTheExample:
 
     def test_waits_for_operations_that_take_a_while(self, done: Done) -> None:
         assert done.states["slow"] == "success"
-        summary = done.result("slow", "summarise")
+        summary = done.result("slow", "opt_out")
         assert (summary["changed"], summary["unconfirmed"]) == (ROWS, 0)
         assert summary["operations"]["PENDING"] >= 3
         assert all(done.hubspots["slow"].is_opted_out(one) for one in addresses(ROWS))
