@@ -54,7 +54,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 pytest: $(READY) redis
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 --cov --cov-report=term $(PYTEST_OPTIONS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=40 --cov --cov-report=term $(PYTEST_OPTIONS)
 
 wheel: $(READY)
 	rm -rf dist build/wheel
