@@ -271,7 +271,7 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
     try:
         while True:
             try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.005, 0.04))
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.005, 0.02))
                 work(interval=0.02)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 break
