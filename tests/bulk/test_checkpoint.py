@@ -274,7 +274,8 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.005, 0.02))
                 work(interval=0.02)
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                break
+                if interrupted > 5:  # otherwise an interruption came where Python ignores it: another run
+                    break
             except (Interrupted, RuntimeError) as error:
                 # Python's own conditions cannot always be left by an exception: "release unlocked lock".
                 assert isinstance(error, Interrupted) or isinstance(error.__context__, Interrupted)
@@ -287,7 +288,6 @@ def test_an_exception_at_any_moment_leaves_a_checkpoint_that_adds_up(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert interrupted > 5
     summary, wanted = json.loads((tmp_path / "report.json").read_text()), expected(source)
     assert summary["read"] == ROWS
     assert summary["changed"] + summary["unchanged"] == wanted["changed"]
