@@ -242,14 +242,15 @@ class HubPrefsHook(BaseHook):
         It sees contacts only, and only once HubSpot's index has them. It needs the scope crm.objects.contacts.read.
 
         :param since: a time with its zone.
-        :raises ValueError: a time without a zone.
+        :raises ValueError: no time, or one without a zone.
         """
         from airflow_provider_hubprefs.hooks.plain import plain
         from airflow_provider_hubprefs.hubspot.api.contacts import find_opt_outs
+        from airflow_provider_hubprefs.hubspot.privacy import shown
         from airflow_provider_hubprefs.hubspot.transport.client import run
 
-        if since.tzinfo is None:
-            raise ValueError(f"since: expected a time with its zone, got {since.isoformat()}")
+        if getattr(since, "tzinfo", None) is None:
+            raise ValueError(f"since: expected a datetime with its zone, got {shown(since)}")
         floor = round(since.timestamp() * 1000)
         found = run(find_opt_outs(self.client.asend, self.client.calls.version, floor=floor))
         if found.missed:

@@ -320,9 +320,17 @@ def test_who_has_opted_out_since(hubspot: Simulator, hubprefs_default: str) -> N
     assert [one.subscriber for one in HubPrefsHook().find_opt_outs(since)] == [JANE, BOB]
 
 
-def test_since_when_takes_a_time_with_its_zone(hubprefs_default: str) -> None:
+@pytest.mark.parametrize("since", [datetime(2027, 1, 1), "2027-01-01", None, 5])  # noqa: DTZ001
+def test_since_when_takes_a_time_with_its_zone(hubprefs_default: str, since: Any) -> None:
     with pytest.raises(ValueError, match="with its zone"):
-        HubPrefsHook().find_opt_outs(datetime(2027, 1, 1))  # noqa: DTZ001
+        HubPrefsHook().find_opt_outs(since)
+
+
+def test_changes_of_another_form_are_refused_and_not_shown(hubspot: Simulator, hubprefs_default: str) -> None:
+    changes: Any = [("jane@example.com", 1, "UNSUBSCRIBED")]
+    with pytest.raises(ValidationError, match="^changes: expected StatusChange objects, got tuple$"):
+        HubPrefsHook().batch_set_statuses(changes)
+    assert hubspot.requests == []
 
 
 def test_a_hook_can_be_copied_and_sent_to_another_process_after_its_use(

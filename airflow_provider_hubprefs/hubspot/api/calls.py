@@ -332,6 +332,8 @@ def check_change(change: StatusChange) -> None:
 
     :raises ValidationError: names the argument and the values it may have.
     """
+    if not isinstance(change, StatusChange):
+        raise ValidationError(f"changes: expected StatusChange objects, got {type(change).__name__}")
     check_subscriber(change.subscriber)
     if change.status not in STATUSES:
         raise ValidationError(f"status: expected one of {', '.join(STATUSES)}, got {shown(change.status)}")
