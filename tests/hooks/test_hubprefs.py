@@ -328,7 +328,7 @@ def test_since_when_takes_a_time_with_its_zone(hubprefs_default: str, since: Any
 
 def test_changes_of_another_form_are_refused_and_not_shown(hubspot: Simulator, hubprefs_default: str) -> None:
     changes: Any = [("jane@example.com", 1, "UNSUBSCRIBED")]
-    with pytest.raises(ValidationError, match="^changes: expected StatusChange objects, got tuple$"):
+    with pytest.raises(ValidationError, match="changes: expected StatusChange objects, got tuple"):
         HubPrefsHook().batch_set_statuses(changes)
     assert hubspot.requests == []
 
