@@ -1,0 +1,1 @@
+"""The command line: one code for ``hubprefs`` and ``airflow hubprefs``."""

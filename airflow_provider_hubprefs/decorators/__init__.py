@@ -1,0 +1,1 @@
+"""Task decorators: a function that yields rows becomes a run."""

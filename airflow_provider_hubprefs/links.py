@@ -1,0 +1,1 @@
+"""Links from a task to its report, its dead letters and HubSpot's settings."""
