@@ -94,8 +94,10 @@ def error_from(
     else:
         said = _said(body, reply)
         kind, hint, more = _meaning(reply, body, category, endpoint, version)
-    said = "; ".join(part for part in (hint, said) if part)
+    daily = kind is DailyLimitError  # the status says less than the hint
+    said = "; ".join(part for part in ("" if daily else hint, said) if part)
     error = kind(
+        f"{f'{hint}; ' if daily else ''}"
         f"{'A proxy or firewall before HubSpot' if foreign else 'HubSpot'} answered {reply.status}"
         f"{f' {category}' if category else ''} to {call}"
         f"{f': {said}' if said else ''}{f' [correlation id {correlation_id}]' if correlation_id else ''}",
