@@ -8,50 +8,86 @@ _PACKAGE = "airflow_provider_hubprefs"
 _NAME = "HubSpot Communication Preferences"
 
 
-def _number(label: str, description: str, default: float) -> dict[str, Any]:
-    schema = {"type": ["number", "null"], "minimum": 0, "default": default}
+_MAIN = "API version and brand"
+_OAUTH = "OAuth app (instead of a token; it takes all three)"
+_ALL_THREE = "OAuth takes all three of these fields, and no token"
+_BUDGET = "Request budget (who shares HubSpot's rate limit)"
+_TUNING = "Times and limits (leave empty)"
+
+
+def _field(section: str, label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    """A field that may stay empty. It has no default: the form would write that into the connection, for ever."""
+    schema = {"type": [kind, "null"], "section": section, **schema}
     return {"label": label, "description": description, "schema": schema}
 
 
-def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
-
-
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
-    "api_version": _text("API version", "v4, 2026-03 or 2026-09 (default); a later YYYY-MM is accepted"),
-    "business_unit_id": {
-        "label": "Brand (businessUnitId)",
-        "description": "Needed for opt-outs in portals with the Brands add-on; 0 is the account's own brand",
-        "schema": {"type": ["integer", "null"], "minimum": 0},
-    },
-    "client_id": _text("OAuth client id", "Only for OAuth apps, which need no token above"),
-    "client_secret": _text("OAuth client secret", "Only for OAuth apps", format="password"),
-    "refresh_token": _text("OAuth refresh token", "Only for OAuth apps", format="password"),
-    "budget_store": _text(
+    "api_version": _field(
+        _MAIN,
+        "API version",
+        "Empty: 2026-09. Or 2026-03, v4, or a later YYYY-MM that HubSpot has",
+        enum=["2026-09", "2026-03", "v4", "2027-03", "2027-09"],
+        values_display={
+            "2026-03": "2026-03, until about September 2027",
+            "v4": "v4, until 30 March 2027",
+            "2027-03": "2027-03, once HubSpot has it",
+            "2027-09": "2027-09, once HubSpot has it",
+        },
+    ),
+    "business_unit_id": _field(
+        _MAIN,
+        "Brand (businessUnitId)",
+        "Only for accounts with the Brands add-on: whose opt-outs; 0 is the account's own brand",
+        "integer",
+        minimum=0,
+    ),
+    "client_id": _field(_OAUTH, "OAuth client id", _ALL_THREE),
+    "client_secret": _field(_OAUTH, "OAuth client secret", _ALL_THREE, format="password"),
+    "refresh_token": _field(_OAUTH, "OAuth refresh token", _ALL_THREE, format="password"),
+    "budget_store": _field(
+        _BUDGET,
         "Budget store",
-        "Who shares the rate limit: file (this machine, default), file:///a/folder, redis://host, process",
+        "Empty or file: all processes of this machine. process: each for itself. file:///a/folder: all that may "
+        "write there. redis://host:6379/0: all that reach this Redis, if it needs no password",
+        examples=["file", "process", "file:///var/lib/hubprefs", "redis://localhost:6379/0"],
     ),
-    "budget_conn_id": _text(
-        "Budget's Redis", "Connection (type redis) of the Redis that keeps the rate limit of all"
+    "budget_conn_id": _field(
+        _BUDGET,
+        "Budget's Redis connection",
+        "Instead, for several machines or containers: the id of a connection of the type redis",
     ),
-    "connect_timeout": _number("Connect timeout (s)", "To reach HubSpot", 10),
-    "read_timeout": _number(
-        "Read timeout (s)", "Between two pieces of an answer; HubSpot gives up at 100", 110
+    "connect_timeout": _field(_TUNING, "Reach HubSpot within (s)", "Empty: 10", "number", minimum=0),
+    "read_timeout": _field(
+        _TUNING,
+        "Wait for an answer (s)",
+        "Empty: 110. HubSpot itself gives up after 100",
+        "number",
+        minimum=0,
     ),
-    "retry_total": _number("Retry for at most (s)", "No attempt of one call starts later than this", 300),
-    "migrating_max_wait": _number(
-        "Wait for a migration (s)", "Longest Retry-After of a 477 to wait for", 900
+    "retry_total": _field(
+        _TUNING, "Repeat a failed request for (s)", "Empty: 300. Then the task fails", "number", minimum=0
     ),
-    "max_answer_bytes": _number("Longest answer (bytes)", "A longer one is refused", 64 * 1024 * 1024),
+    "migrating_max_wait": _field(
+        _TUNING,
+        "Wait while HubSpot moves the account (s)",
+        "Empty: 900. If HubSpot asks for more, the task fails",
+        "number",
+        minimum=0,
+    ),
+    "max_answer_bytes": _field(
+        _TUNING, "Longest answer (bytes)", "Empty: 67108864. A longer one is refused", "integer", minimum=1
+    ),
 }
 """The connection's extra fields, in the form Airflow 3.2 and later draw by themselves."""
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["login", "schema", "port"],
-    "relabeling": {"password": "Token", "host": "Host"},
+    "hidden-fields": ["login", "schema"],
+    # Airflow draws host, password and port in this order, whatever is said here.
+    "relabeling": {"password": "Token", "host": "Host (leave empty)", "port": "Port (leave empty)"},
     "placeholders": {
-        "password": "private app token or service key",
-        "host": "https://api.hubapi.com (leave empty)",
+        "password": "of a private app, or a service key",
+        "host": "https://api.hubapi.com",
+        "port": "443, if Test says Bad Request (Airflow 3.3.1, 3.3.2)",
     },
 }
 

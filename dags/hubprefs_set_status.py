@@ -2,8 +2,8 @@
 
 set status -> wait until the operation is COMPLETE; CANCELED fails the run
 
-Airflow keeps what is typed into the form with the DAG run. Where addresses must not stay there, let an earlier
-task fetch the address instead, and pass its result.
+Airflow keeps what is typed into the form with the DAG run and in its audit log. Where addresses must not stay there,
+let an earlier task fetch the address instead, and pass its result.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 opt-out -> wait in the triggerer -> COMPLETE: confirmed | CANCELED: reported
 
-Airflow keeps what is typed into the form with the DAG run. Where addresses must not stay there, let an earlier
-task fetch the address instead, and pass its result.
+Airflow keeps what is typed into the form with the DAG run and in its audit log. Where addresses must not stay there,
+let an earlier task fetch the address instead, and pass its result.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_hubprefs.exceptions import HubPrefsException, HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
@@ -77,13 +79,25 @@ def test_a_relative_path_is_named_whole(
     monkeypatch.chdir(tmp_path)
     text = raised(HubPrefsBatchUnsubscribeOperator(task_id="t", source="nothere.csv"))[2]
     assert f"'nothere.csv': there is no such file: '{tmp_path}/nothere.csv'" in text.replace("file://", "")
+    assert "a relative one starts in the folder in which the worker was started" in text
+
+
+def test_a_missing_object_names_the_connection_of_its_store(
+    hubprefs_default: str,
+) -> None:
+    attach("memory", conn_id="my_store", fs=MemoryFileSystem())
+    text = raised(
+        HubPrefsBatchUnsubscribeOperator(task_id="t", source="memory://my_store@bucket/nothere.csv")
+    )[2]
+    assert "there is no such file: 'memory://" in text
+    assert "the connection 'my_store' of its store (not HubSpot's)" in text
 
 
 @pytest.mark.parametrize(
     ("fault", "final", "cause"),
     [
-        ({"kind": "status", "status": 401}, True, "HubSpot answered 401"),
-        ({"kind": "daily"}, False, "HubSpot answered 429 RATE_LIMIT to batch"),
+        ({"kind": "status", "status": 401}, True, "the token is not accepted (401): check the field Token"),
+        ({"kind": "daily"}, False, "the day's requests are used up: run it again after midnight"),
     ],
 )
 def test_an_error_of_hubspots_says_what_to_do_first(
@@ -95,12 +109,7 @@ def test_an_error_of_hubspots_says_what_to_do_first(
     )
     assert cause in beginning
     assert issubclass(kind, HubPrefsFailException) is final
-    ours = (
-        "run it again after midnight in the account's time zone"
-        if not final
-        else "the credentials are not accepted"
-    )
-    assert ours in text[:200]
+    assert final or "run it again after midnight in the account's time zone" in text[:200]
 
 
 def test_the_daily_limit_says_when_to_run_again(hubspot: Simulator, hubprefs_default: str) -> None:

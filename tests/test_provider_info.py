@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pkgutil
 import subprocess
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 CONNECTION_TYPE = {"connection-type", "hook-class-name", "hook-name", "ui-field-behaviour", "conn-fields"}
 UI_FIELD_BEHAVIOUR = {"hidden-fields", "relabeling", "placeholders"}
 CONN_FIELD = {"label", "description", "schema"}
-FIELD_SCHEMA = {"type", "format", "default", "minimum", "maximum", "enum"}
+FIELD_SCHEMA = {"type", "section", "format", "minimum", "enum", "values_display", "examples"}
 STANDARD_FIELDS = {"login", "password", "host", "port", "schema", "extra", "description"}
+OAUTH = ("client_id", "client_secret", "refresh_token")
 SECRETS = {"client_secret", "refresh_token"}
 KINDS = ("hooks", "operators", "sensors", "triggers", "transfers")
 
@@ -114,18 +116,73 @@ def test_no_field_must_be_filled_in_and_secret_ones_are_marked(connection_type: 
     assert {name for name, field in fields.items() if field["schema"].get("format") == "password"} == SECRETS
 
 
-def test_a_field_s_default_is_the_one_that_holds_when_it_is_empty(connection_type: dict[str, Any]) -> None:
+def test_a_field_names_the_default_that_holds_when_it_is_empty_and_has_none_itself(
+    connection_type: dict[str, Any],
+) -> None:
+    """The form writes a field's default into every connection, where it stays when a release has a better one."""
     from msgspec.structs import asdict
 
+    from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION
     from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
-    shown = {
-        name: field["schema"]["default"]
-        for name, field in connection_type["conn-fields"].items()
-        if "default" in field["schema"]
+    fields = connection_type["conn-fields"]
+    assert [name for name, field in fields.items() if "default" in field["schema"]] == []
+    real = {"api_version": DEFAULT_VERSION, **asdict(Settings())}
+    said = {
+        name: field["description"].removeprefix("Empty: ").split(". ")[0]
+        for name, field in fields.items()
+        if name in real
     }
-    real = {name: value for name, value in asdict(Settings()).items() if name in shown}
-    assert shown == real
+    assert said == {
+        name: value if isinstance(value, str) else f"{value:.0f}"
+        for name, value in real.items()
+        if name in said
+    }
+
+
+def test_what_a_field_offers_is_what_a_connection_may_have(connection_type: dict[str, Any]) -> None:
+    from airflow_provider_hubprefs.hubspot.api.endpoints import (
+        VERSIONS,
+        UnknownVersionWarning,
+        check_version,
+    )
+
+    fields = connection_type["conn-fields"]
+    offered = fields["api_version"]["schema"]["enum"]
+    later = [version for version in offered if version not in VERSIONS]
+    assert sorted(set(offered) - set(later)) == sorted(VERSIONS)
+    for version in later:
+        with pytest.warns(UnknownVersionWarning):
+            check_version(version)
+        assert version in fields["api_version"]["schema"]["values_display"]
+    assert {one.partition(":")[0] for one in fields["budget_store"]["schema"]["examples"]} == {
+        "file",
+        "process",
+        "redis",
+    }
+
+
+def test_fields_that_belong_together_stand_together_and_those_few_people_need_come_last(
+    connection_type: dict[str, Any],
+) -> None:
+    fields = connection_type["conn-fields"]
+    sections = [field["schema"]["section"] for field in fields.values()]
+    assert [one for one, _ in itertools.groupby(sections)] == list(dict.fromkeys(sections))
+    for names in (OAUTH, ("budget_store", "budget_conn_id")):
+        assert len({fields[name]["schema"]["section"] for name in names}) == 1
+    assert all("all three" in fields[name]["description"] for name in OAUTH)
+    assert [name for name in fields if name.endswith(("timeout", "total", "wait", "bytes"))] == list(fields)[
+        -5:
+    ]
+
+
+def test_the_form_says_what_to_do_with_host_and_port(connection_type: dict[str, Any]) -> None:
+    """Airflow draws host, password and port in this order, whatever a provider says."""
+    behaviour = connection_type["ui-field-behaviour"]
+    assert behaviour["relabeling"]["password"] == "Token"
+    assert "leave empty" in behaviour["relabeling"]["host"]
+    assert "443" in behaviour["placeholders"]["port"]
+    assert "Bad Request" in behaviour["placeholders"]["port"]
 
 
 def test_every_class_named_exists_and_every_module_named_imports(info: dict[str, Any]) -> None:
@@ -179,8 +236,8 @@ def test_older_airflows_are_shown_the_same_form(
     """Their form is made of WTForms, which is not installed with later ones; a stand-in keeps the arguments."""
 
     class Field:
-        def __init__(self, label: str, description: str, default: Any) -> None:
-            self.given = {"label": label, "description": description, "default": default}
+        def __init__(self, label: str, description: str) -> None:
+            self.given = {"label": label, "description": description}
 
     class PasswordField(Field):
         pass
@@ -193,7 +250,6 @@ def test_older_airflows_are_shown_the_same_form(
         name: {
             "label": field["label"],
             "description": field["description"],
-            "default": field["schema"].get("default"),
         }
         for name, field in connection_type["conn-fields"].items()
     }
@@ -252,5 +308,5 @@ print(json.dumps({
     assert found["fields"] == sorted(fields)
     assert found["titles"] == [field["label"] for field in fields.values()]
     assert found["sensitive"] == sorted(f"extra__hubprefs__{name}" for name in SECRETS)
-    assert found["behaviour"]["hidden_fields"] == ["login", "schema", "port"]
+    assert found["behaviour"]["hidden_fields"] == ["login", "schema"]
     assert found["imported"] == ["airflow_provider_hubprefs", "airflow_provider_hubprefs.get_provider_info"]

@@ -19,10 +19,11 @@ import msgspec
 from airflow_provider_hubprefs.arguments import is_absent
 from airflow_provider_hubprefs.compat import mask_locally, mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
-from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, VERSIONS
+from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, READ, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import (
     ConnectionFailedError,
     HubSpotError,
+    MissingScopesError,
     NotFoundError,
     SettingsError,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_hubprefs.compat import Connection
+    from airflow_provider_hubprefs.hubspot.api.models import Definition
     from airflow_provider_hubprefs.hubspot.transport.auth import Auth
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
@@ -48,6 +50,10 @@ TEST_SETTINGS = {"connect_timeout": 5, "read_timeout": 10, "retry_total": 5, "mi
 
 TEST_SECONDS = 18.0
 """Seconds after which a connection test is given up."""
+
+_WRITES = ("unsubscribe_all",)
+_BATCHES = ("batch_get_statuses", "batch_set_statuses")
+"""Endpoints whose scopes are all that writing and batches need."""
 
 _log = logging.getLogger(__name__)
 
@@ -205,7 +211,7 @@ def _auth(connection: Connection, fields: Mapping[str, Any], mask: Callable[[str
         *(["a login, which is not read"] if connection.login else []),
     ]
     raise SettingsError(
-        f"expected either a token in the password field or all of {', '.join(_OAUTH_FIELDS)} in the extra; "
+        f"expected either a token in the field Token (the password) or all of {', '.join(_OAUTH_FIELDS)} (OAuth); "
         f"got {', '.join(got) or 'neither'}"
     )
 
@@ -246,12 +252,12 @@ def mask_in_task(secret: str) -> None:
         mask_locally(secret)
 
 
-def describe_in_time(client: Client, *, business_unit_id: int | None) -> str:
+def describe_in_time(client: Client, *, business_unit_id: int | None) -> tuple[bool, str]:
     """See :func:`describe_access`; it is given up after :data:`TEST_SECONDS`, whatever it waits for.
 
     Time-outs do not bound the look-up of a name, nor the attempts to reach each of its addresses.
     """
-    answer: Future[str] = Future()
+    answer: Future[tuple[bool, str]] = Future()
 
     def describe() -> None:
         try:
@@ -270,29 +276,52 @@ def describe_in_time(client: Client, *, business_unit_id: int | None) -> str:
         ) from None
 
 
-def describe_access(client: Client, *, business_unit_id: int | None) -> str:
+def describe_access(client: Client, *, business_unit_id: int | None) -> tuple[bool, str]:
     """Read the definitions and what HubSpot says of the token; write nothing.
 
     :param client: of the connection under test.
     :param business_unit_id: of that connection.
-    :return: portal, brand, kind of token, missing scopes, budget left; no secret.
+    :return: whether the token can read and, as far as HubSpot shows its scopes, write; and a line each of what it can
+        and cannot do, of the portal, the token and the budget; no secret.
     :raises HubSpotError: the portal does not answer, or not to this token.
     """
-    calls = client.calls
-    definitions = client.send(calls.get_definitions()).results
-    active = sum(definition.is_active is not False for definition in definitions)
+    definitions: list[Definition] | None = None
+    with suppress(MissingScopesError):
+        definitions = client.send(client.calls.get_definitions()).results
     portal, kind, scopes = _token(client)
-    like = "" if calls.version in VERSIONS else f", used like {VERSIONS[-1]}"
-    of_brand = "" if business_unit_id is None else f" Brand: {business_unit_id}."
-    return " ".join(
-        [
-            f"Reached {f'portal {portal}' if portal else 'the portal'} with the API {calls.version}{like}:",
-            f"{len(definitions)} subscription types, {active} active.{of_brand}",
-            f"Token: {kind}.",
-            _missing_scopes(scopes),
-            _budget(client),
-        ]
-    )
+    write, batch = (_lacking(scopes, *names) for names in (_WRITES, _BATCHES))
+    lines = [
+        _can("read", READ if definitions is None else ""),
+        _can("write", write, ", so nothing would be opted out"),
+        _can("batch", batch, ", so each subscriber takes a request; with Marketing Hub Enterprise"),
+        _portal(client, portal, business_unit_id, definitions),
+        f"Token: {kind}.",
+        _budget(client),
+    ]
+    return definitions is not None and not write, "\n".join(lines)
+
+
+def _can(what: str, lacking: str | None, otherwise: str = "") -> str:
+    if lacking is None:
+        return (
+            f"Can {what}: unknown, as HubSpot does not show this token's scopes, and the test writes nothing."
+        )
+    return f"Cannot {what}{otherwise}: grant the token {lacking}." if lacking else f"Can {what}."
+
+
+def _portal(
+    client: Client, portal: int | None, business_unit_id: int | None, definitions: list[Definition] | None
+) -> str:
+    version = client.calls.version
+    parts = [
+        f"Portal {portal or 'of unknown id'}",
+        *([] if business_unit_id is None else [f"brand {business_unit_id}"]),
+        f"API {version}" + ("" if version in VERSIONS else f", used like {VERSIONS[-1]}"),
+    ]
+    if definitions is not None:
+        active = sum(definition.is_active is not False for definition in definitions)
+        parts.append(f"{len(definitions)} subscription types, {active} active")
+    return f"{', '.join(parts)}."
 
 
 def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
@@ -319,24 +348,15 @@ def _token(client: Client) -> tuple[int | None, str, Iterable[str] | None]:
     return info.hub_id, auth.kind, info.scopes
 
 
-def _missing_scopes(scopes: Iterable[str] | None) -> str:
+def _lacking(scopes: Iterable[str] | None, *endpoints: str) -> str | None:
+    """The narrowest scopes that are missing for these endpoints, as text; None: HubSpot shows no scopes."""
     if scopes is None:
-        return "Scopes: HubSpot does not show them for this token."
+        return None
     held = set(scopes)
-    missing: dict[str, list[str]] = {}
-    for endpoint in ENDPOINTS.values():
-        if not any(alternative <= held for alternative in endpoint.scopes):
-            needed = " or ".join(" and ".join(sorted(alternative)) for alternative in endpoint.scopes)
-            missing.setdefault(needed, []).append(endpoint.name)
-    if not missing:
-        return "Scopes: all there."
-    named = "; ".join(f"{needed} (for {', '.join(names)})" for needed, names in missing.items())
-    hint = (
-        " Batch scopes need Marketing Hub Enterprise; without them the provider sends single calls."
-        if "batch" in named
-        else ""
+    wanted = [ENDPOINTS[name].scopes for name in endpoints]
+    return " and ".join(
+        " and ".join(sorted(each[0])) for each in wanted if not any(one <= held for one in each)
     )
-    return f"Scopes missing: {named}.{hint}"
 
 
 def _budget(client: Client) -> str:
@@ -346,4 +366,4 @@ def _budget(client: Client) -> str:
     burst = f"{said.burst} requests per {said.interval or 10:g} s"
     if said.daily is None:
         return f"Budget: {burst}; no daily figure for this kind of token."
-    return f"Budget: {burst}, {said.daily_remaining} of {said.daily} left today."
+    return f"Budget: {burst}, {said.daily_remaining or 0:,} of {said.daily:,} left today."

@@ -313,20 +313,23 @@ class HubPrefsHook(BaseHook):
 
         It makes its own client, with shorter time-outs; the hook's client stays as it is.
 
-        :return: within 20 s: whether the portal answers, and portal, brand, kind of token, missing scopes, budget.
+        :return: within 20 s: whether the token can read and write, and a line each of what it can, with the scopes to
+            grant, portal, token and budget. The log has it as well, as Airflow shows it for some seconds only.
         """
         from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_in_time
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
+        connection = self.connection
         try:
-            client = self._make_client(
-                Client, self.connection, self._fields, TEST_SETTINGS, self._budget_connection
-            )
-            return True, describe_in_time(client, business_unit_id=self.business_unit_id)
+            budget = self._budget_connection
+            client = self._make_client(Client, connection, self._fields, TEST_SETTINGS, budget)
+            works, said = describe_in_time(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             # Airflow tests a copy of the connection, under a name of its own.
-            return False, str(error).replace(f"connection {self.connection.conn_id!r}", "this connection")
+            works, said = False, str(error).replace(f"connection {connection.conn_id!r}", "this connection")
+        self.log.info("Connection test: %s", said.replace("\n", " "))
+        return works, said
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -342,7 +345,7 @@ class HubPrefsHook(BaseHook):
         kinds = {True: PasswordField, False: StringField}
         return {
             name: kinds[field["schema"].get("format") == "password"](
-                field["label"], description=field["description"], default=field["schema"].get("default")
+                field["label"], description=field["description"]
             )
             for name, field in CONNECTION_FIELDS.items()
         }

@@ -362,14 +362,14 @@ ERRORS = [
         server.error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found."),
         errors.AuthenticationError,
         details={"status": 401, "retryable": False, "permanent": True},
-        says=("check the token in the connection's password field", "mistyped or cut off"),
+        says=("the token is not accepted (401): check the field Token", "mistyped or cut off"),
     ),
     _final(
         "401 of a static token that has expired is final",
         server.error(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired."),
         errors.AuthenticationError,
         details={"category": "EXPIRED_AUTHENTICATION", "retryable": False},
-        says=("put a new one into the connection",),
+        says=("has expired or was revoked",),
     ),
     _final(
         "403 names the scopes HubSpot asks for",

@@ -186,7 +186,7 @@ def test_a_query_has_what_is_set() -> None:
         ("", "https://api.hubapi.com"),
         ("api.hubapi.com", "https://api.hubapi.com"),
         (" https://API.HubAPI.com/ ", "https://api.hubapi.com"),
-        ("api-eu1.hubapi.com:443", "https://api-eu1.hubapi.com:443"),
+        ("api-eu1.hubapi.com:443", "https://api-eu1.hubapi.com"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://127.1.2.3", "http://127.1.2.3"),
         ("https://localhost:8443", "https://localhost:8443"),

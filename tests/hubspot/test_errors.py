@@ -170,6 +170,17 @@ def test_a_404_about_the_path_is_not_about_the_subscriber(message: str) -> None:
     assert "jane" not in str(error)
 
 
+def test_a_404_in_a_version_hubspot_may_not_have_yet_says_so_first() -> None:
+    body = {"status": "error", "message": "Unable to find GET /communication-preferences/2027-03/definitions"}
+    reply = Reply(404, {}, json.dumps(body).encode())
+    text = str(error_from(reply, ENDPOINTS["get_definitions"], call="get_definitions", version="2027-03"))
+    assert text.startswith(
+        "HubSpot answered 404 to get_definitions: no API 2027-03 yet? Newest known: 2026-09"
+    )
+    text = str(error_from(reply, ENDPOINTS["get_definitions"], call="get_definitions", version="2026-09"))
+    assert "yet" not in text
+
+
 def test_a_404_about_the_subscriber_is_so_whatever_the_address() -> None:
     message = (
         "jane/path@example.com either has no subscriptions associated with this portal or does not exist"

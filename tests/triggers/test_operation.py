@@ -231,7 +231,7 @@ class TestItsEvent:
     def test_a_connection_that_cannot_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
         trigger = about(JANE)
         monkeypatch.setenv("AIRFLOW_CONN_HUBPREFS_DEFAULT", '{"conn_type": "hubprefs"}')
-        with pytest.raises(HubPrefsFailException, match="token in the password field"):
+        with pytest.raises(HubPrefsFailException, match="token in the field Token"):
             result_of(wait(encrypted=trigger.encrypted))
 
     @pytest.mark.parametrize("arguments", [{"expect": "gone"}, {"expect": "SUBSCRIBED"}])

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_hubprefs.bulk.source.errors import SourceError, UnavailableError
-from airflow_provider_hubprefs.bulk.source.stored import StoredFile, shown, unreadable, whole
+from airflow_provider_hubprefs.bulk.source.stored import StoredFile, shown, unreadable, where_to_look, whole
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _below(folder: Any, pattern: str, *, name: str) -> list[tuple[Path, Any]]:
     if files := [(path, status) for path, status in found if not stat.S_ISDIR(status.st_mode)]:
         return files
     raise UnavailableError(
-        f"{shown(name)}: no files found in {whole(folder)}. Check the path, and the connection of its store. Names "
+        f"{shown(name)}: no files found in {whole(folder)}. {where_to_look(folder)} Names "
         "that begin with _ or . are not read."
     )
 

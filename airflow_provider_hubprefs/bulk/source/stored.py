@@ -48,8 +48,7 @@ class StoredFile:
             opened = self.path.open("rb")
         except FileNotFoundError as error:
             raise UnavailableError(
-                f"{self.label}: there is no such file: {whole(self.path)}. Check the path, and the connection of its "
-                "store."
+                f"{self.label}: there is no such file: {whole(self.path)}. {where_to_look(self.path)}"
             ) from error
         except Exception as error:  # stores raise what their libraries raise
             raise unreadable(error, label=self.label) from error
@@ -125,6 +124,15 @@ def whole(path: Any) -> str:
     if protocol not in {"", "file", "local"}:
         text = f"{protocol}://{path.path}"  # as text it would show the connection like an address
     return ascii("/".join(map(scrub, text.split("/"))))[:300]
+
+
+def where_to_look(path: Any) -> str:
+    """Return what to do about a path where nothing is, for error texts."""
+    if getattr(path, "protocol", "") in {"", "file", "local"}:
+        return "Check the path on the worker; a relative one starts in the folder in which the worker was started."
+    conn_id = getattr(path, "conn_id", None)
+    named = f"connection {conn_id!r}" if conn_id else "connection"
+    return f"Check the path, and the {named} of its store (not HubSpot's)."
 
 
 def unreadable(error: Exception, *, label: str) -> SourceError:

@@ -97,7 +97,7 @@ class Call(Generic[T]):
         if self.spaced is not None:
             body = reply.body.replace(self.spaced.encode(), mask(self.spaced).encode())
             reply = Reply(reply.status, reply.headers, body)
-        error = error_from(reply, self.endpoint, call=self.name)
+        error = error_from(reply, self.endpoint, call=self.name, version=self.version)
         if self.unknown is not None and isinstance(error, NotFoundError):
             return self.unknown
         raise error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import (
     AuthenticationError,
     BurstLimitError,
@@ -64,7 +65,9 @@ _Meaning = tuple[type[HubSpotError], str, dict[str, Any]]
 _TEMPORARY = {"retryable": True, "not_applied": True}
 
 
-def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
+def error_from(
+    reply: Reply, endpoint: Endpoint, *, call: str, version: str = DEFAULT_VERSION
+) -> HubSpotError:
     """The error that a refusal or failure means.
 
     Every field of HubSpot's error body is optional, 5xx may be Cloudflare's HTML, and a body may be empty
@@ -73,6 +76,7 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
     :param reply: the answer.
     :param endpoint: what was asked; names the scopes when HubSpot does not.
     :param call: its name, for the text.
+    :param version: of the API, which HubSpot may not have yet.
     """
     body = _json_object(reply.body)
     category = _category(body)
@@ -89,9 +93,11 @@ def error_from(reply: Reply, endpoint: Endpoint, *, call: str) -> HubSpotError:
         kind, hint, more = _foreign_meaning(reply)
     else:
         said = _said(body, reply)
-        kind, hint, more = _meaning(reply, body, category, endpoint)
-    said = "; ".join(part for part in (hint, said) if part)
+        kind, hint, more = _meaning(reply, body, category, endpoint, version)
+    daily = kind is DailyLimitError  # the status says less than the hint
+    said = "; ".join(part for part in ("" if daily else hint, said) if part)
     error = kind(
+        f"{f'{hint}; ' if daily else ''}"
         f"{'A proxy or firewall before HubSpot' if foreign else 'HubSpot'} answered {reply.status}"
         f"{f' {category}' if category else ''} to {call}"
         f"{f': {said}' if said else ''}{f' [correlation id {correlation_id}]' if correlation_id else ''}",
@@ -140,14 +146,16 @@ def _foreign_meaning(reply: Reply) -> _Meaning:
             return ForeignAnswerError, "", {"retryable": status in _FOREIGN_PASSES}
 
 
-def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
+def _meaning(
+    reply: Reply, body: Mapping[str, Any], category: str | None, endpoint: Endpoint, version: str
+) -> _Meaning:
     match reply.status:
         case 401:
-            return AuthenticationError, "the credentials are not accepted", {"not_applied": True}
+            return AuthenticationError, "", {"not_applied": True}
         case 403:
             return _forbidden(body, category, endpoint)
         case 404:
-            return _not_found(body, category, endpoint)
+            return _not_found(body, category, endpoint, version)
         case 409:
             return ConflictError, "", {}
         case 423:
@@ -165,7 +173,7 @@ def _meaning(reply: Reply, body: Mapping[str, Any], category: str | None, endpoi
     return MalformedAnswerError, "this status means nothing here", {}
 
 
-def _not_found(body: Mapping[str, Any], category: str | None, endpoint: Endpoint) -> _Meaning:
+def _not_found(body: Mapping[str, Any], category: str | None, endpoint: Endpoint, version: str) -> _Meaning:
     """A 404 about the subscriber, or about the path: then it would be the same for every subscriber."""
     if endpoint.path.startswith("/") and "{" not in endpoint.path:
         return NotFoundError, "", {}
@@ -176,6 +184,8 @@ def _not_found(body: Mapping[str, Any], category: str | None, endpoint: Endpoint
     )
     if about_path:
         hint = "HubSpot has no such path or brand: check the connection's api_version and business_unit_id"
+        if endpoint.scopes and version not in VERSIONS:
+            hint = f"no API {version} yet? Newest known: {VERSIONS[-1]}, if api_version is empty; {hint}"
         return SettingsError, hint, {"not_applied": True}
     return NotFoundError, "", {}
 

@@ -69,8 +69,8 @@ class StaticToken:
     access_token: str
     kind: str = "private app or service key"
     remedy = (
-        "check the token in the connection's password field: it may be mistyped or cut off, or the token has expired "
-        "or was revoked: put a new one into the connection"
+        "the token is not accepted (401): check the field Token (the password) of the connection, as the token may be "
+        "mistyped or cut off, or has expired or was revoked"
     )
 
     def __post_init__(self) -> None:
@@ -97,8 +97,8 @@ class OAuthRefresh:
 
     kind = "OAuth app"
     remedy = (
-        "a fresh access token was refused as well: check client_id, client_secret and refresh_token in the "
-        "connection's extra; the app may have been uninstalled"
+        "a fresh access token is not accepted (401): check client_id, client_secret and refresh_token of the "
+        "connection; the app may have been uninstalled"
     )
 
     def __init__(
@@ -230,8 +230,8 @@ def refresh_failure(error: HubSpotError) -> HubSpotError:
     """
     if error.permanent and not isinstance(error, SettingsError):
         error = AuthenticationError(
-            f"{error}; check client_id, client_secret and refresh_token in the connection's extra: "
-            "the app may have been uninstalled, or the secret changed",
+            "the OAuth app is not accepted: check client_id, client_secret and refresh_token of the connection, as the "
+            f"app may have been uninstalled, or its secret changed; {error}",
             status=error.status,
             category=error.category,
             correlation_id=error.correlation_id,

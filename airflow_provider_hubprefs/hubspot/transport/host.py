@@ -29,7 +29,7 @@ def base_url(host: str | None) -> str:
         raise SettingsError(f"host: expected {DEFAULT_HOST}, got something that is no URL") from None
     if parts.username or parts.password:
         raise SettingsError(
-            "host: expected no user or password in it; the token belongs in the password field"
+            "host: expected no user or password in it; the token belongs in the field Token (the password)"
         )
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise SettingsError(f"host: expected no path, query or fragment behind it; leave only {DEFAULT_HOST}")
@@ -46,7 +46,8 @@ def base_url(host: str | None) -> str:
             "the token would be readable on the way"
         )
     shown = f"[{name}]" if ":" in name else name
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+    usual = {"https": 443, "http": 80}[parts.scheme]
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port and port != usual else "")
 
 
 def is_loopback(url: str) -> bool:

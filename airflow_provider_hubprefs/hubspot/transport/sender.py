@@ -224,7 +224,7 @@ class Sender(ABC):
     def _explained(self, error: AuthenticationError) -> AuthenticationError:
         """Say what to do with the kind of credential that this connection has, where HubSpot refused it."""
         if error.status == _UNAUTHORIZED and error.permanent:
-            error.args = (f"{error}; {self.auth.remedy}",)
+            error.args = (f"{self.auth.remedy}; {error}",)
         return error
 
     async def _access_token(self) -> Secret:
