@@ -46,6 +46,13 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
 }
 """The connection's extra fields, in the form Airflow 3.2 and later draw by themselves."""
 
+_URIS = {
+    "schemes": ["hubspot"],
+    "handler": f"{_PACKAGE}.assets.hubspot.sanitize_uri",
+    "factory": f"{_PACKAGE}.assets.hubspot.create_asset",
+    "to_openlineage_converter": f"{_PACKAGE}.assets.hubspot.to_openlineage",
+}
+
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["login", "schema", "port"],
     "relabeling": {"password": "Token", "host": "Host"},
@@ -102,6 +109,8 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         },
+        "asset-uris": [_URIS],
+        "dataset-uris": [_URIS],
         "connection-types": [
             {
                 "connection-type": "hubprefs",
