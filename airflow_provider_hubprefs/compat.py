@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.sdk import (
+        Asset,
         BaseHook,
         BaseOperator,
         BaseSensorOperator,
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
         AirflowSkipException,
         AirflowTaskTimeout,
     )
+    from airflow.sdk.lineage import get_hook_lineage_collector
     from airflow.sdk.log import mask_secret
+    from airflow.sdk.observability.stats import Stats
     from airflow.triggers.base import BaseEventTrigger
 
 _MASKER_2 = "airflow.utils.log.secrets_masker"
 _PLACES = {
+    "Asset": ("airflow.sdk", "airflow.datasets:Dataset"),
     "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
@@ -44,7 +48,9 @@ _PLACES = {
     "Context": ("airflow.sdk", "airflow.utils.context"),
     "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
     "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
+    "Stats": ("airflow.sdk.observability.stats", "airflow.stats"),
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+    "get_hook_lineage_collector": ("airflow.sdk.lineage", "airflow.lineage.hook"),
     "mask_locally": (
         "airflow.sdk._shared.secrets_masker:mask_secret",
         f"{_MASKER_2}:mask_secret",

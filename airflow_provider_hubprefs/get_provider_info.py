@@ -80,6 +80,13 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
 }
 """The connection's extra fields, in the form Airflow 3.2 and later draw by themselves."""
 
+_URIS = {
+    "schemes": ["hubspot"],
+    "handler": f"{_PACKAGE}.assets.hubspot.sanitize_uri",
+    "factory": f"{_PACKAGE}.assets.hubspot.create_asset",
+    "to_openlineage_converter": f"{_PACKAGE}.assets.hubspot.to_openlineage",
+}
+
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["login", "schema"],
     # Airflow draws host, password and port in this order, whatever is said here.
@@ -138,6 +145,8 @@ def get_provider_info() -> dict[str, Any]:
                 },
             }
         },
+        "asset-uris": [_URIS],
+        "dataset-uris": [_URIS],
         "connection-types": [
             {
                 "connection-type": "hubprefs",

@@ -88,6 +88,12 @@ def canonical(path: Any) -> tuple[str, str]:
     return _protocol(fs), posixpath.normpath("/" + place.lstrip("/"))
 
 
+def open_quietly(path: Any, mode: str) -> Any:
+    """Open a file of a run's own. Airflow's paths would report it as a data set that the task has read or written."""
+    fs = getattr(path, "fs", None)
+    return path.open(mode) if fs is None else fs.open(path.path, mode)
+
+
 def write_file(path: Path, content: Iterable[bytes]) -> None:
     """Write a file, readable by its owner alone; its folder is made where there is none.
 
@@ -133,7 +139,7 @@ def _make_folder(path: Any) -> None:
 
 def _opened(path: Path) -> File:
     if (local := local_path(path)) is None:
-        return path.open("wb")
+        return open_quietly(path, "wb")
     return open(local, "wb", opener=_private)
 
 
@@ -198,7 +204,7 @@ class ObjectPlace:
 
 def _read(slot: Path) -> Mapping[str, Any] | None:
     try:
-        with slot.open("rb") as file:
+        with open_quietly(slot, "rb") as file:
             found = msgspec.json.decode(file.read())
     except (FileNotFoundError, msgspec.DecodeError):
         return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
 from inspect import getmembers, isclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,20 @@ STANDARD_FIELDS = {"login", "password", "host", "port", "schema", "extra", "desc
 OAUTH = ("client_id", "client_secret", "refresh_token")
 SECRETS = {"client_secret", "refresh_token"}
 KINDS = ("hooks", "operators", "sensors", "triggers", "transfers")
+# What else Airflow reads of each key, and this package may use.
+URIS = {"schemes", "handler", "factory", "to_openlineage_converter"}
+ENTRIES: dict[str, set[str]] = {
+    "integrations": {"integration-name", "external-doc-url", "tags"},
+    **{kind: {"integration-name", "python-modules"} for kind in KINDS},
+    "connection-types": CONNECTION_TYPE,
+    "asset-uris": URIS,
+    "dataset-uris": URIS,
+    "task-decorators": {"name", "class-name"},
+}
+NAMES = ("extra-links", "notifications", "cli")
+CONFIG = {"description", "options"}
+OPTION = {"description", "version_added", "type", "example", "default"}
+TEXTS = {"package-name", "name", "description"}
 
 
 def run(code: str) -> Any:
@@ -94,6 +111,53 @@ def test_it_fits_airflow_s_schema_and_is_json(info: dict[str, Any]) -> None:
     jsonschema.validate(info, schema)
     assert set(info) <= set(schema["properties"])
     assert json.loads(json.dumps(info)) == info
+
+
+def unread(info: dict[str, Any]) -> list[str]:
+    """Keys at any level that Airflow does not read: misspelt ones, of which its schema and its log say nothing."""
+    found = [key for key in info if key not in {*ENTRIES, *NAMES, *TEXTS, "config"}]
+    for key, known in ENTRIES.items():
+        found += [f"{key}.{inner}" for entry in info.get(key, []) for inner in set(entry) - known]
+    for section, content in info.get("config", {}).items():
+        found += [f"config.{section}.{inner}" for inner in set(content) - CONFIG]
+        for option, described in content.get("options", {}).items():
+            found += [f"config.{section}.{option}.{inner}" for inner in set(described) - OPTION]
+    for entry in info.get("connection-types", []):
+        behaviour, fields = entry.get("ui-field-behaviour", {}), entry.get("conn-fields", {})
+        found += [f"ui-field-behaviour.{inner}" for inner in set(behaviour) - UI_FIELD_BEHAVIOUR]
+        for name, field in fields.items():
+            found += [f"conn-fields.{name}.{inner}" for inner in set(field) - CONN_FIELD]
+            found += [f"conn-fields.{name}.schema.{inner}" for inner in set(field["schema"]) - FIELD_SCHEMA]
+    return found
+
+
+def test_airflow_reads_every_key_of_it(info: dict[str, Any]) -> None:
+    assert unread(info) == []
+
+
+def everywhere(value: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary, at any level, but for those whose keys are names of this package's."""
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from everywhere(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from everywhere(inner)
+
+
+def test_a_key_that_is_misspelt_anywhere_is_found() -> None:
+    for number, _ in enumerate(everywhere(get_provider_info())):
+        info = deepcopy(get_provider_info())
+        level = list(everywhere(info))[number]
+        named_by_us = [info["config"], *(one["options"] for one in info["config"].values())]
+        named_by_us += [one["conn-fields"] for one in info["connection-types"]]
+        meant_for_airflow = [one["ui-field-behaviour"] for one in info["connection-types"]]
+        values = [one[key] for one in meant_for_airflow for key in ("relabeling", "placeholders")]
+        if any(level is one for one in (*named_by_us, *values)):
+            continue
+        level["mispelt_key"] = "value"
+        assert any("mispelt_key" in key for key in unread(info)), sorted(level)
 
 
 def test_a_connection_type_has_no_key_that_airflow_would_ignore(connection_type: dict[str, Any]) -> None:
@@ -185,13 +249,57 @@ def test_the_form_says_what_to_do_with_host_and_port(connection_type: dict[str, 
     assert "Bad Request" in behaviour["placeholders"]["port"]
 
 
+def resolved(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
 def test_every_class_named_exists_and_every_module_named_imports(info: dict[str, Any]) -> None:
-    for name in class_names(info):
-        module, _, attribute = name.rpartition(".")
-        assert hasattr(import_module(module), attribute), name
+    assert {name: resolved(name) for name in class_names(info)}
     for kind in KINDS:
         for module in listed(info, kind):
             import_module(module)
+
+
+def test_what_is_named_is_what_its_key_says(info: dict[str, Any]) -> None:
+    from airflow.sdk import BaseHook, BaseNotifier, BaseOperatorLink
+
+    named = {entry["hook-class-name"]: BaseHook for entry in info["connection-types"]}
+    named |= dict.fromkeys(info.get("extra-links", []), BaseOperatorLink)
+    named |= dict.fromkeys(info.get("notifications", []), BaseNotifier)
+    assert [name for name, base in named.items() if not issubclass(resolved(name), base)] == []
+    functions = [entry["class-name"] for entry in info.get("task-decorators", [])] + info.get("cli", [])
+    for uris in (*info["asset-uris"], *info["dataset-uris"]):
+        functions += [name for key, name in uris.items() if key != "schemes"]
+    assert [name for name in functions if not callable(resolved(name)) or isclass(resolved(name))] == []
+
+
+def test_every_link_and_notifier_of_the_package_is_listed(info: dict[str, Any]) -> None:
+    """One that is not is shown by no task, or not found in Airflow's list of them."""
+    from airflow.sdk import BaseNotifier, BaseOperatorLink
+
+    for key, base, modules in (
+        ("extra-links", BaseOperatorLink, {"airflow_provider_hubprefs.links"}),
+        ("notifications", BaseNotifier, modules_below("notifications")),
+    ):
+        offered = {
+            f"{each.__module__}.{name}"
+            for module in modules
+            for name, each in own_classes(import_module(module))
+            if issubclass(each, base) and not name.startswith("_")
+        }
+        assert set(info.get(key, [])) == offered, key
+
+
+def test_every_decorator_of_the_package_is_listed(info: dict[str, Any]) -> None:
+    offered = {
+        f"{module}.{name}"
+        for module in modules_below("decorators")
+        for name in dir(import_module(module))
+        if name.endswith("_task") and not name.startswith("_")
+    }
+    listed_here = {entry["class-name"] for entry in info.get("task-decorators", [])}
+    assert offered <= listed_here
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -262,6 +370,18 @@ def test_older_airflows_are_shown_the_same_form(
     assert behaviour["hidden_fields"] == connection_type["ui-field-behaviour"]["hidden-fields"]
 
 
+def test_every_option_that_the_code_reads_is_described_with_its_default(info: dict[str, Any]) -> None:
+    options = info["config"]["hubprefs"]["options"]
+    read = set()
+    for source in Path(airflow_provider_hubprefs.__file__).parent.rglob("*.py"):
+        read |= set(
+            re.findall(r"""conf\.get\w*\(\s*"hubprefs",\s*"(\w+)\"""", source.read_text(encoding="utf-8"))
+        )
+    assert read == set(options)
+    for name, option in options.items():
+        assert {"description", "version_added", "type", "example", "default"} == set(option), name
+
+
 # -- in interpreters of their own -----------------------------------------------------------------------------
 
 
@@ -296,6 +416,7 @@ print(json.dumps({
     "sensitive": sorted(name for name, widget in widgets.items() if widget.is_sensitive),
     "fields": sorted(widget.field_name for widget in widgets.values()),
     "titles": [widget.field["schema"]["title"] for widget in widgets.values()],
+    "links": sorted(name for name in manager.extra_links_class_names if "hubprefs" in name),
     "imported": sorted(name for name in sys.modules if name.startswith("airflow_provider_hubprefs")),
 }))
 """
@@ -310,3 +431,18 @@ print(json.dumps({
     assert found["sensitive"] == sorted(f"extra__hubprefs__{name}" for name in SECRETS)
     assert found["behaviour"]["hidden_fields"] == ["login", "schema"]
     assert found["imported"] == ["airflow_provider_hubprefs", "airflow_provider_hubprefs.get_provider_info"]
+
+
+def test_airflow_config_list_shows_the_section_with_its_defaults() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "config", "list", "--section", "hubprefs", "--defaults"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (described,) = get_provider_info()["config"].values()
+    assert "[hubprefs]" in done.stdout, done.stderr
+    for name, option in described["options"].items():
+        assert re.search(rf"^#? ?{name} = ?{re.escape(option['default'])}$", done.stdout, re.MULTILINE), (
+            done.stdout
+        )

@@ -32,6 +32,7 @@ from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, Stati
 from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.transport.sender import Sender
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings, settings_from
+from airflow_provider_hubprefs.telemetry import observer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -114,7 +115,7 @@ def client_from(
     mask = mask_locally if in_loop else mask_in_task
     version = fields.get("api_version") if is_absent(api_version) else api_version
     try:
-        return make(
+        client = make(
             _auth(connection, fields, mask),
             version=str(DEFAULT_VERSION if is_absent(version) else version),
             host=_host(connection),
@@ -124,6 +125,8 @@ def client_from(
         )
     except SettingsError as error:
         raise SettingsError(f"connection {connection.conn_id!r}: {error}") from None
+    client.observer = observer_for(connection.conn_id)
+    return client
 
 
 def _budget_store(

@@ -395,5 +395,8 @@ class HubPrefsHook(BaseHook):
 
     def _send(self, call: Call[T]) -> T:
         from airflow_provider_hubprefs.hooks.plain import plain
+        from airflow_provider_hubprefs.lineage import collect_call
 
-        return plain(self.client.send(call))
+        answer = plain(self.client.send(call))
+        collect_call(self, call)
+        return answer

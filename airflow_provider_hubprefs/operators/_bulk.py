@@ -211,7 +211,9 @@ class HubPrefsBatchOperator(WaitingBase):
                 business_unit_id=self.business_unit_id,
                 max_budget_share=self.max_budget_share,
             )
+            self.note_lineage(self._running)
             summary = self._run(self._running, given, context, event)
+            self.note_lineage(self._running, summary)
         self.log.info("%s", summary)
         if not summary["complete"]:
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])

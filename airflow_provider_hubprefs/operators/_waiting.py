@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.lineage import ReportsLineage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class WaitingBase(ReadsArguments, BaseOperator):
+class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
     """What all operators of this package have in common: the connection, and the wait.
 
     A template that gives nothing, or the text ``None``, leaves an optional argument out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
@@ -35,6 +36,7 @@ class _OneSubscriberOperator(WaitingBase):
     subscriber = PrivateArgument()
     ui_color = "#ffe3d9"
     subscription_id: int | str | None = None
+    business_unit_id: int | str | None = None
 
     def __init__(self, *, subscriber: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,6 +49,7 @@ class _OneSubscriberOperator(WaitingBase):
 
         with airflow_errors():
             self.read_arguments()
+        self.note_lineage(self._hook)
         event = event or {}
         status = event.get("status")
         if status == events.EXECUTION_TIMEOUT:
@@ -72,12 +75,17 @@ class _OneSubscriberOperator(WaitingBase):
         outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
         return self._ended(found["subscriber"], outcome, found["operation"])
 
+    @cached_property
+    def _hook(self) -> HubPrefsHook:
+        return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
+
     def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.single import write_one
         from airflow_provider_hubprefs.hubspot.privacy import mask
 
         subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
         mine = _fingerprint(hook, write, subscriber)
+        self.note_lineage(hook)
         if waits and (sent := _sent(context).load()):
             if sent["write"] == mine:
                 self.log.info("%s: an earlier try wrote it; the wait is resumed", mask(subscriber))
@@ -108,6 +116,7 @@ class _OneSubscriberOperator(WaitingBase):
         :raises HubPrefsException: the write is unconfirmed, which is no success.
         """
         self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
+        self.note_lineage(self._hook, {"outcome": outcome})
         if outcome == "unconfirmed":
             waits = "" if self.wait_for_completion else "; wait_for_completion=True waits for it"
             raise HubPrefsException(
@@ -203,7 +212,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
 
         with airflow_errors():
             self._begin()
-            hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
+            hook = self._hook
             write = SetStatus(
                 hook.client.calls,
                 subscription_id=self.subscription_id,
@@ -266,9 +275,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
 
         with airflow_errors():
             self._begin()
-            hook = HubPrefsHook(
-                self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id
-            )
+            hook = self._hook
             write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
             return self._write(hook, write, context)
 

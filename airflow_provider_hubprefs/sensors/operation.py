@@ -31,6 +31,7 @@ from airflow_provider_hubprefs.compat import (
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from airflow_provider_hubprefs.lineage import ReportsLineage
 from airflow_provider_hubprefs.task_state import TaskState
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 _FAILURES_KEY = "hubprefs_transient_failures"
 
 
-class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
+class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator):
     """Wait until the operation on one subscriber is COMPLETE or CANCELED.
 
     HubSpot has no endpoint for the operation itself (its OpenAPI documents show none). The sensor asks for the
@@ -98,6 +99,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
     }
     subscriber = PrivateArgument()
     ui_color = "#ffe8a3"
+    only_reads = True
 
     def __init__(
         self,
@@ -156,10 +158,12 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
         if event is not None:
             from airflow_provider_hubprefs.triggers.events import result_of
 
+            self.note_lineage(self._hook)
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
             self.read_arguments()
             wait = self._wait()
+            self.note_lineage(self._hook)
             client = self._hook.client
             try:
                 operation = client.send(wait.call(client.calls))

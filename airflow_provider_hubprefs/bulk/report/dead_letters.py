@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from airflow_provider_hubprefs.bulk.report.outcome import ConservationError
-from airflow_provider_hubprefs.storage import write_file
+from airflow_provider_hubprefs.storage import open_quietly, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -112,7 +112,7 @@ class DeadLetters:
         def lines() -> Iterator[bytes]:
             nonlocal found
             for name in names:
-                with self._folder.part(name).open("rb") as part:
+                with open_quietly(self._folder.part(name), "rb") as part:
                     for line in iter(part.readline, b""):
                         found += 1
                         yield line
@@ -126,7 +126,7 @@ class DeadLetters:
 
 def _lines(path: Path) -> int:
     try:
-        with path.open("rb") as file:
+        with open_quietly(path, "rb") as file:
             return sum(line.endswith(b"\n") for line in iter(file.readline, b""))
     except FileNotFoundError:
         return 0

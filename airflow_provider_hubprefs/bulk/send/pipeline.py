@@ -6,7 +6,7 @@ undecided is read back. A row that cannot be decided is unconfirmed, never succe
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -162,7 +162,14 @@ class Pipeline:
     def _carry(self, batches: Iterable[_Batch], work: Callable[[_Batch], list[Outcome]]) -> list[Row]:
         """Do the same with all batches, and take their outcomes in order; return pending rows to watch."""
         watched: deque[Row] = deque(maxlen=WATCHED)
-        pool = OrderedPool(work, threads=self._concurrency)
+
+        def observed(batch: _Batch) -> list[Outcome]:
+            with self._caller.client.observer.span("batch", rows=len(batch.rows)) as result:
+                outcomes = work(batch)
+                result.update(_counted(outcomes))
+                return outcomes
+
+        pool = OrderedPool(observed, threads=self._concurrency)
         try:
             for batch, outcomes in pool.map(batches, may_begin=self._may_begin):
                 self._take(batch, outcomes)
@@ -207,6 +214,9 @@ class Pipeline:
         return in_flight < most and self._budget.affords(in_flight + 1)
 
     def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
+        for name, rows in _counted(outcomes).items():
+            if name != PENDING:
+                self._caller.client.observer.count(f"rows.{name}", rows)
         if batch.pending is None:
             self._state.take(batch.rows, outcomes)
         else:
@@ -366,3 +376,7 @@ class Pipeline:
         for answer, rows in answers:
             outcomes += outcomes_of_pending(answer, self._write, rows)
         return outcomes
+
+
+def _counted(outcomes: list[Outcome]) -> Counter[str]:
+    return Counter(outcome.outcome for outcome in outcomes)

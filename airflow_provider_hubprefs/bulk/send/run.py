@@ -161,6 +161,7 @@ def run_bulk(
             raise
     finally:
         summary = files.finish(work.end)
+    client.observer.lasted("run.duration", summary["duration_seconds"])
     return {**summary}
 
 

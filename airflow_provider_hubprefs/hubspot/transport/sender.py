@@ -37,6 +37,7 @@ from airflow_provider_hubprefs.hubspot.transport.auth import Auth, OAuthRefresh,
 from airflow_provider_hubprefs.hubspot.transport.body import ACCEPT_ENCODING
 from airflow_provider_hubprefs.hubspot.transport.host import base_url, budget_of
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of
+from airflow_provider_hubprefs.hubspot.transport.observer import IGNORED, Observer
 from airflow_provider_hubprefs.hubspot.transport.retry import CallTime, retrying
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
@@ -139,6 +140,8 @@ class Sender(ABC):
         except (ValueError, ModuleNotFoundError) as error:
             raise SettingsError(str(error)) from None
         self.usage = Usage()
+        self.observer: Observer = IGNORED
+        """Hears of every request; who makes the client may set it."""
         self._refresh_error: HubSpotError | None = None
         self.begin()
         _alive.add(self)
@@ -276,17 +279,21 @@ class Sender(ABC):
             _check_fresh(call)
             spent.attempt()
             self._count(requests=1)
+            self.observer.count("requests")
             begin = time.monotonic()
             with untraced():
                 reply = await self._exchange(call, token)
             self._count(took=time.monotonic() - begin)
             headers.update(reply.headers)
+            if (left := headers.get("x-hubspot-ratelimit-daily-remaining", "")).isdecimal():
+                self.observer.gauge("budget.remaining", int(left))
         finally:
             await self._ask(pacer.done, ticket, headers)
         try:
             return call.conclude(reply)
         except BurstLimitError as error:
             self._count(throttled=1)
+            self.observer.count("throttled")
             asked = error.retry_after
             pause = None if asked is None else min(asked, self.settings.retry_total)
             await self._ask(pacer.pause, pause)

@@ -1,0 +1,1 @@
+"""Data sets of HubSpot, as Airflow's assets name them."""

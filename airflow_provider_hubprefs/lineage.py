@@ -1,0 +1,182 @@
+"""Which data sets a task reads and writes: for OpenLineage, and for Airflow's own collector. No address, no request.
+
+Read are the source's files, by OpenLineage's names for their store, without credentials; a sensor reads what it asks
+about. Written is what :mod:`~airflow_provider_hubprefs.assets.hubspot` names; it is reported when the task ends: only
+then its portal and brand are known.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_hubprefs.hubspot.api.calls import Call
+
+_STATUSES = {"set_status", "batch_set_statuses"}
+_OPT_OUTS = {"unsubscribe_all", "batch_unsubscribe_all"}
+_OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
+
+
+class ReportsLineage:
+    """Base of the operators and the sensor: what OpenLineage's provider asks a task for.
+
+    :cvar only_reads: whether the task writes nothing to HubSpot.
+    """
+
+    only_reads = False
+    _where: tuple[str, str] | None = None
+    _lineage_result: Mapping[str, Any] = MappingProxyType({})
+
+    def note_lineage(self, hook: Any, result: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Keep what the lineage is made of.
+
+        :param hook: that the task uses.
+        :param result: a run's summary or one subscriber's outcome, once it is known.
+        """
+        brand = None
+        with suppress(Exception):  # what is wrong with a connection is the task's to say
+            brand = hook.business_unit_id
+        name = dataset_name(
+            subscription_id=getattr(self, "subscription_id", None),
+            every=getattr(self, "subscription_column", None) is not None,
+            brand=brand,
+        )
+        self._where = namespace(_portal(hook, result.get("portal"))), name
+        self._lineage_result = result
+        if result and not self.only_reads:
+            collect_output(hook, name, portal=result.get("portal"))
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What is known before the task has looked anything up."""
+        return self._lineage()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """All of it."""
+        return self._lineage(ended=True)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        """As much as is known; OpenLineage's provider adds the error."""
+        return self._lineage(ended=True)
+
+    def _lineage(self, *, ended: bool = False) -> Any:
+        try:
+            from airflow.providers.openlineage.extractors import OperatorLineage
+            from openlineage.client.event_v2 import InputDataset, OutputDataset
+            from openlineage.client.facet_v2 import (
+                input_statistics_input_dataset,
+                output_statistics_output_dataset,
+            )
+        except ImportError:
+            return None
+        result = self._lineage_result
+        places = [] if (source := getattr(self, "source", None)) is None else _datasets(source)
+        inputs = [InputDataset(namespace=store, name=name) for store, name in places]
+        if len(inputs) == 1 and "read" in result:
+            statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
+                rowCount=result["read"]
+            )
+            inputs[0].inputFacets = {"inputStatistics": statistics}
+        outcomes = _outcomes(result)
+        facets = {"hubprefs_run": _run_facet(outcomes, result)} if outcomes else {}
+        if not ended or self._where is None:
+            return OperatorLineage(inputs=inputs, run_facets=facets)
+        store, name = self._where
+        if self.only_reads:
+            return OperatorLineage(
+                inputs=[*inputs, InputDataset(namespace=store, name=name)], run_facets=facets
+            )
+        output = OutputDataset(namespace=store, name=name)
+        if outcomes:
+            statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+                rowCount=outcomes.get("changed", 0)
+            )
+            output.outputFacets = {"outputStatistics": statistics}
+        return OperatorLineage(inputs=inputs, outputs=[output], run_facets=facets)
+
+
+def collect_output(hook: Any, *names: str, portal: int | None = None) -> None:
+    """Report what was written to Airflow's own collector, so that any task with the hook has lineage.
+
+    Lineage must not fail a write that HubSpot has carried out.
+    """
+    with suppress(Exception):
+        from airflow_provider_hubprefs.compat import get_hook_lineage_collector
+
+        collector: Any = get_hook_lineage_collector()
+        add = getattr(collector, "add_output_asset", None) or collector.add_output_dataset
+        for name in names:
+            add(context=hook, uri=f"{namespace(_portal(hook, portal))}/{name}")
+
+
+def collect_call(hook: Any, call: Call[Any]) -> None:
+    """Report what one call has written, if it has."""
+    if call.endpoint.name in _STATUSES and call.body is not None:
+        from msgspec import json
+
+        body = json.decode(call.body)
+        subscriptions = {one["subscriptionId"] for one in body.get("inputs", [body])}
+        collect_output(hook, *(dataset_name(subscription_id=each) for each in sorted(subscriptions)))
+    elif call.endpoint.name in _OPT_OUTS:
+        brand = dict(parse_qsl(urlsplit(call.path).query)).get("businessUnitId")
+        collect_output(hook, dataset_name(brand=brand))
+
+
+def _portal(hook: Any, portal: int | None) -> int | str:
+    """The portal's number, where it is known without a request, or the connection's id."""
+    client = vars(hook).get("client")
+    return portal or getattr(getattr(client, "auth", None), "hub_id", None) or hook.hubprefs_conn_id
+
+
+def _outcomes(result: Mapping[str, Any]) -> dict[str, int]:
+    if "outcome" in result:
+        return {result["outcome"]: 1}
+    return {name: result[name] for name in _OUTCOMES if name in result}
+
+
+def _datasets(source: Any) -> Iterable[tuple[str, str]]:
+    """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them."""
+    from airflow_provider_hubprefs.compat import ObjectStoragePath
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+    from airflow_provider_hubprefs.storage import local_path
+
+    found: dict[tuple[str, str], None] = {}
+    for given in [source] if isinstance(source, str) or hasattr(source, "open") else source:
+        with suppress(ValueError, ImportError):  # of an unknown store
+            path: Any = ObjectStoragePath(given)
+            local = local_path(path) if path.protocol in {"", "file", "local"} else None
+            store, name = (
+                (f"{path.protocol}://{path.bucket}", path.key) if local is None else ("file", str(local))
+            )
+            if wild := next((at for at, letter in enumerate(name) if letter in "*?["), None):
+                name = name[:wild].rpartition("/")[0]
+            found[store, scrub(name)] = None
+    return list(found)
+
+
+def _run_facet(outcomes: Mapping[str, int], result: Mapping[str, Any]) -> Any:
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+    report = result.get("report")
+    return _facet_class()(
+        outcomes=dict(outcomes),
+        reasons=dict(result.get("reasons") or {}),
+        report=scrub(report) if report else None,
+    )
+
+
+@cache
+def _facet_class() -> Any:
+    """The facet ``hubprefs_run``: rows by outcome, why rows were not applied, and where the report is."""
+    import attrs
+    from openlineage.client.facet_v2 import RunFacet
+
+    fields = {"outcomes": attrs.field(), "reasons": attrs.field(), "report": attrs.field()}
+    return attrs.make_class("HubPrefsRunFacet", fields, bases=(RunFacet,), kw_only=True)

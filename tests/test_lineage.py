@@ -1,0 +1,197 @@
+"""What Airflow's own collector and OpenLineage are told of files, assets and writes, without a DAG run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import Asset, ObjectStoragePath
+from airflow.sdk.io import attach
+from airflow.sdk.lineage import HookLineageCollector
+from fsspec.implementations.memory import MemoryFileSystem
+
+from airflow_provider_hubprefs.assets.hubspot import create_asset, to_openlineage
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.hubspot.api.models import StatusChange
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
+from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
+from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_hubprefs.simulator import Simulator
+
+JANE = "jane.doe@example.com"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> HookLineageCollector:
+    """Airflow's collector, as it is where some plugin reads what it has collected."""
+    collector = HookLineageCollector()
+    monkeypatch.setattr("airflow.sdk.lineage.get_hook_lineage_collector", lambda: collector)
+    return collector
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStoragePath]:
+    """A store that is not the local disk."""
+    attach("memory", fs=MemoryFileSystem())
+    yield ObjectStoragePath("memory://bucket")
+    MemoryFileSystem.store.clear()
+
+
+def written(collector: HookLineageCollector) -> list[str]:
+    return sorted(one.asset.uri for one in collector.collected_assets.outputs)
+
+
+class TestAssets:
+    @pytest.mark.parametrize(
+        ("given", "uri"),
+        [
+            ("hubspot://123/subscriptions/45", "hubspot://123/subscriptions/45"),
+            ("HubSpot://123/subscriptions/0045/", "hubspot://123/subscriptions/45"),
+            ("hubspot://123/subscriptions", "hubspot://123/subscriptions"),
+            ("hubspot://123/opt-outs", "hubspot://123/opt-outs"),
+            ("hubspot://hubprefs_default/opt-outs/0", "hubspot://hubprefs_default/opt-outs/0"),
+        ],
+        ids=["one", "untidy", "all", "opt-outs", "brand"],
+    )
+    def test_airflow_normalises_a_uri(self, given: str, uri: str) -> None:
+        assert Asset(given).uri == uri
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            f"hubspot://123/subscriptions/{JANE}",
+            f"hubspot://123/opt-outs/{JANE.replace('@', '%40')}",
+            f"hubspot://{JANE}/opt-outs",
+            f"hubspot://123/opt-outs?email={JANE}",
+            "hubspot://123/contacts/jane",
+            "hubspot:///subscriptions/1",
+            "hubspot://123",
+        ],
+        ids=["address", "encoded", "user", "query", "other-kind", "no-portal", "no-kind"],
+    )
+    def test_what_is_none_is_refused_without_being_repeated(self, uri: str) -> None:
+        with pytest.raises(ValueError, match="not a URI of HubSpot") as refused:
+            Asset(uri)
+        assert "jane" not in str(refused.value)
+
+    def test_an_asset_is_made_of_numbers(self) -> None:
+        assert create_asset(portal=123, subscription_id=45).uri == "hubspot://123/subscriptions/45"
+        assert create_asset(portal=123, business_unit_id=0).uri == "hubspot://123/opt-outs/0"
+
+    def test_openlineage_has_the_portal_as_its_namespace(self) -> None:
+        found = to_openlineage(Asset("hubspot://123/subscriptions/45"), None)
+        assert (found.namespace, found.name) == ("hubspot://123", "subscriptions/45")
+
+
+@pytest.mark.usefixtures("hubprefs_default")
+class TestHookLineage:
+    def test_every_write_of_the_hook_is_an_output(self, collector: HookLineageCollector) -> None:
+        hook = HubPrefsHook()
+        one, other = (each.id for each in hook.get_definitions().results[:2])
+        hook.get_statuses(JANE)
+        hook.get_unsubscribe_all(JANE)
+        assert written(collector) == []
+        hook.set_status(JANE, one, "UNSUBSCRIBED")
+        hook.batch_set_statuses(
+            [
+                StatusChange(subscriber=JANE, subscription_id=each, status="UNSUBSCRIBED")
+                for each in (one, other)
+            ]
+        )
+        hook.unsubscribe_all(JANE)
+        hook.batch_unsubscribe_all([JANE], business_unit_id=0)
+        assert written(collector) == sorted(
+            [
+                "hubspot://hubprefs_default/opt-outs",
+                "hubspot://hubprefs_default/opt-outs/0",
+                *(f"hubspot://hubprefs_default/subscriptions/{each}" for each in (one, other)),
+            ]
+        )
+
+    def test_a_write_that_hubspot_refuses_is_none(
+        self, collector: HookLineageCollector, hubspot: Simulator
+    ) -> None:
+        hubspot.load({"rejected": {JANE: {"category": "VALIDATION_ERROR", "message": "no"}}})
+        with pytest.raises(Exception, match="VALIDATION_ERROR"):
+            HubPrefsHook().unsubscribe_all(JANE)
+        assert written(collector) == []
+
+    def test_a_run_writes_hubspot_and_reads_its_source_and_no_file_of_its_own(
+        self,
+        collector: HookLineageCollector,
+        hubspot: Simulator,
+        store: ObjectStoragePath,
+        context: Any,
+    ) -> None:
+        hubspot.load({"rejected": {JANE: {"category": "VALIDATION_ERROR", "message": "no"}}})
+        with (store / "list.csv").open("w") as file:
+            file.write(f"email\n{JANE}\nother@example.com\n")
+        operator = HubPrefsBatchUnsubscribeOperator(
+            task_id="opt_out", source=str(store / "list.csv"), output=str(store / "out"), on_rejected="report"
+        )
+        result = operator.execute(context)
+        assert result["dead_letters"]
+        assert "memory://bucket/list.csv" in written(collector)  # of this test
+        assert [uri for uri in written(collector) if "/out/" in uri] == []
+        assert "hubspot://hubprefs_default/opt-outs" in written(collector)
+        assert {one.asset.uri for one in collector.collected_assets.inputs} <= {"memory://bucket/list.csv"}
+
+    def test_the_portal_is_named_by_its_number_where_it_is_known(
+        self, collector: HookLineageCollector, hubspot: Simulator
+    ) -> None:
+        hook = HubPrefsHook()
+        auth = OAuthRefresh(client_id="i", client_secret="s", refresh_token="r")
+        auth.hub_id = 123
+        hook.unsubscribe_all(JANE)
+        hook.client.auth = auth
+        operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber=JANE)
+        operator.note_lineage(hook, {"outcome": "changed"})
+        assert "hubspot://123/opt-outs" in written(collector)
+
+    def test_a_collector_that_fails_fails_no_write(
+        self, monkeypatch: pytest.MonkeyPatch, hubspot: Simulator
+    ) -> None:
+        monkeypatch.setattr("airflow.sdk.lineage.get_hook_lineage_collector", object)
+        HubPrefsHook().unsubscribe_all(JANE)
+        assert hubspot.is_opted_out(JANE)
+
+
+class TestOpenLineage:
+    @pytest.mark.parametrize(
+        ("source", "places"),
+        [
+            ("s3://aws_default@bucket/unload/part-*.csv", [("s3://bucket", "unload")]),
+            (["s3://bucket/a.csv", "s3://other@bucket/a.csv"], [("s3://bucket", "a.csv")]),
+            ("gs://bucket/folder/", [("gs://bucket", "folder/")]),
+            ("/data/list.csv", [("file", "/data/list.csv")]),
+            (Path("/data/list.csv"), [("file", "/data/list.csv")]),
+            ("file:///data/2026-??/list.csv", [("file", "/data")]),
+        ],
+        ids=["pattern", "twice", "folder", "local", "path", "local-pattern"],
+    )
+    def test_a_source_has_openlineage_s_name_without_credentials(
+        self, source: Any, places: list[tuple[str, str]]
+    ) -> None:
+        operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source=source)
+        found = operator.get_openlineage_facets_on_start()
+        assert [(each.namespace, each.name) for each in found.inputs] == places
+        assert found.outputs == []
+
+    def test_an_address_in_a_file_s_name_is_masked(self) -> None:
+        operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source=f"s3://bucket/{JANE}")
+        assert "jane" not in str(operator.get_openlineage_facets_on_start())
+
+    def test_rows_from_memory_are_no_data_set(self) -> None:
+        operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", subscribers=[JANE])
+        assert operator.get_openlineage_facets_on_start().inputs == []
+
+    def test_without_openlineage_s_provider_there_is_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", None)
+        operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source="/data/list.csv")
+        assert operator.get_openlineage_facets_on_complete(None) is None
