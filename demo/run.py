@@ -55,7 +55,7 @@ def main() -> int:
         check_readable(path)
         if token:
             return on_portal(token, os.environ.get("HUBPREFS_HOST", "").strip(), path)
-        with simulator() as hubspot:
+        with simulator() as (_, hubspot):
             console.print(f"A local HubSpot answers at [bold]{hubspot['url']}[/bold]")
             return run({"host": hubspot["url"], "password": hubspot["token"]}, path)
 

@@ -101,8 +101,8 @@ def airflow(arguments: list[str], *, env: dict[str, str], log: Path) -> Iterator
 
 
 @contextmanager
-def simulator() -> Iterator[dict[str, Any]]:
-    """Run a local HubSpot in a process of its own, until the block ends."""
+def simulator() -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Run a local HubSpot in a process of its own, until the block ends; returns it, and what it says when ready."""
     command = [sys.executable, "-m", "airflow_provider_hubprefs.simulator", "--port", "0"]
     command += ["--portal", str(HERE / "portal.json")]
     with (
@@ -115,7 +115,7 @@ def simulator() -> Iterator[dict[str, Any]]:
         if not line:
             errors.seek(0)
             raise DemoError(f"the local HubSpot did not start. {errors.read()[-1000:]}")
-        yield json.loads(line)
+        yield process, json.loads(line)
 
 
 @contextmanager

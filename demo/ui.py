@@ -10,14 +10,14 @@ its ports are not touched.
 from __future__ import annotations
 
 import os
-import shutil
 import secrets
+import shutil
 import socket
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +61,21 @@ def main() -> int:
         port = free_port(os.environ.get("PORT", "").strip())
         shutil.rmtree(HOME, ignore_errors=True)
         HOME.mkdir(mode=0o700)  # it will hold addresses
-        hubspot = stack.enter_context(simulator())
+        process, hubspot = stack.enter_context(simulator())
         console.print(f"A local HubSpot answers at {hubspot['url']}")
         console.print(f"Airflow starts, which takes half a minute (logs: {HOME}) ...")
         env = environment(port)
-        with airflow(["db", "migrate"], env=env, log=HOME / "migrate.log") as process:
-            if process.wait():
+        with airflow(["db", "migrate"], env=env, log=HOME / "migrate.log") as migration:
+            if migration.wait():
                 raise DemoError(f"Airflow has made no database; its log: {HOME / 'migrate.log'}")
         with closing(sqlite3.connect(HOME / "airflow.db")) as db:
-            db.execute(
-                "pragma journal_mode = wal"
-            )  # else a page that is being read keeps all parts from writing
-        parts = stack.enter_context(all_parts(env))
-        prepare(f"http://127.0.0.1:{port}", hubspot, parts)
-        console.print(WELCOME.format(url=f"http://127.0.0.1:{port}", large=escape(str(large_file()))))
+            # Else a page that is being read keeps all parts from writing.
+            db.execute("pragma journal_mode = wal")
+        parts = {"local HubSpot": process, **stack.enter_context(all_parts(env))}
+        url = f"http://127.0.0.1:{port}"
+        connection = connection_to(hubspot)
+        prepare(url, hubspot["url"], connection, parts)
+        console.print(WELCOME.format(url=url, large=escape(str(large_file())), **connection))
         while True:
             check(parts)
             time.sleep(1)
@@ -139,7 +140,7 @@ def large_file() -> Path:
         rows = [f"person-{number}@example.com" for number in range(LARGE)]
         rows[999::1000] = rows[::1000]  # some stand there twice
         rows[500::4000] = ["no address"] * len(rows[500::4000])
-        rows[700::2500] = [f"rejected-{row}" for row in rows[700::2500]]
+        rows[700::2500] = [f"rejected-{number}@hubspot-rejects.example" for number in range(700, LARGE, 2500)]
         path.write_text("Email\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return path
 
@@ -165,44 +166,48 @@ def check(parts: dict[str, subprocess.Popen[str]]) -> None:
     """
     for part, process in parts.items():
         if (code := process.poll()) is not None:
-            raise DemoError(
-                f"Airflow's {part} has ended (exit code {code}), and so all else; its log: {HOME / part}.log"
-            )
+            log = HOME / f"{part}.log"
+            where = f"; its log: {log}" if log.exists() else ""
+            raise DemoError(f"the {part} has ended (exit code {code}), and so all else{where}")
 
 
-def prepare(url: str, hubspot: dict[str, Any], parts: dict[str, subprocess.Popen[str]]) -> None:
+def connection_to(hubspot: dict[str, Any]) -> dict[str, str]:
+    """Return host, port and token of Airflow's connection. Airflow 3.3.1 and 3.3.2 test only one that has a port."""
+    host, _, port = hubspot["url"].rpartition(":")
+    return {"host": host, "port": port, "token": hubspot["token"]}
+
+
+def prepare(url: str, hubspot: str, to: dict[str, str], parts: dict[str, subprocess.Popen[str]]) -> None:
     """Wait until Airflow answers and has read the DAGs, and store its connection to the local HubSpot.
 
     :raises DemoError: a part has ended, or it takes too long.
     """
-    host, _, port = hubspot["url"].rpartition(":")
     connection = {
         "connection_id": "hubprefs_default",
         "conn_type": "hubprefs",
         "description": "The local HubSpot of `make ui`",
-        "host": host,
-        "port": int(port),  # Airflow 3.3.1 and 3.3.2 test only a connection that has one
-        "password": hubspot["token"],
+        "host": to["host"],
+        "port": int(to["port"]),
+        "password": to["token"],
     }
     expected = len(list((ROOT / "dags").glob("*.py")))
     deadline = time.monotonic() + STARTS_WITHIN
     with httpx.Client(trust_env=False, timeout=30) as client:
         for endpoint, ms in SLOW.items():
             slow = {"match": {"endpoint": endpoint}, "times": None, "fault": {"kind": "latency", "ms": ms}}
-            client.post(f"{hubspot['url']}/_simulator/faults", json=slow).raise_for_status()
+            client.post(f"{hubspot}/_simulator/faults", json=slow).raise_for_status()
         while True:
             check(parts)
-            try:
+            with suppress(httpx.HTTPError):
                 token = client.get(f"{url}/auth/token").raise_for_status().json()["access_token"]
                 client.headers["Authorization"] = f"Bearer {token}"
                 found = client.get(f"{url}/api/v2/dags").raise_for_status().json()["total_entries"]
                 if found >= expected:
                     # Airflow makes its interface for tasks at the first request, which takes seconds of CPU: now.
                     client.get(f"{url}/execution/health", timeout=STARTS_WITHIN).raise_for_status()
-                    client.post(f"{url}/api/v2/connections", json=connection).raise_for_status()
-                    return
-            except httpx.HTTPError:
-                pass
+                    stored = client.post(f"{url}/api/v2/connections", json=connection)
+                    if stored.status_code in {201, 409}:  # 409: it was stored, and the answer came too late
+                        return
             if time.monotonic() > deadline:
                 raise DemoError(f"Airflow was not ready within {STARTS_WITHIN} s; its logs: {HOME}")
             time.sleep(0.5)
@@ -220,6 +225,7 @@ It asks for no password: it listens on this machine alone, and knows nothing but
    Trigger: lists the subscriptions whose ids [bold]hubprefs_set_status[/bold] asks for.
 4. {url}/connections
    The connection [bold]hubprefs_default[/bold]: Edit shows its form, Test what it can do.
+   To make one yourself: Host {host}, Port {port}, Token {token}
 
 Ctrl-C ends all of it."""
 
