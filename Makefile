@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := --cov --cov-report=term
 
-.PHONY: help setup redis demo test test-long test-compat coverage lint types imports pytest wheel format lock clean
+.PHONY: help setup redis chromium demo ui test test-long test-compat coverage lint types imports pytest wheel format lock clean
 
 help:
 	@echo "make demo       run the main job on a real Airflow against a local HubSpot;"
 	@echo "                CONTACTS=path uses your file, HUBPREFS_TOKEN=... your HubSpot account as well"
+	@echo "make ui         start Airflow with a local HubSpot and the example DAGs, to look at; PORT=... is its port"
 	@echo "make test       run all that CI checks: lint, types, import contracts, tests, the wheel"
 	@echo "make test-long  run the same with more waits, seeds, kills and examples, and with coverage"
 	@echo "make test-compat  try the wheel in Airflow 2.11, 3.1, 3.2 and 3.3 (VERSIONS=3.1.8: one of them)"
@@ -36,8 +37,17 @@ redis:
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } > redis.log 2>&1 \
 		|| echo "redis-server is missing and could not be installed (see redis.log): pytest skips the tests that need it"
 
+# The tests that look at pages in a real browser. Without it pytest skips them and says so.
+chromium:
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } > chromium.log 2>&1 \
+		|| echo "chromium is missing and could not be installed (see chromium.log): pytest skips the tests that need it"
+
 demo: $(READY)
 	@$(BIN)/python demo/run.py
+
+ui: $(READY)
+	@$(BIN)/python demo/ui.py
 
 test: lint types imports pytest wheel
 
@@ -55,7 +65,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-pytest: $(READY) redis
+pytest: $(READY) redis chromium
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST_OPTIONS)
 
 # Coverage takes half as much time again: it is no part of `make test`.
@@ -87,5 +97,5 @@ lock: $(READY)
 		--python-version 3.11 requirements/dev.in --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv .demo .compat build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
-		.coverage* redis.log
+	rm -rf $(VENV) benchmarks/.venv .demo .ui .compat build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
+		.coverage* redis.log chromium.log

@@ -6,10 +6,13 @@ Rows that HubSpot refuses, and rows without an address, stay behind in ``dead_le
 A row that HubSpot did not confirm fails the task.
 
 Run it with ``{"contacts": "s3://bucket/suppression.csv"}``: any path or URL that Airflow's ObjectStoragePath
-reads. The same DAG runs against a real portal and against the simulator: only the connection differs.
+reads; ``HUBPREFS_CONTACTS`` in Airflow's environment fills the form in. The same DAG runs against a real portal and
+against the simulator: only the connection differs.
 """
 
 from __future__ import annotations
+
+import os
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param
@@ -24,15 +27,35 @@ with DAG(
     catchup=False,
     tags=["hubprefs", "example"],
     params={
-        "contacts": Param("contacts.csv", type="string", title="File of addresses (path or URL)"),
-        "email_column": Param("email", type="string", title="Column of the address"),
+        "contacts": Param(
+            os.environ.get("HUBPREFS_CONTACTS", ""),
+            type="string",
+            minLength=1,
+            title="File of addresses",
+            description="Path or URL of a CSV, JSON Lines or Parquet file, of a folder or a glob, such as "
+            "/data/suppression.csv or s3://bucket/unload/part-*.csv",
+        ),
+        "email_column": Param(
+            "email",
+            type="string",
+            minLength=1,
+            title="Column of the address",
+            description="Its name in the file, in upper or lower case",
+        ),
         "output": Param(
             None,
             type=["null", "string"],
-            title="Folder for the report and the rows that were not applied (path or URL)",
-            description="By default [hubprefs] output of Airflow's configuration",
+            title="Folder for the report",
+            description="Path or URL. The run makes a folder of its own in it, with its report and the rows that were "
+            "not applied. Empty: [hubprefs] output of Airflow's configuration",
         ),
-        "hubprefs_conn_id": Param("hubprefs_default", type="string", title="Connection"),
+        "hubprefs_conn_id": Param(
+            "hubprefs_default",
+            type="string",
+            minLength=1,
+            title="Connection",
+            description="Id of an Airflow connection of the type hubprefs",
+        ),
     },
     doc_md=__doc__,
 ) as dag:

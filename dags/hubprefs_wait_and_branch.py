@@ -24,8 +24,20 @@ with DAG(
     catchup=False,
     tags=["hubprefs", "example"],
     params={
-        "subscriber": Param("name@example.com", type="string", title="E-mail address", minLength=3),
-        "hubprefs_conn_id": Param("hubprefs_default", type="string", title="Connection"),
+        "subscriber": Param(
+            "",
+            type="string",
+            minLength=3,
+            title="E-mail address",
+            description="Airflow keeps what is typed here with the run, and in its audit log",
+        ),
+        "hubprefs_conn_id": Param(
+            "hubprefs_default",
+            type="string",
+            minLength=1,
+            title="Connection",
+            description="Id of an Airflow connection of the type hubprefs",
+        ),
     },
     doc_md=__doc__,
 ) as dag:

@@ -1,0 +1,48 @@
+"""The portal's subscriptions, with their ids: what `hubprefs_set_status` and the operators ask for.
+
+list -> a table in the task's log; the same as its result
+
+It reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+with DAG(
+    dag_id="hubprefs_subscriptions",
+    description="List the portal's subscriptions in HubSpot, with their ids",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["hubprefs", "example"],
+    params={
+        "hubprefs_conn_id": Param(
+            "hubprefs_default",
+            type="string",
+            minLength=1,
+            title="Connection",
+            description="Id of an Airflow connection of the type hubprefs",
+        ),
+    },
+    doc_md=__doc__,
+) as dag:
+
+    @task(multiple_outputs=False)
+    def list_subscriptions(**context: Any) -> list[dict[str, Any]]:
+        """Return id, name, purpose and whether it is active, of each."""
+        hook = HubPrefsHook(context["params"]["hubprefs_conn_id"])
+        found = [
+            {"id": one.id, "name": one.name, "active": one.is_active, "purpose": one.purpose}
+            for one in hook.get_definitions().results
+        ]
+        for one in found:
+            print(f"{one['id']:>12}  {one['name']}{'' if one['active'] else ' (not active)'}")
+        return found
+
+    list_subscriptions()
