@@ -128,6 +128,7 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "cli": [f"{_PACKAGE}.cli.definition.get_cli_commands"],
         "config": {
             "hubprefs": {
                 "description": "HubSpot's communication preferences.",

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
+from airflow_provider_hubprefs import compat
 from airflow_provider_hubprefs.arguments import is_absent
-from airflow_provider_hubprefs.compat import mask_locally, mask_secret
 from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS
 from airflow_provider_hubprefs.hubspot.api.endpoints import DEFAULT_VERSION, ENDPOINTS, READ, VERSIONS
 from airflow_provider_hubprefs.hubspot.errors import (
@@ -57,6 +57,16 @@ _BATCHES = ("batch_get_statuses", "batch_set_statuses")
 """Endpoints whose scopes are all that writing and batches need."""
 
 _log = logging.getLogger(__name__)
+
+
+def mask_secret(secret: str) -> None:
+    """Airflow's, imported when it is used: the command line needs none with a token."""
+    compat.mask_secret(secret)
+
+
+def mask_locally(secret: str) -> None:
+    """Airflow's, imported when it is used."""
+    compat.mask_locally(secret)
 
 
 def extra_fields(connection: Connection) -> dict[str, Any]:

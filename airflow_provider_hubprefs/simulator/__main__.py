@@ -6,10 +6,14 @@ import argparse
 import json
 import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_provider_hubprefs.simulator.server.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WRONG_USE = 2
 
@@ -19,8 +23,19 @@ def main() -> int:
 
     :returns: the exit code: 0, or 2 when it cannot start as asked.
     """
-    options = vars(_parser().parse_args())
-    burst_limit = options.pop("burst_limit")
+    return serve(**vars(_parser().parse_args()))
+
+
+def serve(
+    *, burst_limit: int | None, announce: Callable[[Simulator], None] | None = None, **options: Any
+) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    :param burst_limit: requests per 10 seconds; None: the portal's.
+    :param announce: says that it is ready; by default one JSON line.
+    :param options: of the simulator.
+    :returns: the exit code: 0, or 2 when it cannot start as asked.
+    """
     try:
         hubspot = Simulator(**options)
         if burst_limit is not None:
@@ -33,10 +48,18 @@ def main() -> int:
     # Before uvicorn's own handlers are there, and after they are gone again, a signal must not be a traceback.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: hubspot.stop())
-    ready = {"url": hubspot.url, "token": hubspot.token, "subscription_ids": hubspot.subscription_ids}
-    print(json.dumps(ready), flush=True)  # noqa: T201 - the line is this command's answer
+    (announce or _print_line)(hubspot)
     hubspot.serve()
     return 0
+
+
+def ready(hubspot: Simulator) -> dict[str, Any]:
+    """What a client needs to know."""
+    return {"url": hubspot.url, "token": hubspot.token, "subscription_ids": hubspot.subscription_ids}
+
+
+def _print_line(hubspot: Simulator) -> None:
+    print(json.dumps(ready(hubspot)), flush=True)  # noqa: T201 - the line is this command's answer
 
 
 def _parser() -> argparse.ArgumentParser:
