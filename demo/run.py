@@ -170,7 +170,7 @@ def run(connection: dict[str, Any], path: Path) -> int:
             process.wait()
     state, outcomes = result()
     if outcomes is not None:
-        show(outcomes)
+        show(json.loads(Path(outcomes["report"]).read_text()))
     if state != "success":
         raise DemoError(f"the DAG run ended as {state or 'nothing'}. {reason(log)}\nAll of it: {log}")
     return 0
@@ -221,27 +221,27 @@ def result() -> tuple[str | None, dict[str, Any] | None]:
     return (state[0] if state else None), found
 
 
-def show(outcomes: dict[str, Any]) -> None:
-    """Print what became of every row."""
+def show(report: dict[str, Any]) -> None:
+    """Print what became of every row, and end with the page that shows it."""
     table = Table(title="What became of every row", title_justify="left")
     table.add_column("outcome")
     table.add_column("rows", justify="right")
     table.add_column("meaning")
     for name, meaning in EXPLANATIONS.items():
-        table.add_row(name, f"{outcomes[name]:,}", meaning)
+        table.add_row(name, f"{report[name]:,}", meaning)
     table.add_section()
-    table.add_row("read", f"{outcomes['read']:,}", "the sum of the above")
+    table.add_row("read", f"{report['read']:,}", "the sum of the above")
     console.print(table)
-    for reason, count in outcomes["reasons"].items():
+    for reason, count in report["reasons"].items():
         console.print(f"  {count:,} {reason}")
-    applied = outcomes["changed"] + outcomes["unchanged"]
+    applied = report["changed"] + report["unchanged"]
     console.print(f"Read back from HubSpot: {applied:,} are opted out.")
     console.print(
-        f"{outcomes['requests']} requests in {outcomes['duration_seconds']:.1f} s, "
-        f"{outcomes['throttled']} answered with 429."
+        f"{report['requests']} requests in {report['duration_seconds']:.1f} s, "
+        f"{report['throttled']} answered with 429."
     )
-    console.print(f"Report: {outcomes['report']}", markup=False, soft_wrap=True)
-    console.print(f"Dead letters: {outcomes['dead_letters'] or 'none'}", markup=False, soft_wrap=True)
+    console.print(f"Dead letters: {report['dead_letters'] or 'none'}", markup=False, soft_wrap=True)
+    console.print(f"Report: {report['page'] or report['report']}", markup=False, soft_wrap=True)
 
 
 @contextmanager
