@@ -113,7 +113,7 @@ def measure(source: Path, running: Airflow, control: httpx.Client, options: argp
         states = running.states(DAG_ID, run_id)
         logs = "\n".join(running.log(DAG_ID, run_id, each)[-5000:] for each in states)
         sys.exit(f"{state} {states}\n{logs}")
-    summary = running.xcom(DAG_ID, run_id, "opt_out")
+    summary = json.loads(Path(running.xcom(DAG_ID, run_id, "opt_out")["report"]).read_text())
     check(summary, control, options.rows)
     stats = control.get("/_simulator/stats").json()
     usage = usage_of(source.parent / "usage", run_id)

@@ -37,8 +37,10 @@ Run = Callable[[], Counter[str]]
 def hubprefs(path: Path, url: str, token: str) -> Run:
     """Stream, find duplicates, keep eight requests in flight, read answers into outcomes, save checkpoints."""
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
     from airflow_provider_hubprefs.bulk.source.reader import reader_of
+    from airflow_provider_hubprefs.bulk.source.size import SourceSize
     from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
     from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.storage import ObjectPlace
@@ -50,7 +52,15 @@ def hubprefs(path: Path, url: str, token: str) -> Run:
         checkpoint = Checkpoint(ObjectPlace(path.parent / "checkpoint"), identity)
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
 
-        summary = run_bulk(client, write, reader_of(path), batch_size=BATCH, checkpoint=checkpoint)
+        summary = run_bulk(
+            client,
+            write,
+            reader_of(path),
+            source_size=SourceSize(path),
+            batch_size=BATCH,
+            folder=RunFolder(path.parent / "run"),
+            checkpoint=checkpoint,
+        )
         return Counter(done=summary["changed"] + summary["unchanged"], requests=summary["requests"])
 
     return run

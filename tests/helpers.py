@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def people(count: int, *, start: int = 0) -> list[str]:
 def outcomes(summary: Mapping[str, Any]) -> dict[str, int]:
     """A summary's outcomes that occurred."""
     return {name: summary[name] for name in OUTCOMES if summary[name]}
+
+
+def reported(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of the run that had this result."""
+    found: dict[str, Any] = json.loads(Path(result["report"]).read_text())
+    return found
 
 
 def writes(hubspot: Simulator) -> int:

@@ -21,7 +21,7 @@ from airflow_provider_hubprefs.arguments import (
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.operators._files import files_at, folder_at
+from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
@@ -39,15 +39,22 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.storage import Place
 
 
+RESULT = (
+    *("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed", "read"),
+    *("reasons", "complete", "incomplete_because", "dead_letters", "report"),
+)
+"""Fields of a run's summary that its task returns; all others are in the report."""
+
+
 class HubPrefsBatchOperator(WaitingBase):
     """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
     Its other parameters are those of :class:`~airflow_provider_hubprefs.operators._waiting.WaitingBase`.
 
-    Subclasses return, and also push when they fail because of ``on_rejected``: ``read`` and a count for each outcome
-    (``changed``, ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``), which add up to it;
-    ``skipped``, the rows that ``where`` left out;
-    ``reasons``, ``complete``, ``tries``, ``requests`` and the other fields of
+    Subclasses return, and also push when they fail because of ``on_rejected``, a count for each outcome (``changed``,
+    ``unchanged``, ``rejected``, ``invalid``, ``duplicate``, ``unconfirmed``) and their sum ``read``; ``reasons``, rows
+    that were not applied by outcome and category; ``complete`` and ``incomplete_because``; and ``dead_letters`` and
+    ``report``, paths of the run's files (see ``output``). The report has all other fields of
     :class:`~airflow_provider_hubprefs.bulk.report.summary.Summary`. Never an address.
 
     The task waits when all rows are sent (``wait_for_completion``). Polls ask about a few of those that HubSpot has not
@@ -90,12 +97,12 @@ class HubPrefsBatchOperator(WaitingBase):
     :param output: folder (path or URL) for what runs leave; by default ``[hubprefs] output`` of Airflow's
         configuration, and where that is empty nothing is written. Each run has a folder of its own in it,
         ``<dag_id>/<run_id>/<task_id>``, with ``/<map_index>`` for a mapped task; characters that could not stand in a
-        file's name are percent-encoded. There is ``report.json``, the summary, and ``dead_letters.jsonl``: the rows
-        that were not applied, one JSON object a line, with the address. They can be sent again: ``source=`` that file,
-        ``email_column="subscriber"``, and ``status_column="status"`` and the like where columns said what was wanted.
-        Letters of an earlier run of the same task instance stay until there are new ones. Files on a local disk can
-        be read by their owner alone; they do not outlive a pod: a retry elsewhere that misses the letters begins
-        again. (templated)
+        file's name are percent-encoded. There is ``report.json``, also while the run goes on; ``report.html``, the same
+        to look at; and ``dead_letters.jsonl``: the rows that were not applied, one JSON object a line, with the
+        address. They can be sent again: ``source=`` that file, ``email_column="subscriber"``, and
+        ``status_column="status"`` and the like where columns said what was wanted. Letters of an earlier run of the
+        same task instance stay until there are new ones. Files on a local disk can be read by their owner alone; they
+        do not outlive a pod: a retry elsewhere that misses the letters begins again. (templated)
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
@@ -188,7 +195,7 @@ class HubPrefsBatchOperator(WaitingBase):
         self._running: HubPrefsHook | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Send all rows and return the summary."""
+        """Send all rows, and return what became of them."""
         return self._execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -214,11 +221,9 @@ class HubPrefsBatchOperator(WaitingBase):
             self.note_lineage(self._running)
             summary = self._run(self._running, given, context, event)
             self.note_lineage(self._running, summary)
-        self.log.info("%s", summary)
-        if not summary["complete"]:
-            self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
-        fail_if_not_applied(self, summary, context)
-        return summary
+        result = {name: summary[name] for name in RESULT}
+        fail_if_not_applied(self, result, context)
+        return result
 
     def on_kill(self) -> None:
         """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
@@ -296,6 +301,8 @@ class HubPrefsBatchOperator(WaitingBase):
             folder=folder,
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
+            run=task_of(self, context),
+            connection=self.hubprefs_conn_id,
         )
 
     def _checkpoint(

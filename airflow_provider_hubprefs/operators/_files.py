@@ -51,10 +51,31 @@ def folder_at(output: Any, operator: BaseOperator, context: Context) -> RunFolde
     given: Any = output or conf.get("hubprefs", "output", fallback=None)
     if not given:
         return None
-    ti: Any = context.get("ti")
-    run_id = getattr(ti, "run_id", None) or context.get("run_id") or "no_run"
+    task = task_of(operator, context)
     folder = RunFolder(path_at(given)).path
-    for part in (getattr(ti, "dag_id", None) or operator.dag_id, run_id, operator.task_id):
+    for part in (task["dag_id"], task["run_id"], task["task_id"]):
         folder /= name_of(part)
+    return RunFolder(folder if task["map_index"] is None else folder / str(task["map_index"]))
+
+
+def task_of(operator: BaseOperator, context: Context) -> dict[str, Any]:
+    """Return whose run it is, and who or what has triggered it.
+
+    That is a user's name, masked where it is an address (Airflow 3.1 and later, where a person triggered it), or the
+    type of the DAG run: ``scheduled``, ``manual``, ``backfill``, ``asset_triggered``.
+    """
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+
+    ti: Any = context.get("ti")
+    dag_run: Any = context.get("dag_run")
     map_index = getattr(ti, "map_index", None)
-    return RunFolder(folder if map_index is None or map_index < 0 else folder / str(map_index))
+    kind = getattr(dag_run, "run_type", None)
+    started_by = getattr(dag_run, "triggering_user_name", None) or getattr(kind, "value", kind)
+    return {
+        "dag_id": getattr(ti, "dag_id", None) or operator.dag_id,
+        "run_id": getattr(ti, "run_id", None) or context.get("run_id") or "no_run",
+        "task_id": operator.task_id,
+        "map_index": None if map_index is None or map_index < 0 else map_index,
+        "try_number": getattr(ti, "try_number", None),
+        "started_by": None if started_by is None else scrub(str(started_by)),
+    }

@@ -12,32 +12,34 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.compat import Context
 
 
-def fail_if_not_applied(operator: Any, summary: Mapping[str, Any], context: Context) -> None:
-    """Fail where rows were not applied, or log it, as ``on_rejected`` says of those that are rejected or invalid.
+def fail_if_not_applied(operator: Any, result: Mapping[str, Any], context: Context) -> None:
+    """Fail where rows were not applied, unless they are rejected or invalid and ``on_rejected`` is ``report``.
 
     What is unconfirmed always fails: it is not known what became of it. So does a subscriber who was resubscribed by
     accident, although that was undone.
 
-    :param operator: with ``on_rejected`` and ``log``.
+    :param operator: with ``on_rejected``.
+    :param result: of the task; pushed before it fails.
     :raises HubPrefsException: some rows are unconfirmed; a retry may help.
     :raises HubPrefsFailException: some rows are rejected or invalid; a retry cannot help.
     """
     from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
+    from airflow_provider_hubprefs.bulk.report.words import counted, reasons_in_words
     from airflow_provider_hubprefs.bulk.send.outcomes import RACE
 
-    counts = ", ".join(f"{summary[name]} {name}" for name in NOT_APPLIED if summary[name])
-    if not counts:
+    counts = ", ".join(f"{result[name]:,} {name}" for name in NOT_APPLIED if result[name])
+    raced = result["reasons"].get(f"rejected: {RACE}")
+    if not counts or (operator.on_rejected == "report" and not result["unconfirmed"] and not raced):
         return
-    letters = summary["dead_letters"]
+    ti: Any = context.get("ti")
+    if operator.do_xcom_push and hasattr(ti, "xcom_push"):
+        ti.xcom_push(key="return_value", value=dict(result))
+    letters = result["dead_letters"]
     where = f"they are in {letters}" if letters else "set output to a folder, and they are named there"
-    text = f"of {summary['read']} rows, {counts}; {where}. Why: {summary['reasons']}"
-    raced = summary["reasons"].get(f"rejected: {RACE}")
-    if operator.on_rejected == "fail" or summary["unconfirmed"] or raced:
-        ti: Any = context.get("ti")
-        if operator.do_xcom_push and hasattr(ti, "xcom_push"):
-            ti.xcom_push(key="return_value", value=summary)
-        if summary["unconfirmed"]:
-            raise HubPrefsException(f"{text}. All other rows are done; a retry asks about these again.")
-        remedy = "look at those subscribers" if raced else "on_rejected='report' would succeed"
-        raise HubPrefsFailException(f"{text}. All other rows are done; {remedy}.")
-    operator.log.warning("%s", text)
+    text = (
+        f"of {counted(result['read'], 'row')}, {counts}; {where}. Why: {reasons_in_words(result['reasons'])}"
+    )
+    if result["unconfirmed"]:
+        raise HubPrefsException(f"{text}. All other rows are done; a retry asks about these again.")
+    remedy = "look at those subscribers" if raced else "on_rejected='report' would succeed"
+    raise HubPrefsFailException(f"{text}. All other rows are done; {remedy}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.lineage import ReportsLineage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from airflow_provider_hubprefs.arguments import Reader
@@ -99,11 +99,16 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
         }
 
     def wait_for(
-        self, trigger: HubPrefsBatchTrigger | HubPrefsOperationTrigger, *, deferrable: bool
+        self,
+        trigger: HubPrefsBatchTrigger | HubPrefsOperationTrigger,
+        *,
+        deferrable: bool,
+        tick: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Wait until a trigger's event, and return it.
 
         :param deferrable: whether the triggerer waits; ``execute_complete`` gets the event then.
+        :param tick: is called every second of a wait in the worker.
         :raises TaskDeferred: in the triggerer, then.
         :raises StoppedError: the task is being killed.
         """
@@ -116,6 +121,8 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
         with ThreadPoolExecutor(1, thread_name_prefix="hubprefs-wait") as threads:
             ended = threads.submit(lambda: asyncio.run(_outcome(trigger, killed)))
             try:
+                while not wait([ended], timeout=1.0).done:
+                    tick()
                 return ended.result()
             except asyncio.CancelledError:
                 raise StoppedError("stopped while the task waited for HubSpot") from None
@@ -153,10 +160,13 @@ class BatchWait:
     write: Write
     event: Mapping[str, Any]
     deferrable: bool
+    elsewhere: bool = False
+    """Whether the triggerer has taken over: the run is not over."""
 
-    def __call__(self, rows: Sequence[Row]) -> WaitEnd | None:
+    def __call__(self, rows: Sequence[Row], tick: Callable[[], None]) -> WaitEnd | None:
         """Wait for some rows.
 
+        :param tick: is called every second of a wait in the worker.
         :raises TaskDeferred: in the triggerer, then.
         :raises AirflowTaskTimeout: the task's ``execution_timeout`` has passed.
         :raises StoppedError: the task is being killed.
@@ -184,7 +194,8 @@ class BatchWait:
             subscription_id=self.write.subscription_of(rows[0]),
             **arguments,
         )
-        self.event = self.task.wait_for(trigger, deferrable=self.deferrable)
+        self.elsewhere = self.deferrable
+        self.event = self.task.wait_for(trigger, deferrable=self.deferrable, tick=tick)
         if self.event["status"] == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
         return None

@@ -76,10 +76,24 @@ def test_what_a_run_needs_is_said_before_its_first_write(
         run(client_for(), people(300))
     (said,) = [record.getMessage() for record in caplog.records if "afford" in record.getMessage()]
     assert said == (
-        "The account can afford this run of at most 30 requests: the account has 999 of its 1,000 requests of the day "
-        "left, and 50 of them are reserved for others"
+        "The account can afford this run (30 requests, more where batches are split or retried): the account has 999 "
+        "of its 1,000 requests of the day left, and 50 of them are reserved for others"
     )
     assert len(hubspot.requests) == 31
+
+
+def test_of_a_file_a_run_says_what_it_normally_takes_and_what_at_most(
+    hubspot: Simulator, portal: Any, client_for: ClientFor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    portal(1000)
+    (tmp_path / "people.csv").write_text("\n".join(["email", *people(210)]))
+    with caplog.at_level("INFO", logger=module.__name__):
+        run(client_for(), tmp_path / "people.csv")
+    (said,) = [record.getMessage() for record in caplog.records if "afford" in record.getMessage()]
+    assert said.startswith(
+        "The account can afford this run (some 23 requests, at most 68): the account has 999 "
+    )
+    assert writes(hubspot) == 21
 
 
 def test_a_run_that_the_account_cannot_afford_does_not_start(
@@ -126,7 +140,7 @@ def test_a_run_of_an_app_without_a_daily_limit_logs_that_and_is_sent(
     hubspot.load({"tokens": {"app": {"kind": "oauth", "burst": 10_000}}})
     with caplog.at_level("INFO", logger=module.__name__):
         assert run(client_for(token="app"), people(300))["complete"]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if record.name == module.__name__] == [
         "HubSpot names no daily limit for this app: the run is not checked against one"
     ]
 

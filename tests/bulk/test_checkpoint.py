@@ -132,6 +132,7 @@ def test_nothing_is_left_beside_the_files_of_a_run_that_is_done(
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dead_letters.jsonl",
         "people.csv",
+        "report.html",
         "report.json",
     ]
     assert work()["tries"] == 1
@@ -302,5 +303,5 @@ def test_progress_is_logged_from_time_to_time_without_addresses(
     with caplog.at_level("INFO", logger="airflow_provider_hubprefs.bulk.report.progress"):
         work()
     reported = [record.getMessage() for record in caplog.records if "a second" in record.getMessage()]
-    assert reported[-1].startswith(f"{ROWS} rows, ")
+    assert reported[-1].startswith(f"{ROWS:,} rows, ")
     assert not any("@" in line for line in reported)

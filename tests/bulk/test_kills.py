@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from airflow_provider_hubprefs.bulk.report.checkpoint import INTERVAL
 from airflow_provider_hubprefs.bulk.send.pipeline import AHEAD
 from airflow_provider_hubprefs.simulator import Simulator
-from tests.helpers import LONG, writes
+from tests.helpers import LONG, OUTCOMES, writes
 
 from .conftest import sent
 
@@ -31,6 +32,7 @@ import os, sys
 from pathlib import Path
 from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
 from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+from airflow_provider_hubprefs.bulk.send import run_files
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.storage import ObjectPlace
@@ -39,6 +41,7 @@ from airflow_provider_hubprefs.hubspot.transport.auth import StaticToken
 from airflow_provider_hubprefs.hubspot.transport.client import Client
 
 url, token, folder, interval = sys.argv[1], sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
+run_files.REPORT_EVERY = 5 * interval
 
 def work():
     client = Client(StaticToken(token), host=url)
@@ -106,6 +109,16 @@ def people(folder: Path) -> tuple[list[str], int]:
     return taken, others
 
 
+def check_report(report: dict[str, Any], state: str) -> None:
+    """A report adds up, and nothing in its history ever falls; it ends with what the report says."""
+    assert report["state"] == state
+    assert report["read"] == sum(report[name] for name in OUTCOMES)
+    history = report["history"]
+    for before, after in pairwise(history):
+        assert all(was <= now for was, now in zip(before[:3], after[:3], strict=True)), history
+    assert history[-1][1:3] == [report["read"], report["requests"]]
+
+
 @pytest.mark.parametrize(("seed", "interval"), [(0, 0.0), (1, INTERVAL)])
 def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
     hubspot: Simulator, tmp_path: Path, seed: int, interval: float
@@ -126,6 +139,7 @@ def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
             assert len(now & known) <= most
             twice |= now & known
             known |= now
+            check_report(json.loads((tmp_path / "report.json").read_text()), "running")
         begin = hubspot.stats["requests"]
         assert start(None) == 0
     now = sent(hubspot, begin) & known
@@ -133,6 +147,7 @@ def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
     twice |= now
     summary = json.loads((tmp_path / "report.json").read_text())
     assert (summary["read"], summary["complete"]) == (ROWS, True)
+    check_report(summary, "complete")
     assert summary["changed"] + summary["unchanged"] == len(taken)
     assert (
         summary["unchanged"] <= len(twice) <= summary["resent"] <= (KILLS + 1) * (AHEAD + 2) * THREADS * BATCH
@@ -145,5 +160,6 @@ def test_all_tries_of_a_run_add_up_however_often_its_worker_is_killed(
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dead_letters.jsonl",
         "people.csv",
+        "report.html",
         "report.json",
     ]

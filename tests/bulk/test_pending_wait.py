@@ -56,7 +56,7 @@ class Waiting:
     def is_over(self) -> bool:
         return time.monotonic() >= self._end
 
-    def __call__(self, rows: Any) -> WaitEnd | None:
+    def __call__(self, rows: Any, tick: Callable[[], None]) -> WaitEnd | None:
         if self.is_over():
             return self._on_timeout
         self.waits.append([row.number for row in rows])

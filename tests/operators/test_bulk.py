@@ -6,11 +6,13 @@ import gzip
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
+from airflow.utils.types import DagRunType
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_hubprefs.bulk.send.pipeline import CONCURRENCY
@@ -20,42 +22,15 @@ from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchUnsubscribeOperator,
 )
 from airflow_provider_hubprefs.simulator import Simulator
+from tests.helpers import reported
 
 pytestmark = pytest.mark.usefixtures("hubprefs_default")
 Context = Any
 REJECTED = "rejected@hubspot-rejects.example"
-KEYS = {
-    "schema",
-    "budget_before",
-    "budget_after",
-    "source",
-    "read",
-    "changed",
-    "unchanged",
-    "rejected",
-    "invalid",
-    "duplicate",
-    "unconfirmed",
-    "skipped",
-    "multiline_records",
-    "reasons",
-    "complete",
-    "incomplete_because",
-    "tries",
-    "resent",
-    "operations",
-    "started_at",
-    "ended_at",
-    "duration_seconds",
-    "requests",
-    "retries",
-    "throttled",
-    "waited_for_budget_seconds",
-    "latency_p50_ms",
-    "latency_p95_ms",
-    "dead_letters",
-    "report",
-}
+KEYS = [
+    *("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed", "read"),
+    *("reasons", "complete", "incomplete_because", "dead_letters", "report"),
+]
 
 
 def opt_out(context: Context, **arguments: Any) -> dict[str, Any]:
@@ -120,7 +95,7 @@ class TestWhereSubscribersComeFrom:
 
     def test_batches_are_as_large_as_asked(self, hubspot: Simulator, context: Context) -> None:
         people = [f"p{number}@example.com" for number in range(25)]
-        assert opt_out(context, subscribers=people, batch_size=10)["requests"] == 3
+        opt_out(context, subscribers=people, batch_size=10)
         assert len(hubspot.requests) == 3
 
     @pytest.mark.parametrize(
@@ -255,7 +230,7 @@ class TestTheSummary:
     def test_the_summary_adds_up_and_holds_no_address(self, context: Context) -> None:
         people = ["a@example.com", "A@example.com", "nobody", REJECTED]
         summary = opt_out(context, subscribers=people, on_rejected="report")
-        assert set(summary) == KEYS
+        assert list(summary) == KEYS
         assert summary["read"] == sum(outcomes(summary).values()) == 4
         assert summary["reasons"] == {"invalid: INVALID_ADDRESS": 1, "rejected: VALIDATION_ERROR": 1}
         assert "@" not in json.dumps(summary)
@@ -291,10 +266,62 @@ class TestTheSummary:
             opt_out(context, subscribers=people, output=str(tmp_path))
         assert json.loads(path.read_text())["changed"] == 100
 
-    def test_429s_are_counted(self, hubspot: Simulator, context: Context) -> None:
+    def test_429s_are_counted(self, hubspot: Simulator, context: Context, tmp_path: Path) -> None:
         hubspot.fault("burst", retry_after=0.01)
-        summary = opt_out(context, subscribers=["a@example.com"])
-        assert (summary["throttled"], summary["retries"], summary["requests"]) == (1, 1, 2)
+        report = reported(opt_out(context, subscribers=["a@example.com"], output=str(tmp_path)))
+        assert (report["throttled"], report["retries"], report["requests"]) == (1, 1, 2)
+
+    def test_the_last_words_of_a_task_say_what_became_of_all_rows_and_where_to_look(
+        self, context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A failed task ends with its error; the sentence stands before it."""
+        arguments: dict[str, Any] = {"subscribers": ["a@example.com", REJECTED], "output": str(tmp_path)}
+        page = tmp_path / "dag" / "run" / "opt_out" / "report.html"
+        said = f"1 of 2 opted out (1 new), 1 not: 1 refused -> {page}"
+        with pytest.raises(HubPrefsFailException) as raised:
+            opt_out(context, **arguments)
+        assert caplog.records[-1].getMessage() == said
+        assert str(raised.value) == (
+            f"of 2 rows, 1 rejected; they are in {page.parent}/dead_letters.jsonl. Why: 1 VALIDATION_ERROR. All other "
+            "rows are done; on_rejected='report' would succeed."
+        )
+        caplog.clear()
+        opt_out(context, **arguments, on_rejected="report")
+        assert caplog.records[-1].getMessage() == said.replace("(1 new)", "(0 new)")
+        assert caplog.records[-1].levelname == "WARNING"
+        caplog.clear()
+        set_status(context, subscribers=["a@example.com"], subscription_id=1, status="UNSUBSCRIBED")
+        assert (
+            caplog.records[-1].getMessage()
+            == "1 of 1 set to UNSUBSCRIBED (0 new) -> set output to keep a report"
+        )
+
+    @pytest.mark.parametrize(
+        ("dag_run", "name"),
+        [
+            ({"triggering_user_name": "jane", "run_type": DagRunType.MANUAL}, "jane"),
+            ({"triggering_user_name": "jane@example.com", "run_type": "manual"}, "j***@e***.com"),
+            ({"triggering_user_name": None, "run_type": DagRunType.SCHEDULED}, "scheduled"),
+            ({"run_type": "asset_triggered"}, "asset_triggered"),
+            (None, None),
+        ],
+        ids=["user", "address", "schedule", "2.11", "none"],
+    )
+    def test_says_who_or_what_has_started_the_dag_run(
+        self, context: Context, tmp_path: Path, dag_run: dict[str, Any] | None, name: str | None
+    ) -> None:
+        context["dag_run"] = SimpleNamespace(**dag_run) if dag_run else None
+        report = reported(opt_out(context, subscribers=["a@example.com"], output=str(tmp_path)))
+        assert report["run"] == {
+            "dag_id": "dag",
+            "run_id": "run",
+            "task_id": "opt_out",
+            "map_index": None,
+            "try_number": None,
+            "started_by": name,
+        }
+        assert (report["connection"], report["write"]) == ("hubprefs_default", "opt out of everything")
+        assert report["portal"] == 48120091
 
 
 class TestSetStatus:
@@ -381,7 +408,7 @@ class TestWhatRowsSayThemselves:
         assert hubspot.status_of("a@example.com", second) == "SUBSCRIBED"
         assert hubspot.status_of("b@example.com", first) == "SUBSCRIBED"
         assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [6, 7, 8]
-        assert summary["requests"] == 3  # the definitions, one look, one write
+        assert reported(summary)["requests"] == 3  # the definitions, one look, one write
 
     @pytest.mark.parametrize("missing", ["status", "subscription", "legal_basis"])
     def test_a_column_that_is_not_there_is_named_before_any_write(
@@ -491,14 +518,15 @@ def test_a_retry_of_airflows_goes_on_where_the_first_try_stopped(
     run = run_dag("hubprefs_retried", contacts=str(tmp_path / "people.csv"), output=str(tmp_path / "runs"))
     summary = run.xcom("opt_out")
     letters = Path(summary["dead_letters"])
-    assert (run.state, summary["tries"], summary["read"]) == ("success", 2, 300)
+    report = reported(summary)
+    assert (run.state, report["tries"], summary["read"]) == ("success", 2, 300)
     assert summary["changed"] + summary["unchanged"] == 298
     assert summary["unchanged"] <= CONCURRENCY * 10
     assert [json.loads(line)["row"] for line in letters.read_text().splitlines()] == [42]
     # 30 batches, one of them halved, those in flight again, and one request for the day's figures; each try asks
     # which portal it is for.
-    assert summary["requests"] == len(hubspot.requests) - 2 <= 32 + CONCURRENCY
-    assert 0 < summary["unchanged"] <= summary["resent"] <= CONCURRENCY * 10
+    assert report["requests"] == len(hubspot.requests) - 2 <= 32 + CONCURRENCY
+    assert 0 < summary["unchanged"] <= report["resent"] <= CONCURRENCY * 10
 
 
 def test_what_takes_hubspot_its_time_is_waited_for(hubspot: Simulator, context: Context) -> None:
@@ -513,12 +541,16 @@ def test_what_takes_hubspot_its_time_is_waited_for(hubspot: Simulator, context: 
 
 
 class TestTheBudget:
-    def test_a_run_takes_no_more_than_its_share(self, hubspot: Simulator, context: Context) -> None:
+    def test_a_run_takes_no_more_than_its_share(
+        self, hubspot: Simulator, context: Context, tmp_path: Path
+    ) -> None:
         hubspot.load({"limits": {"burst": 20, "interval_ms": 1000}})
         people = [f"p{number}@example.com" for number in range(30)]
-        summary = opt_out(context, subscribers=people, batch_size=1, max_budget_share=0.5)
+        summary = opt_out(
+            context, subscribers=people, batch_size=1, max_budget_share=0.5, output=str(tmp_path)
+        )
         assert outcomes(summary) == {"changed": 30}
-        assert summary["throttled"] == 0
+        assert reported(summary)["throttled"] == 0
 
     @pytest.mark.parametrize("share", [0, -1, 1.5])
     def test_a_share_that_is_none_is_refused(self, context: Context, share: float) -> None:

@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchUnsubscribeOperator,
 )
 from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
-from tests.helpers import outcomes, writes
+from tests.helpers import outcomes, reported, writes
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,8 +48,8 @@ def test_only_the_rows_that_where_takes_are_sent_and_the_others_are_counted(
         output=str(tmp_path / "runs"),
     )
     assert outcomes(summary) == {"changed": 2}
-    assert (summary["read"], summary["skipped"], summary["multiline_records"]) == (2, 1, 1)
-    assert json.loads(Path(summary["report"]).read_text())["skipped"] == 1
+    report = reported(summary)
+    assert (report["read"], report["skipped"], report["multiline_records"]) == (2, 1, 1)
     assert not hubspot.is_opted_out(BOB)
 
 
@@ -70,7 +70,7 @@ def test_a_try_that_resumes_counts_what_was_left_out_once(
     (report,) = (tmp_path / "runs").rglob("report.json")
     assert json.loads(report.read_text())["skipped"] > 0
     summary = opt_out(context, **arguments)
-    assert (summary["read"], summary["skipped"]) == (200, 200)
+    assert (summary["read"], reported(summary)["skipped"]) == (200, 200)
 
 
 @pytest.mark.parametrize(

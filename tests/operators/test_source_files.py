@@ -23,6 +23,7 @@ from airflow_provider_hubprefs.operators.bulk import (
     HubPrefsBatchUnsubscribeOperator,
 )
 from airflow_provider_hubprefs.simulator import Simulator
+from tests.helpers import reported
 
 pytestmark = pytest.mark.usefixtures("hubprefs_default")
 REJECTED = "rejected@hubspot-rejects.example"
@@ -151,7 +152,7 @@ def test_a_retry_resumes_in_the_file_where_the_try_before_stopped_unless_the_fil
         return
     before = len(hubspot.requests)
     summary = opt_out(context, str(unload), batch_size=10, **files)
-    assert (summary["read"], summary["invalid"], summary["tries"]) == (400, 4, 2)
+    assert (summary["read"], summary["invalid"], reported(summary)["tries"]) == (400, 4, 2)
     assert summary["changed"] + summary["unchanged"] == 396
     assert len(hubspot.requests) - before < 30
     assert places(summary) == [(f"part-{number}.csv", 52) for number in range(4)]
@@ -182,7 +183,7 @@ def test_a_worker_killed_in_the_second_file_costs_no_row(
     files = {"output": str(tmp_path / "runs")}
     context["ti"].dag_id = HubPrefsBatchUnsubscribeOperator(task_id="opt_out").dag_id
     summary = opt_out(context, f"{unload}/part-*.csv", batch_size=10, **files)
-    assert (summary["read"], summary["invalid"], summary["tries"]) == (400, 4, 2)
+    assert (summary["read"], summary["invalid"], reported(summary)["tries"]) == (400, 4, 2)
     assert summary["changed"] + summary["unchanged"] == 396
     assert places(summary) == [(f"part-{number}.csv", 52) for number in range(4)]
     people = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers import OUTCOMES
+from tests.helpers import OUTCOMES, reported
 from tests.system.all_runs import (
     BRANCHES,
     DAG_FILES,
@@ -145,7 +145,7 @@ class TestTheExample:
         assert done.states["slow"] == "success"
         summary = done.result("slow", "opt_out")
         assert (summary["changed"], summary["unconfirmed"]) == (ROWS, 0)
-        assert summary["operations"]["PENDING"] >= 3
+        assert reported(summary)["operations"]["PENDING"] >= 3
         assert all(done.hubspots["slow"].is_opted_out(one) for one in addresses(ROWS))
 
 
@@ -177,7 +177,8 @@ class TestATaskMarkedFailed:
     def test_goes_on_when_it_is_cleared_and_sends_no_row_twice(self, done: Done) -> None:
         assert done.states["stopped"] == "success"
         summary = done.result("stopped", "opt_out")
-        assert (summary["read"], summary["changed"], summary["tries"]) == (STOPPED_ROWS, STOPPED_ROWS, 2)
+        assert (summary["read"], summary["changed"]) == (STOPPED_ROWS, STOPPED_ROWS)
+        assert reported(summary)["tries"] == 2
         requests = done.hubspots["stopped"].requests
         bodies = [each.json()["inputs"] for each in requests if each.endpoint == "batch_unsubscribe_all"]
         assert Counter(one for inputs in bodies for one in inputs) == Counter(addresses(STOPPED_ROWS))

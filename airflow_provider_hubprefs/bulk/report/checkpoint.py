@@ -139,6 +139,11 @@ class Checkpoint:
         self._clock = clock
         self._saved_at: float | None = None
 
+    @property
+    def portal(self) -> int | None:
+        """HubSpot's id of the portal; None where HubSpot does not show it."""
+        return self._identity.portal
+
     def resume(self, state: RunState, *, restart: bool = False, same_try: bool = False) -> bool:
         """Restore the state that an earlier try saved; from now on the checkpoint is this try's.
 

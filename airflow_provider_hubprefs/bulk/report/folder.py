@@ -35,6 +35,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path: Path = local_path(path) or path
         self.report = self.path / "report.json"
+        self.page = self.path / "report.html"
         self.letters = self.path / "dead_letters.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.writer = token_hex(8)
@@ -74,7 +75,7 @@ class RunFolder:
             if found is None:
                 included = _is_in(mine, place)
             else:
-                names = (self.report.name, self.letters.name)
+                names = (self.report.name, self.page.name, self.letters.name)
                 included = any(_matches(posixpath.join(mine, name), place, found[1]) for name in names)
             if included or _is_in(place, mine):
                 raise ValidationError(

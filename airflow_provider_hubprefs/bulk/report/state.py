@@ -206,7 +206,8 @@ class RunState:
     @property
     def usage(self) -> Usage:
         """What all tries have used."""
-        before, now = self._usage_before, self._usage
+        # Other threads count while this one adds.
+        before, now = self._usage_before, replace(self._usage, answered=self._usage.answered.copy())
         return Usage(
             **{each.name: getattr(before, each.name) + getattr(now, each.name) for each in fields(Usage)}
         )

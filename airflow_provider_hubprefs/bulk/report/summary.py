@@ -1,25 +1,57 @@
-"""What a run says of itself, in JSON and without an address: its task returns it, and the report file holds it."""
+"""What a run says of itself, in JSON and without an address: the report file holds it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from airflow_provider_hubprefs.bulk.report.state import now
 from airflow_provider_hubprefs.hubspot.transport.latency import percentile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_hubprefs.bulk.report.history import Point
+    from airflow_provider_hubprefs.bulk.report.progress import Progress
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
     from airflow_provider_hubprefs.storage import Path
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of :class:`Summary`. It rises when a field is removed or changes its meaning."""
 
 
-class Summary(TypedDict):
-    """What a run's task returns, in JSON; sums over all its tries.
+class About(TypedDict):
+    """What is the same from a run's beginning to its end.
+
+    :param run: who runs it, as the caller says: ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``try_number`` and
+        ``started_by`` of an Airflow task; empty outside of Airflow.
+    :param write: what it does to every subscriber, such as ``opt out of everything``.
+    :param connection: name of the connection.
+    :param portal: HubSpot's id of the portal; null where it is not known.
+    :param source_names: the first files of the source; masked where they look like an address.
+    :param source_files: how many there are; null where rows come from memory.
+    """
+
+    run: dict[str, Any]
+    write: str
+    connection: str | None
+    portal: int | None
+    api_version: str
+    provider_version: str
+    source_names: list[str]
+    source_files: int | None
+
+
+class Summary(About):
+    """What a run returns, and its report holds, in JSON; sums over all its tries.
+
+    :param state: ``running``; ``waiting``: all rows are sent, and HubSpot has not finished with some; ``complete`` or
+        ``incomplete``: the run, or this try of it, is over.
+    :param share: of the source that is read, 0 to 1; null where that cannot be known.
+    :param seconds_left: until all rows are sent; null where that cannot be known.
+    :param history: see :class:`~.history.Point`.
 
     :param read: rows; the six outcomes after it add up to it.
     :param skipped: rows that ``where`` left out; they are not among those read.
@@ -43,9 +75,13 @@ class Summary(TypedDict):
     :param source: fingerprint of the source, the same in all tries; null where there is no checkpoint.
     :param dead_letters: path of the rows that were not applied; null where there are none, or no ``output``.
     :param report: path of the file that holds this summary.
+    :param page: path of the same as a page to look at; null where it could not be written.
     """
 
     schema: int
+    state: Literal["running", "waiting", "complete", "incomplete"]
+    share: float | None
+    seconds_left: int | None
     read: int
     changed: int
     unchanged: int
@@ -75,22 +111,36 @@ class Summary(TypedDict):
     source: str | None
     dead_letters: str | None
     report: str | None
+    page: str | None
+    history: list[list[float | None]]
 
 
 def summary_of(
     state: RunState,
+    progress: Progress,
+    about: About,
     *,
-    dead_letters: Path | None,
-    report: Path | None,
+    going_on: bool,
+    history: Sequence[Point] = (),
+    dead_letters: Path | None = None,
+    report: Path | None = None,
+    page: Path | None = None,
     budget_before: Budget,
     budget_after: Budget,
 ) -> Summary:
-    """Return the summary of a run as it is now; see :class:`Summary`."""
+    """Return the summary of a run as it is now; see :class:`Summary`.
+
+    :param going_on: whether it goes on, here or elsewhere; otherwise it is complete, or ended early.
+    """
+    going: Literal["waiting", "running"] = "waiting" if state.all_sent else "running"
     tally, usage, pending = state.tally, state.usage, state.tally.reasons_of_pending
     counts = tally.counts + Counter(unconfirmed=pending.total())
     reasons = tally.reasons + Counter({f"unconfirmed: {name}": rows for name, rows in pending.items()})
     return Summary(
         schema=SCHEMA,
+        state="complete" if state.complete else going if going_on else "incomplete",
+        share=None if (share := progress.share) is None else round(share, 4),
+        seconds_left=progress.seconds_left if going_on else None,
         read=tally.read,
         changed=counts["changed"],
         unchanged=counts["unchanged"],
@@ -120,4 +170,7 @@ def summary_of(
         source=state.source,
         dead_letters=str(dead_letters) if dead_letters else None,
         report=str(report) if report else None,
+        page=str(page) if page else None,
+        history=[list(point) for point in history],
+        **about,
     )

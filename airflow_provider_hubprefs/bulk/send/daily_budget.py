@@ -12,6 +12,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from airflow_provider_hubprefs.bulk.report.words import counted
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, MissingScopesError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import shown
 
@@ -103,12 +104,7 @@ class DailyBudget:
             _log.info("HubSpot names no daily limit for this app: the run is not checked against one")
             return
         if self._rows is not None and self._needed_from_here(self._rows) <= available:
-            most = (
-                f" of at most {self._needed_from_here(self._rows):,} requests"
-                if self._source_size.rows
-                else ""
-            )
-            _log.info("The account can afford this run%s: %s", most, self._account())
+            _log.info("The account can afford this run (%s): %s", self._normally(), self._account())
             return
         exact = self._count()
         self._rows = self._rows if exact is None else exact
@@ -121,6 +117,13 @@ class DailyBudget:
         if not self._partial:
             raise self._error(need, "Nothing was sent")
         _log.warning("Only a part of the run can be sent today: it needs %s requests", f"{need:,}")
+
+    def _normally(self) -> str:
+        """What the run needs, in words."""
+        need = self._needed_from_here(self._rows or 0)
+        if self._source_size is not None and self._source_size.rows:
+            return f"{counted(need, 'request')}, more where batches are split or retried"
+        return f"some {math.ceil(need / 3):,} requests, at most {need:,}"  # rows have some 21 bytes and more
 
     def check_batch(self) -> None:
         """Check that the account can afford the next batch; once rows take single calls, all of the run.

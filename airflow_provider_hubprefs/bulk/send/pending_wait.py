@@ -26,11 +26,12 @@ class WaitEnd(Enum):
     LEFT_TO_RETRY = "pending rows are unconfirmed in this try, and a later one resumes the wait"
 
 
-PendingWait = Callable[[Sequence["Row"]], WaitEnd | None]
+PendingWait = Callable[[Sequence["Row"], Callable[[], None]], WaitEnd | None]
 """Waits until the operations of some pending rows, one of each of the latest batches, are over, or until a timeout.
 
-It returns None when they may be over, or at once how the wait ended where the timeout has passed. It may raise any
-exception: the run stops there, and a later one finds its pending rows in the checkpoint.
+It calls its second argument every second or so. It returns None when they may be over, or at once how the wait ended
+where the timeout has passed. It may raise any exception: the run stops there, and a later one finds its pending rows in
+the checkpoint. Where another process waits from then on, its attribute ``elsewhere`` is true.
 """
 
 
@@ -41,22 +42,24 @@ def wait_for_pending(
     *,
     watched: Sequence[Row],
     save: Callable[[], None],
+    tick: Callable[[], None],
 ) -> WaitEnd:
     """Wait until no row is pending, or until the timeout; pending rows are asked about before they are given up.
 
     :param read: reads the source from its beginning.
     :param wait: None: ask once about what an earlier try sent.
     :param watched: pending rows that were sent a moment ago; none where an earlier try sent them.
-    :param save: writes the checkpoint: called before each wait, after which another process may resume the run.
+    :param save: writes checkpoint and report: called before each wait, after which another process may resume the run.
+    :param tick: is called every few seconds of a wait.
     :raises HubSpotError: see :meth:`~.pipeline.Pipeline.send`.
     """
     if watched and wait is not None:
         save()
-        wait(watched)
+        wait(watched, tick)
     while watched := pipeline.ask_again(read()):
         if wait is None:
             return WaitEnd.GIVEN_UP
         save()
-        if (end := wait(watched)) is not None:
+        if (end := wait(watched, tick)) is not None:
             return end
     return WaitEnd.COMPLETE

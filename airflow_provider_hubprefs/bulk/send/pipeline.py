@@ -87,6 +87,7 @@ class Pipeline:
     :param stop_when_refused_alike: stop where HubSpot refuses all rows of the first batch with one error, and a
         row from further on: an unknown brand, not a hundred bad addresses.
     :param on_progress: called after each batch, in the order of the source.
+    :param tick: called every second while a batch is waited for.
     :param save: saves the checkpoint; called before more is sent than the one before allows for.
     :raises ValidationError: a number is less than 1.
     """
@@ -104,6 +105,7 @@ class Pipeline:
         waits: bool = False,
         stop_when_refused_alike: bool = True,
         on_progress: Callable[[], None],
+        tick: Callable[[], None] = lambda: None,
         save: Callable[[], None] = lambda: None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("concurrency", concurrency)):
@@ -118,6 +120,7 @@ class Pipeline:
         self._verify = verify
         self._waits = waits
         self._on_progress = on_progress
+        self._tick = tick
         self._save = save
         self._may_stop = stop_when_refused_alike
         self._tried: dict[int, list[Outcome]] = {}
@@ -169,7 +172,7 @@ class Pipeline:
                 result.update(_counted(outcomes))
                 return outcomes
 
-        pool = OrderedPool(observed, threads=self._concurrency)
+        pool = OrderedPool(observed, threads=self._concurrency, tick=self._tick)
         try:
             for batch, outcomes in pool.map(batches, may_begin=self._may_begin):
                 self._take(batch, outcomes)

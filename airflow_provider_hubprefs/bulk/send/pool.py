@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -12,16 +12,21 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+TICK = 1.0
+"""Seconds between two calls of what is called while a result is waited for."""
+
 
 class OrderedPool(Generic[Item, Result]):
     """Maps a function over items in threads, without reading further ahead than allowed.
 
     :param work: is called in a thread, with one item.
     :param threads: how many, at most.
+    :param tick: is called in the caller's thread, again and again while that waits for a result.
     """
 
-    def __init__(self, work: Callable[[Item], Result], *, threads: int) -> None:
+    def __init__(self, work: Callable[[Item], Result], *, threads: int, tick: Callable[[], None]) -> None:
         self._work = work
+        self._tick = tick
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hubprefs")
         self._begun: deque[tuple[Item, Future[Result]]] = deque()
 
@@ -60,4 +65,6 @@ class OrderedPool(Generic[Item, Result]):
 
     def _first(self) -> tuple[Item, Result]:
         item, future = self._begun[0]
+        while not future.done() and not wait([future], timeout=TICK).done:
+            self._tick()
         return item, future.result()

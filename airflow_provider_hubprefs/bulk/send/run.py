@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -12,23 +11,24 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.bulk.report.checkpoint import (
     CHECKPOINT_MISSING,
     CheckpointError,
-    SupersededError,
     changed_since,
 )
-from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
+from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
-from airflow_provider_hubprefs.bulk.report.summary import summary_of
+from airflow_provider_hubprefs.bulk.report.words import counted, details, last_line
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.send.guards import check_changes, permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
 from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY, Pipeline
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
+from airflow_provider_hubprefs.bulk.send.run_files import RunFiles
 from airflow_provider_hubprefs.bulk.source.passed import SourceChangedError
 from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
@@ -60,11 +60,14 @@ def run_bulk(
     folder: RunFolder | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
+    run: Mapping[str, Any] | None = None,
+    connection: str | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
-    The report is written before the first request, so that a folder that cannot be written is found then, and also
-    when the run ends early. Ctrl-C ends the run after the requests in flight.
+    The report is written before the first request, so that a folder that cannot be written is found then; while the
+    run goes on; and when it ends, also early. The last line in the log is one sentence about all of it. Ctrl-C ends the
+    run after the requests in flight.
 
     :param read: reads all of the source from its beginning. A run that waits calls it again and needs the same rows.
     :param source_size: size of the source; without it the run's need of requests is not checked before its first write.
@@ -80,6 +83,8 @@ def run_bulk(
     :param folder: where the report goes, and the rows that were not applied.
     :param checkpoint: where the run resumes; None: it always starts from the first row.
     :param restart: start from the first row where the checkpoint is of another run.
+    :param run: who runs it, for the report; see :class:`~.summary.About`. No address.
+    :param connection: name of the connection, for the report.
     :return: see :class:`~.summary.Summary`.
     :raises CheckpointError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
@@ -95,7 +100,13 @@ def run_bulk(
     def count() -> int | None:
         if source_size is not None and not source_size.can_be_read_again:
             return None
-        return sum(row.problem is None for row in read())
+        total = sendable = 0
+        for row in progress.reading(read(), files.tick):
+            total += 1
+            sendable += row.problem is None
+        if source_size is not None:
+            source_size.rows = total
+        return sendable
 
     budget = DailyBudget(
         caller,
@@ -108,11 +119,8 @@ def run_bulk(
         reserve=daily_reserve,
         partial=partial,
     )
-    files = _Files(client, state, folder, letters, checkpoint)
-
-    def on_progress() -> None:
-        progress.log()
-        files.save(last=False)
+    progress = Progress(state, source_size)
+    files = RunFiles(client, state, progress, folder=folder, letters=letters, checkpoint=checkpoint)
 
     pipeline = Pipeline(
         caller,
@@ -124,13 +132,18 @@ def run_bulk(
         verify=verify,
         waits=wait is not None,
         stop_when_refused_alike=stop_when_refused_alike,
-        on_progress=on_progress,
+        on_progress=files.on_batch,
+        tick=files.tick,
         save=files.save,
     )
     state.needed = budget.needed
     resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
-    progress = Progress(state, source_size)
-    files.write_report()
+    files.begin(
+        run=run or {},
+        write=write.phrase,
+        connection=connection,
+        source=([], None) if source_size is None else source_size.names(most=20),
+    )
     work = _Work(
         client,
         write,
@@ -139,6 +152,7 @@ def run_bulk(
         pipeline,
         budget,
         files,
+        progress,
         wait,
         max_changes,
         count,
@@ -152,15 +166,16 @@ def run_bulk(
             if not restart:
                 raise changed_since(["source"], state.rows_read) from None
             state.begin_again(same_source=False)
-            progress = Progress(state, source_size)
             work.carry_out()
     except BaseException as error:
         unaffordable = isinstance(error, DailyLimitError) and partial
         state.incomplete_because = str(error) if unaffordable else type(error).__name__
         if not unaffordable:
             raise
+        _log.warning("%s", error)
     finally:
-        summary = files.finish(work.end)
+        summary = files.finish(work.end, goes_on_elsewhere=getattr(wait, "elsewhere", False))
+        _say_how_it_ended(summary, done=write.done)
     client.observer.lasted("run.duration", summary["duration_seconds"])
     return {**summary}
 
@@ -175,7 +190,8 @@ class _Work:
     state: RunState
     pipeline: Pipeline
     budget: DailyBudget
-    files: _Files
+    files: RunFiles
+    progress: Progress
     wait: PendingWait | None
     max_changes: int | None
     count: Callable[[], int | None]
@@ -191,22 +207,31 @@ class _Work:
         if state.all_sent:
             _use_definitions(self.client, self.write, state)
         else:
-            rows = iter(self.read())  # finds arguments that cannot work, and reads no row yet
+            rows = self._rows()  # finds arguments that cannot work, and reads no row yet
             _use_definitions(self.client, self.write, state)
             deque(state.checked(rows), maxlen=0)  # passes over what an earlier try sent
             if self.max_changes is not None:
                 check_changes(self.max_changes, self.count())
             self.budget.check_run()
+            self.progress.begin()
             watched = self.pipeline.send(rows)
             state.all_sent = True
         if state.tally.pending:
             self.end = wait_for_pending(
-                self.pipeline, self.read, self.wait, watched=watched, save=self.files.save
+                self.pipeline,
+                self._rows,
+                self.wait,
+                watched=watched,
+                save=self.files.before_wait,
+                tick=self.files.tick,
             )
         if self.end is not WaitEnd.COMPLETE:
             self.files.save()
-            self.pipeline.give_up(self.read())
+            self.pipeline.give_up(self._rows())
         state.complete = True
+
+    def _rows(self) -> Iterator[Row]:
+        return self.progress.reading(self.read(), self.files.tick)
 
 
 def _resume(
@@ -227,10 +252,10 @@ def _resume(
         return False
     if not checkpoint.resume(state, restart=restart, same_try=after_wait):
         return False
-    if letters is None:
-        return True
     tally, kinds = state.tally, (state.tally.letters, state.tally.open_letters)
-    lost = abs(tally.not_applied - sum(one.written for one in kinds)) or letters.missing(*kinds)
+    lost = 0
+    if letters is not None:
+        lost = abs(tally.not_applied - sum(one.written for one in kinds)) or letters.missing(*kinds)
     if lost:
         _log.warning(
             "%s of %s dead letters of an earlier try are not in the output folder: was it on another machine's disk? "
@@ -239,7 +264,18 @@ def _resume(
             tally.not_applied,
         )
         state.begin_again(same_source=True)
+    elif state.all_sent:
+        _log.info("An earlier try sent all %s", counted(tally.read, "row"))
+    elif tally.read:
+        _log.info("The run goes on at row %s, where an earlier try stopped", f"{tally.read + 1:,}")
     return not lost
+
+
+def _say_how_it_ended(summary: Summary, *, done: str) -> None:
+    bad = summary["state"] == "incomplete" or any(summary[name] for name in NOT_APPLIED)
+    if summary["report"] is None:
+        _log.info("%s", details(summary))
+    _log.log(logging.WARNING if bad else logging.INFO, "%s", last_line(summary, done=done))
 
 
 def _use_definitions(client: Client, write: Write, state: RunState) -> None:
@@ -258,86 +294,3 @@ def _use_definitions(client: Client, write: Write, state: RunState) -> None:
     elif not state.all_sent:
         check.use_definitions(permitted_definitions(client))
         state.active_subscriptions = None if check.active is None else sorted(check.active)
-
-
-class _Files:
-    """What a run leaves behind: checkpoint, report, dead letters."""
-
-    def __init__(
-        self,
-        client: Client,
-        state: RunState,
-        folder: RunFolder | None,
-        letters: DeadLetters | None,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self._pacer = client.pacer
-        self._state = state
-        self._folder = folder
-        self._letters = letters
-        self._budget_before = client.pacer.budget
-        self._checkpoint = checkpoint
-
-    def save(self, *, last: bool = True) -> None:
-        """Save the checkpoint.
-
-        :param last: now; otherwise unless that was done a moment ago.
-        :raises SupersededError: a later try of this run has begun.
-        """
-        if self._checkpoint is not None:
-            self._checkpoint.save(self._state, last=last)
-
-    def finish(self, end: WaitEnd) -> Summary:
-        """Save the checkpoint, or delete it; write both files and return the summary.
-
-        :raises SupersededError: a later try of this run has begun; its files are left alone.
-        :raises OSError: a file cannot be written; the report is, where that is possible.
-        """
-        state, letters, checkpoint = self._state, self._letters, self._checkpoint
-        kinds: tuple[Letters, ...] = ()
-        resumable = not state.complete or end is WaitEnd.LEFT_TO_RETRY
-        try:
-            if checkpoint is not None:
-                checkpoint.check_mine()
-                if end is WaitEnd.COMPLETE and (resumable or state.resumable):
-                    resumable = True
-                    checkpoint.save(
-                        state, last=True, ended=True
-                    )  # otherwise it was before rows were given up
-            if letters is not None:
-                state.flush()
-                kinds = (state.tally.letters, state.tally.open_letters)
-                letters.assemble(*kinds, expected=state.tally.not_applied)
-        except SupersededError:
-            if self._folder is not None:
-                self._folder.remove_parts(writer=self._folder.writer)
-            raise
-        except BaseException as error:
-            if state.complete:
-                state.complete, state.incomplete_because = False, type(error).__name__
-            self.write_report()
-            raise
-        summary = self.write_report()
-        if checkpoint is not None and not resumable:
-            checkpoint.remove()
-        if self._folder is not None:  # after the checkpoint: a retry that found one would look for them
-            keep = {name for one in kinds for name in one.names()}
-            self._folder.remove_parts(keep=keep if checkpoint is not None and resumable else ())
-        return summary
-
-    def write_report(self) -> Summary:
-        """Write the summary to its file, if there is one, and return it.
-
-        :raises OSError: it cannot be written.
-        """
-        folder = self._folder
-        summary = summary_of(
-            self._state,
-            dead_letters=folder.letters if folder and self._letters and self._letters.assembled else None,
-            report=folder.report if folder else None,
-            budget_before=self._budget_before,
-            budget_after=self._pacer.budget,
-        )
-        if folder is not None:
-            folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
-        return summary

@@ -109,6 +109,16 @@ class Write:
         """What decides the write, by name: it differs in another run."""
         raise NotImplementedError
 
+    @property
+    def phrase(self) -> str:
+        """What it does to every subscriber: ``opt out of everything``."""
+        raise NotImplementedError
+
+    @property
+    def done(self) -> str:
+        """What it has done to them: ``opted out``."""
+        raise NotImplementedError
+
     def matches(self, actual: Sequence[Any], row: Row) -> bool:
         """Whether the statuses that were read are as the row wants."""
         raise NotImplementedError
@@ -172,6 +182,16 @@ class UnsubscribeAll(Write):
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {"write": self.write.name, "business_unit_id": self._brand}
+
+    @property
+    def phrase(self) -> str:
+        """See :class:`Write`."""
+        return "opt out of everything" if self._brand is None else f"opt out of brand {self._brand}"
+
+    @property
+    def done(self) -> str:
+        """See :class:`Write`."""
+        return "opted out" if self._brand is None else f"opted out of brand {self._brand}"
 
     def matches(self, actual: Sequence[WideStatus], row: Row) -> bool:
         """Opted out of the brand, or of the whole portal."""
@@ -250,6 +270,18 @@ class SetStatus(Write):
             **msgspec.structs.asdict(self._same),
             "allow_resubscribe": self._allow_resubscribe,
         }
+
+    @property
+    def phrase(self) -> str:
+        """See :class:`Write`."""
+        number = self._same.subscription_id
+        which = "the subscription that each row names" if number is None else f"subscription {number}"
+        return f"set {which} to {self._same.status or 'the status that each row names'}"
+
+    @property
+    def done(self) -> str:
+        """See :class:`Write`."""
+        return f"set to {self._same.status}" if self._same.status else "set as their rows say"
 
     def subscription_of(self, row: Row) -> int | None:
         """See :class:`Write`."""

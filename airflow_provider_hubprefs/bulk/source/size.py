@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
 from airflow_provider_hubprefs.bulk.source.parquet import is_parquet, rows_of
 from airflow_provider_hubprefs.bulk.source.text import GZIP, PARQUET, ZSTD
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.stored import StoredFile
@@ -48,18 +51,32 @@ class SourceSize:
             self.rows = sum(known)
         return sum(known)
 
-    def share(self, rows: int) -> float | None:
-        """Return which share of the source was read, 0 to 1; None where that cannot be known.
+    def names(self, *, most: int) -> tuple[list[str], int | None]:
+        """Return the names of the first files, masked where they look like an address, and how many files there are.
+
+        :return: no names, and None, where rows come from memory; names as they were given where no file is there.
+        """
+        if not isinstance(self.source, Files):
+            return [], None
+        names = [path.name for path in self.source.given]
+        with suppress(SourceError):  # reading it says what is wrong
+            names = [file.name or file.path.name for file in self.source.found()]
+        return ["/".join(map(scrub, name.split("/")))[:200] for name in names[:most]], len(names)
+
+    def share(self, rows: int, *, taken: int | None = None) -> float | None:
+        """Return which share of the source is through, 0 to 1; None where that cannot be known.
 
         :param rows: that are through.
+        :param taken: rows that were taken from the source until now, which is read ahead; None: those.
         """
         if self.rows is not None:
             return min(1.0, rows / self.rows) if self.rows else 1.0
-        if not isinstance(self.source, Files):
+        if not isinstance(self.source, Files) or taken == 0:
             return None
         files = self.source.found()
         size, read = sum(file.size for file in files), sum(file.bytes_read for file in files)
-        return min(1.0, read / size) if size and read else None
+        through = 1 if taken is None else rows / taken
+        return min(1.0, read / size * through) if size and read else None
 
 
 def _rows_at_most(file: StoredFile) -> int | None:

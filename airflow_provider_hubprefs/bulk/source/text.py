@@ -33,7 +33,7 @@ Raw: TypeAlias = tuple[int, str, str, Sequence[object]]
 cells of the other columns that are read (:meth:`~.columns.Columns.more`, then those of ``where``); without cells where
 there are no such columns or the row cannot be taken apart."""
 
-_BUFFER = 1 << 18
+_BUFFER = 1 << 15
 _ENCODINGS = {  # by byte order mark; the longer ones first, because they begin with the shorter ones
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,8 +10,10 @@ if TYPE_CHECKING:
 
 
 def bucket_of(seconds: float) -> int:
-    """Return the microseconds of a duration, at most 5 % off."""
-    return int(float(f"{seconds * 1e6:.2g}"))
+    """Return the microseconds of a duration, rounded up by less than 10 %."""
+    microseconds = math.ceil(seconds * 1e6)
+    step: int = 10 ** max(0, len(str(microseconds)) - 2)
+    return -(-microseconds // step) * step
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:

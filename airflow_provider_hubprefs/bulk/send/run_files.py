@@ -1,0 +1,238 @@
+"""What a run leaves behind, while it goes on and when it ends: checkpoint, report, page, dead letters."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs import __version__
+from airflow_provider_hubprefs.bulk.page.letters import first_letters
+from airflow_provider_hubprefs.bulk.page.page import render
+from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
+from airflow_provider_hubprefs.bulk.report.history import History, Point
+from airflow_provider_hubprefs.bulk.report.summary import About, summary_of
+from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
+from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
+    from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
+    from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+    from airflow_provider_hubprefs.bulk.report.progress import Progress
+    from airflow_provider_hubprefs.bulk.report.state import RunState
+    from airflow_provider_hubprefs.bulk.report.summary import Summary
+    from airflow_provider_hubprefs.hubspot.transport.client import Client
+    from airflow_provider_hubprefs.storage import Path
+
+REPORT_EVERY = 5.0
+"""Seconds between two reports while a run goes on."""
+
+PAGE_EVERY = 60.0
+"""Seconds between two pages, and between two reports while all rows are sent and some are waited for."""
+
+_log = logging.getLogger(__name__)
+
+
+class RunFiles:
+    """Writes the files of one try of a run, all of them in the thread that carries it out.
+
+    A report that cannot be written ends the run before its first request; later on, until its end, it does not. The
+    page never does.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        state: RunState,
+        progress: Progress,
+        *,
+        folder: RunFolder | None,
+        letters: DeadLetters | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._client = client
+        self._state = state
+        self._progress = progress
+        self._folder = folder
+        self._letters = letters
+        self._budget_before = client.pacer.budget
+        self._checkpoint = checkpoint
+        self._history = History()
+        self._about: About
+        self._reported_at = self._paged_at = 0.0
+        self._page_fails = self._report_fails = self._waited = False
+
+    def begin(
+        self,
+        *,
+        run: Mapping[str, Any],
+        write: str,
+        connection: str | None,
+        source: tuple[list[str], int | None],
+    ) -> None:
+        """Write the first report.
+
+        :param run: see :class:`~.summary.About`, also for the next three.
+        :raises OSError: it cannot be written.
+        """
+        auth = self._client.auth
+        portal = auth.hub_id if isinstance(auth, OAuthRefresh) else None
+        self._about = About(
+            run={**run},
+            write=write,
+            connection=connection,
+            source_names=source[0],
+            source_files=source[1],
+            portal=self._checkpoint.portal if self._checkpoint is not None else portal,
+            api_version=self._client.calls.version,
+            provider_version=__version__,
+        )
+        if self._folder is not None and (self._state.tries > 1 or self._state.rows_read):
+            self._history.resume(self._folder.report, started_at=self._state.started_at)
+        self._write(going_on=True, page=True)
+
+    def on_batch(self) -> None:
+        """Save the checkpoint, and so on, unless that was done a moment ago."""
+        self._progress.log()
+        self.save(last=False)
+        self.tick()
+
+    def tick(self) -> None:
+        """Log how far the run is and write the report, unless that was done a moment ago.
+
+        :raises SupersededError: a later try of this run has begun.
+        """
+        self._progress.log()
+        self._progress.sample()
+        now = time.monotonic()
+        if now - self._reported_at < (PAGE_EVERY if self._state.all_sent else REPORT_EVERY):
+            return
+        if self._checkpoint is not None:
+            self._checkpoint.check_mine()
+        self._write_if_possible(page=now - self._paged_at >= PAGE_EVERY)
+
+    def before_wait(self) -> None:
+        """Save the checkpoint and write the report: another process may resume the run.
+
+        :raises SupersededError: a later try of this run has begun.
+        """
+        self.save()
+        first, self._waited = not self._waited, True
+        self._write_if_possible(page=first or time.monotonic() - self._paged_at >= PAGE_EVERY)
+
+    def save(self, *, last: bool = True) -> None:
+        """Save the checkpoint.
+
+        :param last: now; otherwise unless that was done a moment ago.
+        :raises SupersededError: a later try of this run has begun.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state, last=last)
+
+    def finish(self, end: WaitEnd, *, goes_on_elsewhere: bool) -> Summary:
+        """Save the checkpoint, or delete it; write all files and return the summary.
+
+        :raises SupersededError: a later try of this run has begun; its files are left alone.
+        :raises OSError: a file cannot be written; the report is, where that is possible.
+        """
+        state, letters, checkpoint = self._state, self._letters, self._checkpoint
+        kinds: tuple[Letters, ...] = ()
+        resumable = not state.complete or end is WaitEnd.LEFT_TO_RETRY
+        try:
+            if checkpoint is not None:
+                checkpoint.check_mine()
+                if end is WaitEnd.COMPLETE and (resumable or state.resumable):
+                    resumable = True
+                    checkpoint.save(
+                        state, last=True, ended=True
+                    )  # otherwise it was before rows were given up
+            if letters is not None:
+                state.flush()
+                kinds = (state.tally.letters, state.tally.open_letters)
+                letters.assemble(*kinds, expected=state.tally.not_applied)
+        except SupersededError:
+            if self._folder is not None:
+                self._folder.remove_parts(writer=self._folder.writer)
+            raise
+        except BaseException as error:
+            if state.complete:
+                state.complete, state.incomplete_because = False, type(error).__name__
+            self._write(going_on=False, page=True)
+            raise
+        summary = self._write(going_on=goes_on_elsewhere, page=True)
+        if checkpoint is not None and not resumable:
+            checkpoint.remove()
+        if self._folder is not None:  # after the checkpoint: a retry that found one would look for them
+            keep = {name for one in kinds for name in one.names()}
+            self._folder.remove_parts(keep=keep if checkpoint is not None and resumable else ())
+        return summary
+
+    def _write_if_possible(self, *, page: bool) -> None:
+        """Write the report of a run that goes on, whatever its store says; what that is, is logged once."""
+        try:
+            self._write(going_on=True, page=page)
+        except Exception as error:  # noqa: BLE001 - stores raise what their libraries raise
+            if not self._report_fails:
+                _log.warning("The report cannot be written now (%s); the run goes on", type(error).__name__)
+            self._report_fails = True
+
+    def _write(self, *, going_on: bool, page: bool) -> Summary:
+        """Write the summary to its file, and the page beside it, if there is a folder; return the summary.
+
+        :raises OSError: the report cannot be written.
+        """
+        folder, state, budget = self._folder, self._state, self._client.pacer.budget
+        used = None
+        if budget.burst is not None and budget.burst_remaining is not None:
+            used = budget.burst - budget.burst_remaining
+        seconds = round((datetime.now(UTC) - datetime.fromisoformat(state.started_at)).total_seconds(), 1)
+        self._history.add(
+            Point(max(0.0, seconds), state.rows_read, state.usage.requests, budget.daily_remaining, used)
+        )
+        letters = folder.letters if folder and self._letters and self._letters.assembled else None
+        summary = summary_of(
+            state,
+            self._progress,
+            self._about,
+            going_on=going_on,
+            history=self._history.points,
+            dead_letters=letters,
+            report=folder.report if folder else None,
+            page=folder.page if folder and not self._page_fails else None,
+            budget_before=self._budget_before,
+            budget_after=budget,
+        )
+        self._reported_at = time.monotonic()
+        if folder is not None:
+            self._write_report(folder, summary)
+            if page and not self._write_page(folder, summary, letters):
+                summary["page"] = None
+                self._write_report(folder, summary)
+        return summary
+
+    @staticmethod
+    def _write_report(folder: RunFolder, summary: Summary) -> None:
+        folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
+
+    def _write_page(self, folder: RunFolder, summary: Summary, letters: Path | None) -> bool:
+        """Write the page; return whether it is there. What goes wrong with it is logged once, and ends nothing."""
+        self._paged_at = time.monotonic()
+        try:
+            found = first_letters(letters, most=100) if letters is not None else []
+            folder.write(folder.page, [render(summary, found).encode()])
+        except Exception as error:  # noqa: BLE001 - whatever it is: the run goes on
+            if not self._page_fails:
+                _log.warning(
+                    "The report's page %s cannot be written (%s); the run goes on, and report.json says the same",
+                    folder.page.name,
+                    type(error).__name__,
+                )
+            self._page_fails = True
+            return False
+        self._page_fails = False
+        return True
