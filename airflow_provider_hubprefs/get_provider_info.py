@@ -85,6 +85,9 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "extra-links": [
+            f"{_PACKAGE}.links.{name}" for name in ("ReportLink", "DeadLettersLink", "SettingsLink")
+        ],
         "config": {
             "hubprefs": {
                 "description": "HubSpot's communication preferences.",

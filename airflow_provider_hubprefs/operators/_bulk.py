@@ -21,6 +21,7 @@ from airflow_provider_hubprefs.arguments import (
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.links import BATCH_LINKS, announced
 from airflow_provider_hubprefs.operators._files import files_at, folder_at
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
@@ -133,6 +134,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
+    operator_extra_links = BATCH_LINKS
     subscribers = PrivateArgument()
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
@@ -186,6 +188,7 @@ class HubPrefsBatchOperator(WaitingBase):
         self.resume = resume
         self.on_changed_source = on_changed_source
         self._running: HubPrefsHook | None = None
+        self._known: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows and return the summary."""
@@ -200,6 +203,7 @@ class HubPrefsBatchOperator(WaitingBase):
             raise AirflowTaskTimeout
         return self._execute(context, event)
 
+    @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         with airflow_errors():
             self._begin()
@@ -217,6 +221,14 @@ class HubPrefsBatchOperator(WaitingBase):
             self.log.warning("Not all rows were read: %s", summary["incomplete_because"])
         fail_if_not_applied(self, summary, context)
         return summary
+
+    def _report_folder(self, context: Context) -> str | None:
+        """Where the run's report will be, as far as that is known before the arguments are checked."""
+        try:
+            folder = folder_at(optional(path)("output", self.output_folder), self, context)
+        except Exception:  # noqa: BLE001 - the run says what is wrong
+            return None
+        return None if folder is None else str(folder.path)
 
     def on_kill(self) -> None:
         """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
@@ -294,6 +306,7 @@ class HubPrefsBatchOperator(WaitingBase):
             folder=folder,
             checkpoint=checkpoint,
             restart=self.on_changed_source == "restart",
+            latest=self._known,
         )
 
     def _checkpoint(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.links import LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ class WaitingBase(ReadsArguments, BaseOperator):
     :param api_version: overrides the connection's. (templated)
     """
 
+    operator_extra_links = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "wait_for_completion": yes_or_no,
         "deferrable": yes_or_no,

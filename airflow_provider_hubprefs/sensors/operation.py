@@ -31,6 +31,7 @@ from airflow_provider_hubprefs.compat import (
 from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
+from airflow_provider_hubprefs.links import LINKS, announced
 from airflow_provider_hubprefs.task_state import TaskState
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
@@ -85,6 +86,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
         "hubprefs_conn_id",
         "api_version",
     )
+    operator_extra_links = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "subscription_id": optional(positive),
         "business_unit_id": optional(count),
@@ -139,6 +141,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
         self._event: Mapping[str, Any] | None = None
         self._deadlines: dict[str, float | None] = {}
 
+    @announced
     def execute(self, context: Context) -> Any:
         """Ask until the operation is over; a deferrable task asks once and waits in the triggerer."""
         limit = self.execution_timeout
@@ -181,6 +184,7 @@ class HubPrefsOperationSensor(ReadsArguments, BaseSensorOperator):
             (self.log.warning if answer.unknown_status else self.log.info)(answer.text)
             return self._go_on(wait, 0)
 
+    @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Go on after the triggerer.
 

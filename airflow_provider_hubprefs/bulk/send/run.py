@@ -60,6 +60,7 @@ def run_bulk(
     folder: RunFolder | None = None,
     checkpoint: Checkpoint | None = None,
     restart: bool = False,
+    latest: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
@@ -80,6 +81,7 @@ def run_bulk(
     :param folder: where the report goes, and the rows that were not applied.
     :param checkpoint: where the run resumes; None: it always starts from the first row.
     :param restart: start from the first row where the checkpoint is of another run.
+    :param latest: gets the summary as it was last, also of a run that fails.
     :return: see :class:`~.summary.Summary`.
     :raises CheckpointError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
@@ -108,7 +110,7 @@ def run_bulk(
         reserve=daily_reserve,
         partial=partial,
     )
-    files = _Files(client, state, folder, letters, checkpoint)
+    files = _Files(client, state, folder, letters, checkpoint, latest=latest)
 
     def on_progress() -> None:
         progress.log()
@@ -269,7 +271,10 @@ class _Files:
         folder: RunFolder | None,
         letters: DeadLetters | None,
         checkpoint: Checkpoint | None,
+        *,
+        latest: dict[str, Any] | None,
     ) -> None:
+        self._latest = {} if latest is None else latest
         self._pacer = client.pacer
         self._state = state
         self._folder = folder
@@ -337,6 +342,7 @@ class _Files:
             budget_before=self._budget_before,
             budget_after=self._pacer.budget,
         )
+        self._latest.update(summary)
         if folder is not None:
             folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
         return summary
