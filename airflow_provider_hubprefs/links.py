@@ -27,7 +27,7 @@ PREFIX = "/hubprefs"
 
 OUTCOMES = ("read", "changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
-_FROM_REPORT = (*OUTCOMES, "state", "portal", "write")
+_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write")
 _WAITS = {"TaskDeferred", "AirflowRescheduleException"}
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class DeadLettersLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the address."""
-        return address_of(ti_key, "dead-letters")
+        return address_of(ti_key, "download")
 
 
 class SettingsLink(BaseOperatorLink):
@@ -120,7 +120,7 @@ def announced(method: Method) -> Method:
             _push(self, context, {**known, "state": "running"}, links=True)
             result = method(self, context, *args, **kwargs)
             if isinstance(result, dict) and "outcome" in result:  # of one subscriber
-                self._known.update({"read": 1, result["outcome"]: 1})
+                self._known.update({"outcome": result["outcome"], result["outcome"]: 1})
         except BaseException as error:
             end = error
             raise
