@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.page import page
-from airflow_provider_hubprefs.ui.store import RunFiles, StoreError
+from airflow_provider_hubprefs.ui.store import StoreError, TaskFiles
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -66,7 +66,7 @@ def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str |
         kept = "Neither the task's output nor [hubprefs] output names a folder, so no report is kept."
         return report, [], kept if "Batch" in run.operator else None
     try:
-        files = RunFiles(known["folder"], run.key)
+        files = TaskFiles(known["folder"], run.key)
         report.update(files.report() or {})
         return report, first_letters(files.path(_LETTERS)), None
     except StoreError as error:
@@ -112,7 +112,7 @@ def download(run: TaskRun | None) -> Answer:
     if run is None or not folder:
         return listed(message="There are no dead letters: this run has no output folder.", status=404)
     try:
-        file = RunFiles(folder, run.key).open(_LETTERS)
+        file = TaskFiles(folder, run.key).open(_LETTERS)
     except FileNotFoundError:
         text = (
             "There are no dead letters. Those of a run that goes on are put together when it ends or waits."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, select
 
 from airflow_provider_hubprefs.links import OUTCOMES, REPORT, address_of
+from airflow_provider_hubprefs.triggers.opt_out import NOTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Runs on the page of recent runs."""
-
-WATCH = "hubprefs_watch"
-"""Key under which a watcher notes in Airflow's asset state store (3.3) what it does."""
 
 _WATCHER = "airflow_provider_hubprefs.triggers.opt_out.HubPrefsOptOutTrigger"
 _TEXTS = ("folder", "connection", "state", "write", "because", "outcome")
@@ -147,7 +145,7 @@ def watchers(session: Session) -> list[dict[str, Any]]:
         query = query.add_columns(None)
     else:
         query = query.add_columns(State.value).outerjoin(
-            State, and_(State.asset_id == AssetModel.id, State.key == WATCH)
+            State, and_(State.asset_id == AssetModel.id, State.key == NOTED)
         )
     return [_watcher(*row) for row in session.execute(query)]
 

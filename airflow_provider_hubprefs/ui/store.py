@@ -32,7 +32,7 @@ def tail_of(key: dict[str, Any]) -> list[str]:
     return names if key["map_index"] < 0 else [*names, str(key["map_index"])]
 
 
-class RunFiles:
+class TaskFiles:
     """The files of one task instance's run.
 
     :param folder: where they are, as the XCom says.

@@ -212,7 +212,7 @@ class TestWhatAnXComSays:
     [
         b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 5_000, b" " * 5_000_001,
         json.dumps({**REPORT, "read": SCRIPT, "reasons": [SCRIPT], "history": SCRIPT, "run": 7, "portal": {}}).encode(),
-        json.dumps({**REPORT, **dict.fromkeys(REPORT, [SCRIPT])}).encode(),
+        json.dumps({name: [SCRIPT] for name in REPORT}).encode(),
         json.dumps({**REPORT, "reasons": {f"rejected: {SCRIPT}": 2}, "write": SCRIPT}).encode(),
         b'{"read": NaN, "changed": Infinity, "history": [[1e999, NaN, null, 3, 4]]}',
     ],
