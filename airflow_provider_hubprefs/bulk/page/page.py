@@ -1,19 +1,315 @@
-"""Renders the report of a run as one HTML page."""
+"""Renders the report of a run as one HTML page, for a file and for a tab in Airflow's UI."""
 
 from __future__ import annotations
 
-import html
-import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_hubprefs.bulk.page.charts import charts_of, number_in
+from airflow_provider_hubprefs.bulk.page.letters import clean, masked
+from airflow_provider_hubprefs.bulk.page.reasons import Advice, advice_on, advice_on_end
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, NOT_APPLIED, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jinja2 import Template
 
-def render(report: Mapping[str, Any], letters: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return the page of a report.
+_MOST_REASONS, _MOST_LETTERS, _MOST_SOURCES = 50, 100, 20
+_NARROWEST = 1.2
+"""Per cent of the bar that an outcome takes at least, so that a few rows of a million are seen."""
 
-    :param report: the content of ``report.json``.
-    :param letters: the first dead letters, masked.
+
+@dataclass(frozen=True)
+class Live:
+    """How a page that is a tab of Airflow's UI differs from a file.
+
+    It asks for ``fragment``, and links to ``download`` and ``report.json``, all beside its own address.
+
+    :param nonce: of the Content-Security-Policy; every style and script has it.
+    :param task_state: Airflow's state of the task instance.
+    :param final: whether nothing will change any more; None: that is so when the report says how the run ended.
+    :param note: what the page cannot show and why, in a sentence; for instance a store that cannot be read.
+    :param links: whether dead letters and report can be had there.
     """
-    return f"<!doctype html><pre>{html.escape(json.dumps([report, *letters], indent=2))}</pre>"
+
+    nonce: str
+    task_state: str | None = None
+    final: bool | None = None
+    note: str | None = None
+    links: bool = True
+
+
+def render(
+    report: Mapping[str, Any] | None,
+    letters: Sequence[Mapping[str, Any]] = (),
+    *,
+    live: Live | None = None,
+    fragment: bool = False,
+) -> str:
+    """Return the page of a run, of a task that sets one subscriber's preferences, or of one without a report yet.
+
+    :param report: the content of ``report.json``; any field may be missing.
+    :param letters: the first dead letters, see :func:`.letters.first_letters`; they are masked here, if they are not.
+    :param live: for Airflow's UI; None: a file of its own.
+    :param fragment: its ``<main>`` alone.
+    """
+    return _template().render(page=_Page(report or {}, letters, live), live=live, fragment=fragment)
+
+
+@cache
+def _template() -> Template:
+    import jinja2  # noqa: PLC0415 - only runs that keep a report need it
+    from markupsafe import Markup  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        # Whatever the template shows passes here first: no address gets by.
+        finalize=lambda value: value if isinstance(value, Markup | int | float) else clean(value, most=2000),
+    )
+    environment.filters.update(number=number, counted=counted, seconds=seconds, when=when)
+    return environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+
+
+def number(value: float | None) -> str:
+    """``1,234`` or ``12.5``; a dash where it is unknown."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"
+
+
+def counted(count: float, one: str, many: str = "") -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number(count)} {one if count == 1 else many or f'{one}s'}"
+
+
+def seconds(value: float) -> str:
+    """A duration for people: ``52 s``, ``4 min 12 s``, ``3 h 5 min``."""
+    if value < 10:
+        return f"{number(round(value, 1))} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes >= 60:
+        hours, minutes, rest = minutes // 60, minutes % 60, 0
+    else:
+        hours = 0
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{amount:,} {unit}" for amount, unit in parts if amount)
+
+
+def when(value: object) -> str:
+    """``26 Nov 2026, 01:37:31 UTC``; text that is no time stays as it is."""
+    try:
+        time = datetime.fromisoformat(str(value))
+        utc = time.astimezone(UTC) if time.tzinfo else time
+    except (ValueError, OverflowError):
+        return str(value)
+    return f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
+
+
+class _Page:
+    """What the template shows, in words and numbers."""
+
+    def __init__(
+        self, report: Mapping[str, Any], letters: Sequence[Mapping[str, Any]], live: Live | None
+    ) -> None:
+        self.report = report
+        self.run, self.budget = self.mapping("run"), self.mapping("budget_after")
+        self.read, self.outcome = self.number("read"), self.text("outcome")
+        self.counts = {name: self.number(name) or 0 for name in OUTCOMES}
+        if self.read is None and self.outcome in OUTCOMES:  # of a task about one subscriber
+            self.counts[self.outcome] = 1
+        self.applied = sum(self.counts[name] for name in APPLIED)
+        reported = self.text("state") or self._state_of_schema_1()
+        over = reported in {"complete", "incomplete"}
+        self.final = over if live is None or live.final is None else live.final
+        self.state = "stopped" if self.final and not over else reported
+        self.going = self.state in {"running", "waiting"}
+        self.pending = self.counts["unconfirmed"] if self.going else 0
+        self.failed = sum(self.counts[name] for name in NOT_APPLIED) - self.pending
+        share = self.number("share")
+        self.share = share if share and 0 < share < 1 and self.state != "complete" else None
+        self.task_state = live.task_state if live else None
+        names = report.get("source_names")
+        self.sources = [str(one) for one in names[:_MOST_SOURCES]] if isinstance(names, list | tuple) else []
+        self.more_sources = max(0, (self.number("source_files") or 0) - len(self.sources))
+        self.letters = [masked(one) for one in letters[:_MOST_LETTERS]]
+        self.charts = charts_of(
+            report.get("history"),
+            daily=self.number("daily", self.budget),
+            burst=self.number("burst", self.budget),
+        )
+
+    def _state_of_schema_1(self) -> str:
+        if self.report.get("complete"):
+            return "complete"
+        if self.report.get("incomplete_because"):
+            return "incomplete"
+        return "running" if "complete" in self.report else ""
+
+    def text(self, name: str) -> str | None:
+        """A field as text; None: it is missing or empty."""
+        value = self.report.get(name)
+        return None if value is None or value == "" else clean(value, most=1000)
+
+    def number(self, name: str, among: Mapping[str, Any] | None = None) -> float | None:
+        """A field as a number; None: it is missing, or none."""
+        return number_in((self.report if among is None else among).get(name))
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """A field that has fields; empty where it is missing."""
+        value = self.report.get(name)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def past(self) -> str:
+        """What the run does to a row, in the past tense."""
+        write = self.text("write") or ""
+        return "opted out" if write.startswith("opt out") else "set" if write.startswith("set") else "applied"
+
+    @property
+    def headline(self) -> str:
+        """The run in one sentence."""
+        if self.read is None:
+            return self._headline_of_one
+        if self.state == "running":
+            return f"{number(self.applied)} {self.past} so far"
+        if self.read == 0:
+            return "No rows were read"
+        early = " before the run ended" if self.state in {"incomplete", "stopped"} else ""
+        return f"{number(self.applied)} of {number(self.read)} {self.past}{early}"
+
+    @property
+    def _headline_of_one(self) -> str:
+        match self.outcome, self.state:
+            case "changed", _:
+                return f"1 subscriber {self.past}"
+            case "unchanged", _:
+                return "Nothing to change: it was so already"
+            case "unconfirmed", _ if not self.going:
+                return "HubSpot has not confirmed it"
+            case (("rejected" | "invalid"), _):
+                return "Not applied"
+        words = {
+            "": "No report yet",
+            "running": "At work",
+            "waiting": "HubSpot is at work on it",
+            "complete": "Done",
+        }
+        return words.get(self.state, "Ended early")
+
+    @property
+    def lead(self) -> str:
+        """The outcomes in one sentence."""
+        changed, unchanged, duplicates = (self.counts[name] for name in ("changed", "unchanged", "duplicate"))
+        parts = (
+            f"{number(changed)} changed by this run" if changed else "",
+            f"{number(unchanged)} {'was' if unchanged == 1 else 'were'} so already" if unchanged else "",
+            counted(duplicates, "duplicate") if duplicates else "",
+            f"{number(self.pending)} with HubSpot" if self.pending else "",
+            f"{number(self.failed)} not applied" if self.failed else "",
+        )
+        return ", ".join(part for part in parts if part) if self.read else ""
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """Its tone (ok, info, warn, bad) and its words."""
+        match self.state:
+            case "running":
+                return "info", "Running"
+            case "waiting":
+                return "info", "Waiting for HubSpot"
+            case "incomplete" | "stopped":
+                return "bad", "Ended early"
+            case "complete" if self.counts["unconfirmed"]:
+                return "warn", f"Complete, {number(self.counts['unconfirmed'])} unconfirmed"
+            case "complete" if self.failed:
+                return "warn", f"Complete, {number(self.failed)} not applied"
+            case "complete":
+                return "ok", "Complete"
+        return "info", self.state.capitalize() or "No report yet"
+
+    @property
+    def advice(self) -> Advice | None:
+        """What to know, and to do next, where there is something."""
+        match self.state:
+            case "stopped":
+                ended = f"The task is over ({self.task_state})" if self.task_state else "The task is over"
+                return Advice(
+                    f"{ended}, and its last report does not say how.", advice_on_end("StoppedError").do
+                )
+            case "incomplete":
+                return advice_on_end(self.text("incomplete_because"))
+            case "waiting":
+                return Advice("All rows are sent. HubSpot has not finished with some.", "Nothing, for now.")
+            case "complete" if self.read and self.counts["unconfirmed"]:
+                unconfirmed = counted(self.counts["unconfirmed"], "row is", "rows are")
+                return Advice(
+                    f"{unconfirmed} neither confirmed nor refused.",
+                    "Clear the task: it asks HubSpot about them again.",
+                )
+            case "complete" if self.read and self.failed:
+                return Advice(
+                    "All other rows are done.",
+                    "Look at the reasons below. The dead letters can be sent again, as a source with "
+                    'email_column="subscriber".',
+                )
+        return None
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """The outcomes, and what is not read yet: name, rows, their share, and their place in the bar."""
+        names = [*APPLIED, "duplicate", "invalid", "rejected", "unconfirmed"]
+        found: list[dict[str, Any]] = [{"name": name, "rows": self.counts[name]} for name in names]
+        if self.share and self.read:
+            found.append({"name": "unread", "rows": round(self.read / self.share - self.read)})
+        total = sum(one["rows"] for one in found) or 1
+        widths = [max(_NARROWEST, 100 * one["rows"] / total) if one["rows"] else 0.0 for one in found]
+        begin, scale = 0.0, 100 / (sum(widths) or 1)
+        for one, width in zip(found, widths, strict=True):
+            one |= {
+                "share": _percent(one["rows"] / total),
+                "begin": round(begin, 2),
+                "width": round(width * scale, 2),
+            }
+            begin += width * scale
+        return found
+
+    @property
+    def reasons(self) -> list[dict[str, Any]]:
+        """Why rows were not applied, most frequent first; the last of many sums up the rest."""
+        counts = [
+            (str(name), count)
+            for name, value in self.mapping("reasons").items()
+            if (count := number_in(value))
+        ]
+        if not counts and (category := self.text("category")):
+            counts = [(f"{self.outcome}: {category}", 1)]
+        counts.sort(key=lambda pair: -pair[1])
+        found: list[dict[str, Any]] = []
+        for name, count in counts[:_MOST_REASONS]:
+            outcome, _, category = name.partition(": ")
+            if outcome not in OUTCOMES or not category:
+                outcome, category = "", name
+            advice = advice_on(category, pending=self.going and outcome == "unconfirmed")
+            found.append(
+                {"rows": count, "outcome": outcome, "category": clean(category, most=120), "advice": advice}
+            )
+        if rest := counts[_MOST_REASONS:]:
+            advice = Advice(
+                f"{counted(len(rest), 'more reason')}, each of fewer rows.", "All are in report.json."
+            )
+            rows = sum(count for _, count in rest)
+            found.append({"rows": rows, "outcome": "", "category": "all others", "advice": advice})
+        return found
+
+
+def _percent(share: float) -> str:
+    if share in {0, 1}:
+        return f"{share:.0%}"
+    return f"{share:.1%}" if 0.001 <= share <= 0.999 else "< 0.1%" if share < 0.001 else "> 99.9%"
