@@ -129,6 +129,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "cli": [f"{_PACKAGE}.cli.definition.get_cli_commands"],
+        "extra-links": [
+            f"{_PACKAGE}.links.{name}" for name in ("ReportLink", "DeadLettersLink", "SettingsLink")
+        ],
         "config": {
             "hubprefs": {
                 "description": "HubSpot's communication preferences.",

@@ -21,6 +21,7 @@ from airflow_provider_hubprefs.arguments import (
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.links import BATCH_LINKS, announced
 from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
@@ -140,6 +141,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
+    operator_extra_links = BATCH_LINKS
     subscribers = PrivateArgument()
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
@@ -193,6 +195,7 @@ class HubPrefsBatchOperator(WaitingBase):
         self.resume = resume
         self.on_changed_source = on_changed_source
         self._running: HubPrefsHook | None = None
+        self._known: dict[str, Any] = {}
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows, and return what became of them."""
@@ -207,6 +210,7 @@ class HubPrefsBatchOperator(WaitingBase):
             raise AirflowTaskTimeout
         return self._execute(context, event)
 
+    @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         with airflow_errors():
             self._begin()
@@ -224,6 +228,14 @@ class HubPrefsBatchOperator(WaitingBase):
         result = {name: summary[name] for name in RESULT}
         fail_if_not_applied(self, result, context)
         return result
+
+    def _report_folder(self, context: Context) -> str | None:
+        """Where the run's report will be, as far as that is known before the arguments are checked."""
+        try:
+            folder = folder_at(optional(path)("output", self.output_folder), self, context)
+        except Exception:  # noqa: BLE001 - the run says what is wrong
+            return None
+        return None if folder is None else str(folder.path)
 
     def on_kill(self) -> None:
         """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
@@ -303,6 +315,7 @@ class HubPrefsBatchOperator(WaitingBase):
             restart=self.on_changed_source == "restart",
             run=task_of(self, context),
             connection=self.hubprefs_conn_id,
+            latest=self._known,
         )
 
     def _checkpoint(

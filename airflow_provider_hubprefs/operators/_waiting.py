@@ -14,6 +14,7 @@ from airflow_provider_hubprefs.arguments import ReadsArguments, optional, second
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, conf
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.lineage import ReportsLineage
+from airflow_provider_hubprefs.links import LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,7 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
     :param api_version: overrides the connection's. (templated)
     """
 
+    operator_extra_links = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "wait_for_completion": yes_or_no,
         "deferrable": yes_or_no,

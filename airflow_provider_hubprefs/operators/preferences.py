@@ -18,6 +18,7 @@ from airflow_provider_hubprefs.arguments import (
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.links import announced
 from airflow_provider_hubprefs.operators._waiting import WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
@@ -42,6 +43,7 @@ class _OneSubscriberOperator(WaitingBase):
         super().__init__(**kwargs)
         self.subscriber = subscriber
 
+    @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
@@ -204,6 +206,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         self.legal_basis_explanation = legal_basis_explanation
         self.allow_resubscribe: Any = allow_resubscribe
 
+    @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
         from airflow_provider_hubprefs.bulk.send.outcomes import STATUS_UNKNOWN
@@ -269,6 +272,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         super().__init__(**kwargs)
         self.business_unit_id = business_unit_id
 
+    @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Opt the subscriber out."""
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll

@@ -32,6 +32,7 @@ from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.lineage import ReportsLineage
+from airflow_provider_hubprefs.links import LINKS, announced
 from airflow_provider_hubprefs.task_state import TaskState
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
@@ -86,6 +87,7 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         "hubprefs_conn_id",
         "api_version",
     )
+    operator_extra_links = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "subscription_id": optional(positive),
         "business_unit_id": optional(count),
@@ -141,6 +143,7 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         self._event: Mapping[str, Any] | None = None
         self._deadlines: dict[str, float | None] = {}
 
+    @announced
     def execute(self, context: Context) -> Any:
         """Ask until the operation is over; a deferrable task asks once and waits in the triggerer."""
         limit = self.execution_timeout
@@ -185,6 +188,7 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
             (self.log.warning if answer.unknown_status else self.log.info)(answer.text)
             return self._go_on(wait, 0)
 
+    @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Go on after the triggerer.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.errors import NotFoundError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import shown
 from airflow_provider_hubprefs.triggers import RETRY_TOTAL
-from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists
+from airflow_provider_hubprefs.watch.opt_outs import ListError, OptOutLists, iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
@@ -34,6 +35,12 @@ STORED_WITHIN = 5.0
 
 SHORTEST_INTERVAL = 1.0
 """Seconds between two searches, at least."""
+
+NOTED = "hubprefs_watch"
+"""Key under which Airflow's asset state store (3.3) has what a watcher noted last: for people, not for the watcher."""
+
+NOTED_EVERY = 60.0
+"""Seconds between two notes, where nothing has happened."""
 
 _LONGEST_REST = 600.0
 """Seconds until the next try, however often it has failed."""
@@ -104,6 +111,8 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             raise ValueError(str(error)) from None
         self._since = _milliseconds(self.since)
         self._app: tuple[str, str | None] | None = None
+        self._noted: dict[str, Any] = {}
+        self._noted_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments. Airflow knows an event trigger by their order, which must not change."""
@@ -119,13 +128,22 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Any]:
-        """Search again and again; yield what each search found, also when that is nothing."""
+        """Search again and again; yield what each search found, also when that is nothing.
+
+        After each search that fails, yield how many have failed in a row.
+        """
         trigger = cls(**kwargs)
         floor: int | None = None
         seen: Mapping[int, int] = {}
         missed: Mapping[int, int] = {}
         while True:
-            found = await trigger._retried(trigger._search, floor, seen, missed)
+            async for attempt in trigger._policy():
+                with attempt:
+                    found = await trigger._search(floor, seen, missed)
+                failures, outcome = attempt.retry_state.attempt_number, attempt.retry_state.outcome
+                if outcome is not None and isinstance(outcome.exception(), Exception):
+                    yield failures
+            trigger._log_recovery(failures)
             floor, seen = max(found.floor, found.watermark - trigger._overlap), found.seen
             missed = found.missed
             yield found
@@ -140,12 +158,16 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         begun = lists.cursor.floor is None
         missed: Mapping[int, int] = {}
         async for shared in shared_stream:
+            if isinstance(shared, int):
+                await self._note(failures=shared)
+                continue
             # The cursor may be further back than what the shared search asks for, and has read already.
             found: Found = shared
             if not begun:
                 found = await self._retried(self._search, lists.cursor.floor, {}, missed)
                 begun, missed = not found.missed, found.missed
             await self._retried(asyncio.to_thread, lists.take, found)
+            await self._note(last=max((at for _, at in lists.cursor.recent), default=0))
             for new in await self._retried(asyncio.to_thread, lists.undelivered):
                 yield TriggerEvent(  # type: ignore[no-untyped-call]
                     {
@@ -163,6 +185,21 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         stream = type(self).open_shared_stream(self.serialize()[1])
         async for event in self.filter_shared_stream(stream):
             yield event
+
+    async def _note(self, *, failures: int = 0, last: int = 0) -> None:
+        """Note for people when the watcher looked last, its last opt-out and its failures in a row (Airflow 3.3)."""
+        store: Any = getattr(self, "asset_state_store", None)
+        noted = {**self._noted, "failures": failures}
+        if last:
+            noted["last_opt_out"] = iso(last)
+        if store is None or (noted == self._noted and time.monotonic() - self._noted_at < NOTED_EVERY):
+            return
+        with suppress(Exception):  # a watcher goes on without it
+            if not self._noted:
+                noted = {**((await store.aget(NOTED)) or {}), **noted}
+            self._noted, self._noted_at = noted, time.monotonic()
+            looked = {} if failures else {"looked_at": iso(time.time() * 1000)}
+            await store.aset(NOTED, {**noted, **looked})
 
     @property
     def _overlap(self) -> int:
@@ -219,6 +256,19 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
         watcher only one failure is tolerated: a new start reads the cursor again. It is tolerated because Airflow
         restarts a watcher that fails at once.
         """
+        policy = self._policy()
+        result: T = await policy(do, *arguments)
+        self._log_recovery(policy.statistics.get("attempt_number", 1))
+        return result
+
+    def _log_recovery(self, attempts: int) -> None:
+        if attempts > 1:
+            _log.info(
+                "The watcher of %r for %s works again, after it failed", self.hubprefs_conn_id, self.output
+            )
+
+    def _policy(self) -> AsyncRetrying:
+        """How something is repeated, see :meth:`_retried`; one use of it."""
 
         def tolerated(state: RetryCallState) -> int:
             error = state.outcome and state.outcome.exception()
@@ -226,7 +276,7 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
 
         began = datetime.now(UTC).isoformat(timespec="seconds")
 
-        def log(state: RetryCallState) -> None:
+        async def log(state: RetryCallState) -> None:
             error = state.outcome and state.outcome.exception()
             _log.warning(
                 "The watcher of %r for %s sees no opt-outs since %s: %s: %s (failure %d in a row, %d tolerated; next "
@@ -240,9 +290,10 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
                 tolerated(state),
                 state.upcoming_sleep,
             )
+            await self._note(failures=state.attempt_number)
 
         longest = max(_LONGEST_REST, self.poll_interval)
-        policy = AsyncRetrying(
+        return AsyncRetrying(
             sleep=asyncio.sleep,
             retry=retry_if_exception_type(Exception),
             wait=wait_exponential(multiplier=self.poll_interval, max=longest)
@@ -251,12 +302,6 @@ class HubPrefsOptOutTrigger(BaseEventTrigger):
             before_sleep=log,
             reraise=True,
         )
-        result: T = await policy(do, *arguments)
-        if policy.statistics.get("attempt_number", 1) > 1:
-            _log.info(
-                "The watcher of %r for %s works again, after it failed", self.hubprefs_conn_id, self.output
-            )
-        return result
 
 
 def _folder(name: str, value: Any) -> str:

@@ -120,7 +120,7 @@ class OptOutLists:
                 number=number,
                 name=self._path(number).name,
                 count=self._count(number),
-                watermark=_iso(self.cursor.watermark),
+                watermark=iso(self.cursor.watermark),
             )
             for number in range(self.cursor.delivered, self.cursor.next)
             if self._path(number).exists()
@@ -184,7 +184,7 @@ class OptOutLists:
                     row = {
                         "subscriber": one.subscriber,
                         "contact_id": one.contact_id,
-                        "opted_out_at": _iso(one.at),
+                        "opted_out_at": iso(one.at),
                         "opted_out_at_ms": one.at,
                     }
                     file.write(msgspec.json.encode(row) + b"\n")
@@ -213,7 +213,7 @@ def _created(path: Path) -> File:
         return path.open("wb")
 
 
-def _iso(milliseconds: int) -> str:
+def iso(milliseconds: float) -> str:
     """A time as text: ISO 8601, UTC."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -413,3 +413,57 @@ def test_a_token_that_is_replaced_in_the_connection_is_used_by_the_next_search(
     )
     assert "for file://" in failing
     assert "hubprefs_default" in works
+
+
+class Notes(dict[str, Any]):
+    """Airflow's asset state store (3.3), which the triggerer gives to a watcher."""
+
+    async def aget(self, key: str) -> Any:
+        return self.get(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+def test_it_notes_for_people_what_it_does(hubspot: Simulator, watcher: Any) -> None:
+    notes = Notes(hubprefs_watch={"last_opt_out": "2026-01-01T00:00:00.000Z", "failures": 7})
+    while_failing: dict[str, Any] = {}
+
+    async def story() -> None:
+        trigger = watcher()
+        trigger.asset_state_store = notes
+        running = Running(trigger)
+        await searched(hubspot, 3)
+        assert notes["hubprefs_watch"]["failures"] == 0
+        assert notes["hubprefs_watch"]["last_opt_out"] == "2026-01-01T00:00:00.000Z"
+        hubspot.fault("status", status=400, times=4)
+        async with asyncio.timeout(15):
+            while notes["hubprefs_watch"]["failures"] < 2:
+                await asyncio.sleep(0.001)
+        while_failing.update(notes["hubprefs_watch"])
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+
+    run_guarded(story())
+    now = datetime.now(UTC)
+    assert while_failing["failures"] >= 2
+    noted = notes["hubprefs_watch"]
+    assert noted["failures"] == 0
+    for name in ("looked_at", "last_opt_out"):
+        assert (now - datetime.fromisoformat(noted[name])).total_seconds() < 30
+    assert JANE not in json.dumps(notes)
+
+
+def test_it_goes_on_where_it_cannot_note_anything(hubspot: Simulator, watcher: Any) -> None:
+    async def story() -> list[Any]:
+        trigger = watcher()
+        trigger.asset_state_store = object()
+        running = Running(trigger)
+        await searched(hubspot, 3)
+        hubspot.opt_out(JANE)
+        await running.until(1)
+        await running.stop()
+        return running.events
+
+    assert len(run_guarded(story())) == 1

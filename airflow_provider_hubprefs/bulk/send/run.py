@@ -62,6 +62,7 @@ def run_bulk(
     restart: bool = False,
     run: Mapping[str, Any] | None = None,
     connection: str | None = None,
+    latest: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Carry a write out over all rows of a source; return the summary.
 
@@ -85,6 +86,7 @@ def run_bulk(
     :param restart: start from the first row where the checkpoint is of another run.
     :param run: who runs it, for the report; see :class:`~.summary.About`. No address.
     :param connection: name of the connection, for the report.
+    :param latest: gets the summary as it was last, also of a run that fails.
     :return: see :class:`~.summary.Summary`.
     :raises CheckpointError: the checkpoint is of another run.
     :raises BudgetError: the account cannot afford the run.
@@ -120,7 +122,9 @@ def run_bulk(
         partial=partial,
     )
     progress = Progress(state, source_size)
-    files = RunFiles(client, state, progress, folder=folder, letters=letters, checkpoint=checkpoint)
+    files = RunFiles(
+        client, state, progress, folder=folder, letters=letters, checkpoint=checkpoint, latest=latest
+    )
 
     pipeline = Pipeline(
         caller,

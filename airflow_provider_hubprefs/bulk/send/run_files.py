@@ -43,6 +43,8 @@ class RunFiles:
 
     A report that cannot be written ends the run before its first request; later on, until its end, it does not. The
     page never does.
+
+    :param latest: gets the summary as it was last, also of a run that fails.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class RunFiles:
         folder: RunFolder | None,
         letters: DeadLetters | None,
         checkpoint: Checkpoint | None,
+        latest: dict[str, Any] | None = None,
     ) -> None:
+        self._latest = {} if latest is None else latest
         self._client = client
         self._state = state
         self._progress = progress
@@ -207,6 +211,7 @@ class RunFiles:
             budget_before=self._budget_before,
             budget_after=budget,
         )
+        self._latest.update(summary)
         self._reported_at = time.monotonic()
         if folder is not None:
             self._write_report(folder, summary)

@@ -1,0 +1,70 @@
+"""Who sees what: every route asks for a logged-in user with the rights for the DAG in its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_hubprefs.ui.app import build_app
+from tests.ui.conftest import KEY, PAGE
+
+ROUTES = [route.path for route in build_app().routes]
+EXPECTED = {None: 401, "nobody": 403, "other-dag": 403, "no-logs": 200, "viewer": 200, "admin": 200}
+
+
+def address(route: str) -> str:
+    return "/hubprefs" + route.format(
+        **{**KEY, "run_id": KEY["run_id"].replace("+", "%2B"), "map_index": "{MAP_INDEX}"}
+    )
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.rpartition("/")[2])
+def test_each_user_gets_what_is_theirs(client: Any, route: str) -> None:
+    for user, usually in EXPECTED.items():
+        expected = usually
+        if user == "other-dag" and "{dag_id}" not in route:
+            expected = 200  # a list, of other DAGs
+        if user == "no-logs" and route.endswith("/download"):
+            expected = 403
+        for more in ("", "?dag_id=other"):
+            reply = client(user).get(address(route) + more)
+            assert reply.status_code == expected, (user, more)
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+            if expected != 200 or user == "other-dag":
+                for secret in ("7,891", "7891", KEY["task_id"], "secret.person"):
+                    assert secret not in reply.text, (user, more)
+
+
+def test_there_are_as_many_routes_as_are_known_here() -> None:
+    names = ["page", "fragment", "report.html", "report.json", "download"]
+    assert [route.rpartition("/")[2] for route in ROUTES] == [*names, "recent"]
+
+
+def test_the_list_has_only_runs_of_dags_that_the_user_may_read(client: Any, run: Any, record: Any) -> None:
+    record(dag_id="other", known={"state": "complete", "read": 5, "changed": 5})
+    both, one = (client(user).get("/hubprefs/recent").text for user in ("viewer", "other-dag"))
+    assert "mine · opt_out" in both
+    assert "other · opt_out" in both
+    assert "mine" not in one
+    assert "other · opt_out" in one
+
+
+def test_another_task_of_the_same_author_leads_to_no_run_of_anothers_dag(
+    client: Any, run: Any, record: Any
+) -> None:
+    record(dag_id="other", known={"folder": str(run), "state": "complete"})
+    page = client("other-dag").get(PAGE.replace("mine", "other") + "page")
+    assert page.status_code == 200
+    assert "and nothing else" in page.text
+    assert "7,891" not in page.text
+    assert client("other-dag").get(PAGE.replace("mine", "other") + "download").status_code == 404
+
+
+def test_a_token_of_nobody_is_refused(client: Any, run: Any) -> None:
+    browser = client()
+    browser.cookies.set("_token", "e30.e30.e30")
+    assert browser.get(PAGE + "page").status_code in {401, 403}
