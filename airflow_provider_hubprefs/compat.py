@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
+        BaseNotifier,
         BaseOperator,
         BaseSensorOperator,
         Connection,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         PokeReturnValue,
     )
     from airflow.sdk._shared.secrets_masker import mask_secret as mask_locally
+    from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator
+    from airflow.sdk.bases.decorator import _TaskDecorator as TaskDecoratorBase
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -38,12 +41,18 @@ _MASKER_2 = "airflow.utils.log.secrets_masker"
 _PLACES = {
     "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+    "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
     "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
     "Connection": ("airflow.sdk", "airflow.models.connection"),
     "Context": ("airflow.sdk", "airflow.utils.context"),
+    "DecoratedOperator": ("airflow.sdk.bases.decorator", "airflow.decorators.base"),
     "ObjectStoragePath": ("airflow.sdk", "airflow.io.path"),
     "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
+    "TaskDecoratorBase": (
+        "airflow.sdk.bases.decorator:_TaskDecorator",  # Airflow gives no other place to look at what expand() gets
+        "airflow.decorators.base:_TaskDecorator",
+    ),
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
     "mask_locally": (
         "airflow.sdk._shared.secrets_masker:mask_secret",
