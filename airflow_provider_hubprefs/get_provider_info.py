@@ -132,6 +132,11 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             f"{_PACKAGE}.links.{name}" for name in ("ReportLink", "DeadLettersLink", "SettingsLink")
         ],
+        "task-decorators": [
+            {"name": name, "class-name": f"{_PACKAGE}.decorators.hubprefs.{name}"}
+            for name in ("hubprefs_unsubscribe", "hubprefs_set_status")
+        ],
+        "notifications": [f"{_PACKAGE}.notifications.hubprefs.HubPrefsNotifier"],
         "config": {
             "hubprefs": {
                 "description": "HubSpot's communication preferences.",
@@ -145,7 +150,17 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "s3://aws_default@bucket/hubprefs",
                         "default": "",
-                    }
+                    },
+                    "time_zone": {
+                        "description": (
+                            "Time zone of the HubSpot account (HubSpot: Settings > Account Defaults). Where the day's "
+                            "requests are used up, retries wait for midnight there (Airflow 3.3). Empty: retry_delay."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "US/Eastern",
+                        "default": "",
+                    },
                 },
             }
         },

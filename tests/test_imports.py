@@ -72,7 +72,7 @@ def new_modules(*cases: str, on_top_of: str = "") -> list[set[str]]:
 def dag_file_modules() -> list[str]:
     """Every public module that a DAG file imports."""
     found: list[str] = []
-    for part in ("hooks", "operators", "sensors"):
+    for part in ("hooks", "operators", "sensors", "decorators", "notifications"):
         package = import_module(f"{OWN}.{part}")
         found += [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     return sorted(set(found) - {f"{OWN}.hooks.connection"})

@@ -19,7 +19,8 @@ def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
     from airflow_provider_hubprefs.compat import ObjectStoragePath
 
     try:
-        found = ObjectStoragePath(path)
+        # One without a protocol cannot be made of itself.
+        found = path if isinstance(path, ObjectStoragePath) else ObjectStoragePath(path)
         found.fs  # noqa: B018 - Airflow looks for the store only when it is first used
     except ValueError as error:
         raise SourceError(f"{error}: is the Airflow provider of that store installed?") from error

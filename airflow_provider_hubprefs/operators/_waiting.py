@@ -33,7 +33,9 @@ _log = logging.getLogger(__name__)
 class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
     """What all operators of this package have in common: the connection, and the wait.
 
-    A template that gives nothing, or the text ``None``, leaves an optional argument out.
+    A template that gives nothing, or the text ``None``, leaves an optional argument out. On Airflow 3.3 retries come
+    when HubSpot is ready for them, unless you give a ``retry_policy``: see
+    :class:`~airflow_provider_hubprefs.retry_policy.HubPrefsRetryPolicy`.
 
     :param wait_for_completion: if HubSpot has not finished with the write, wait until it has. A retry resumes the
         wait and does not write again (Airflow 3.3; earlier versions write again, which does no harm). False: the task
@@ -66,7 +68,10 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_hubprefs.retry_policy import use_policy
+
         super().__init__(**kwargs)
+        use_policy(self)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poke_interval: Any = poke_interval

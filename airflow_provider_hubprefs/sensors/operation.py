@@ -121,6 +121,8 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_hubprefs.retry_policy import use_policy
+
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
             durations: dict[str, Any] = {"poke_interval": seconds("poke_interval", poke_interval)}
             for name, given in (("timeout", timeout), ("max_wait", max_wait)):
@@ -129,6 +131,7 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         except ValidationError as error:
             raise HubPrefsFailException(str(error), error=error) from None
         super().__init__(**durations, **kwargs)
+        use_policy(self)
         self.subscriber = subscriber
         self.subscription_id: Any = subscription_id
         self.business_unit_id: Any = business_unit_id
