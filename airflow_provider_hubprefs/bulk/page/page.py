@@ -77,10 +77,8 @@ def _template() -> Template:
     return environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
 
 
-def number(value: float | None) -> str:
-    """``1,234`` or ``12.5``; a dash where it is unknown."""
-    if value is None:
-        return "-"
+def number(value: float) -> str:
+    """``1,234`` or ``12.5``."""
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"
 
 
@@ -94,11 +92,8 @@ def seconds(value: float) -> str:
     if value < 10:
         return f"{number(round(value, 1))} s"
     minutes, rest = divmod(round(value), 60)
-    if minutes >= 60:
-        hours, minutes, rest = minutes // 60, minutes % 60, 0
-    else:
-        hours = 0
-    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (0 if hours else rest, "s")]
     return " ".join(f"{amount:,} {unit}" for amount, unit in parts if amount)
 
 
@@ -121,19 +116,19 @@ class _Page:
         self.report = report
         self.run, self.budget = self.mapping("run"), self.mapping("budget_after")
         self.read, self.outcome = self.number("read"), self.text("outcome")
-        self.counts = {name: self.number(name) or 0 for name in OUTCOMES}
+        self.counts = {name: max(0, self.number(name) or 0) for name in OUTCOMES}
         if self.read is None and self.outcome in OUTCOMES:  # of a task about one subscriber
             self.counts[self.outcome] = 1
         self.applied = sum(self.counts[name] for name in APPLIED)
         reported = self.text("state") or self._state_of_schema_1()
         over = reported in {"complete", "incomplete"}
         self.final = over if live is None or live.final is None else live.final
-        self.state = "stopped" if self.final and not over else reported
+        self.state = "stopped" if self.final and reported in {"running", "waiting"} else reported
         self.going = self.state in {"running", "waiting"}
         self.pending = self.counts["unconfirmed"] if self.going else 0
         self.failed = sum(self.counts[name] for name in NOT_APPLIED) - self.pending
         share = self.number("share")
-        self.share = share if share and 0 < share < 1 and self.state != "complete" else None
+        self.share = share if share and 1e-6 < share < 1 and self.state != "complete" else None
         self.task_state = live.task_state if live else None
         names = report.get("source_names")
         self.sources = [str(one) for one in names[:_MOST_SOURCES]] if isinstance(names, list | tuple) else []
@@ -186,80 +181,59 @@ class _Page:
 
     @property
     def _headline_of_one(self) -> str:
-        match self.outcome, self.state:
-            case "changed", _:
-                return f"1 subscriber {self.past}"
-            case "unchanged", _:
-                return "Nothing to change: it was so already"
-            case "unconfirmed", _ if not self.going:
-                return "HubSpot has not confirmed it"
-            case (("rejected" | "invalid"), _):
-                return "Not applied"
-        words = {
+        states = {
             "": "No report yet",
             "running": "At work",
             "waiting": "HubSpot is at work on it",
             "complete": "Done",
         }
-        return words.get(self.state, "Ended early")
-
-    @property
-    def lead(self) -> str:
-        """The outcomes in one sentence."""
-        changed, unchanged, duplicates = (self.counts[name] for name in ("changed", "unchanged", "duplicate"))
-        parts = (
-            f"{number(changed)} changed by this run" if changed else "",
-            f"{number(unchanged)} {'was' if unchanged == 1 else 'were'} so already" if unchanged else "",
-            counted(duplicates, "duplicate") if duplicates else "",
-            f"{number(self.pending)} with HubSpot" if self.pending else "",
-            f"{number(self.failed)} not applied" if self.failed else "",
-        )
-        return ", ".join(part for part in parts if part) if self.read else ""
+        outcomes = {
+            "changed": f"1 subscriber {self.past}",
+            "unchanged": "Nothing to change: it was so already",
+            "unconfirmed": "HubSpot has not confirmed it",
+            "rejected": "Not applied",
+            "invalid": "Not applied",
+        }
+        said = states.get(self.state, "Ended early")
+        return said if self.going else outcomes.get(self.outcome or "", said)
 
     @property
     def status(self) -> tuple[str, str]:
         """Its tone (ok, info, warn, bad) and its words."""
-        match self.state:
-            case "running":
-                return "info", "Running"
-            case "waiting":
-                return "info", "Waiting for HubSpot"
-            case "incomplete" | "stopped":
-                return "bad", "Ended early"
-            case "complete" if self.counts["unconfirmed"]:
-                return "warn", f"Complete, {number(self.counts['unconfirmed'])} unconfirmed"
-            case "complete" if self.failed:
-                return "warn", f"Complete, {number(self.failed)} not applied"
-            case "complete":
-                return "ok", "Complete"
-        return "info", self.state.capitalize() or "No report yet"
+        if self.state == "complete" and self.counts["unconfirmed"]:
+            return "warn", f"Complete, {number(self.counts['unconfirmed'])} unconfirmed"
+        if self.state == "complete" and self.failed:
+            return "warn", f"Complete, {number(self.failed)} not applied"
+        return {
+            "": ("info", "No report yet"),
+            "running": ("info", "Running"),
+            "waiting": ("info", "Waiting for HubSpot"),
+            "complete": ("ok", "Complete"),
+            "failed": ("bad", "Failed"),
+            "incomplete": ("bad", "Ended early"),
+            "stopped": ("bad", "Ended early"),
+        }.get(self.state, ("info", self.state.capitalize()))
 
     @property
     def advice(self) -> Advice | None:
         """What to know, and to do next, where there is something."""
-        match self.state:
-            case "stopped":
-                ended = f"The task is over ({self.task_state})" if self.task_state else "The task is over"
-                return Advice(
-                    f"{ended}, and its last report does not say how.", advice_on_end("StoppedError").do
-                )
-            case "incomplete":
-                return advice_on_end(self.text("incomplete_because"))
-            case "waiting":
-                return Advice("All rows are sent. HubSpot has not finished with some.", "Nothing, for now.")
-            case "complete" if self.read and self.counts["unconfirmed"]:
-                unconfirmed = counted(self.counts["unconfirmed"], "row is", "rows are")
-                return Advice(
-                    f"{unconfirmed} neither confirmed nor refused.",
-                    "Clear the task: it asks HubSpot about them again.",
-                )
-            case "complete" if self.read and self.failed:
-                return Advice(
-                    "All other rows are done.",
-                    "Look at the reasons below. The dead letters can be sent again, as a source with "
-                    'email_column="subscriber".',
-                )
-        return None
+        unconfirmed = self.counts["unconfirmed"]
+        if self.state == "stopped":
+            ended = f"The task is over ({self.task_state})" if self.task_state else "The task is over"
+            return Advice(f"{ended}, and its last report does not say how.", advice_on_end("StoppedError").do)
+        if self.state == "incomplete":
+            return advice_on_end(self.text("incomplete_because"))
+        if self.state == "waiting":
+            means = "All rows are sent" if self.read else "The change is sent"
+            return Advice(f"{means}. HubSpot has not finished with it.", "Nothing, for now.")
+        if self.state != "complete" or not self.read or not self.failed:
+            return None
+        if unconfirmed:
+            means = f"{counted(unconfirmed, 'row is', 'rows are')} neither confirmed nor refused by HubSpot."
+            return Advice(means, "Clear the task: it asks HubSpot about them again.")
+        means = f"{counted(self.failed, 'row was', 'rows were')} not applied; all others are done."
+        again = 'The dead letters can be sent again, as a source with email_column="subscriber".'
+        return Advice(means, f"Look at the reasons below. {again}")
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:
@@ -272,22 +246,15 @@ class _Page:
         widths = [max(_NARROWEST, 100 * one["rows"] / total) if one["rows"] else 0.0 for one in found]
         begin, scale = 0.0, 100 / (sum(widths) or 1)
         for one, width in zip(found, widths, strict=True):
-            one |= {
-                "share": _percent(one["rows"] / total),
-                "begin": round(begin, 2),
-                "width": round(width * scale, 2),
-            }
-            begin += width * scale
+            one["share"] = _percent(one["rows"] / total)
+            one["begin"], one["width"] = round(begin * scale, 2), round(width * scale, 2)
+            begin += width
         return found
 
     @property
     def reasons(self) -> list[dict[str, Any]]:
         """Why rows were not applied, most frequent first; the last of many sums up the rest."""
-        counts = [
-            (str(name), count)
-            for name, value in self.mapping("reasons").items()
-            if (count := number_in(value))
-        ]
+        counts = [(str(name), number_in(value) or 0) for name, value in self.mapping("reasons").items()]
         if not counts and (category := self.text("category")):
             counts = [(f"{self.outcome}: {category}", 1)]
         counts.sort(key=lambda pair: -pair[1])
@@ -297,15 +264,12 @@ class _Page:
             if outcome not in OUTCOMES or not category:
                 outcome, category = "", name
             advice = advice_on(category, pending=self.going and outcome == "unconfirmed")
-            found.append(
-                {"rows": count, "outcome": outcome, "category": clean(category, most=120), "advice": advice}
-            )
+            category = clean(category, most=120)
+            found.append({"rows": count, "outcome": outcome, "category": category, "advice": advice})
         if rest := counts[_MOST_REASONS:]:
-            advice = Advice(
-                f"{counted(len(rest), 'more reason')}, each of fewer rows.", "All are in report.json."
-            )
-            rows = sum(count for _, count in rest)
-            found.append({"rows": rows, "outcome": "", "category": "all others", "advice": advice})
+            means = f"{counted(len(rest), 'more reason')}, each of fewer rows."
+            advice, total = Advice(means, "All are in report.json."), sum(count for _, count in rest)
+            found.append({"rows": total, "outcome": "", "category": "all others", "advice": advice})
         return found
 
 

@@ -248,8 +248,8 @@ SCHEMA_1 = {
 } | {"schema": 1}
 EARLY_BUDGET = {
     **ENDED_EARLY,
-    "incomplete_because": "the next requests, up to 40, are more than may be used: the account has 30 of its 250,000 left "
-    "for today, and 5 % of them are left for others",
+    "incomplete_because": "the next requests, up to 40, are more than may be used: the account has 30 of its 250,000 "
+    "left for today, and 5 % of them are left for others",
 }
 
 ALL: dict[str, tuple[dict[str, Any] | None, list[dict[str, Any]]]] = {
