@@ -93,7 +93,10 @@ def on_portal(token: str, host: str, path: Path) -> int:
         client = Client(
             StaticToken(token), host=host or None, settings=Settings(connect_timeout=5, retry_total=5)
         )
-        console.print(describe_access(client, business_unit_id=None)[1], markup=False)
+        works, said = describe_access(client, business_unit_id=None)
+        if not works:
+            raise DemoError(said.replace("\n", " "))
+        console.print(said, markup=False)
         found = Counter(row.problem or "valid" for row in read_rows(path))
     except (HubSpotError, SourceError) as error:
         raise DemoError(str(error)) from None
