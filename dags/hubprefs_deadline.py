@@ -35,11 +35,13 @@ def deadline() -> dict[str, Any]:
         return {}
     from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
 
+    # [START howto_notifier_hubprefs]
     alert = DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=WITHIN,
         callback=AsyncCallback(HubPrefsNotifier, kwargs={"output": REPORTS}),
     )
+    # [END howto_notifier_hubprefs]
     return {"deadline": alert}
 
 

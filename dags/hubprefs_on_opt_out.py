@@ -26,8 +26,10 @@ def on_opt_out() -> DAG:
     """Define the DAG."""
     from airflow.sdk import AssetWatcher
 
+    # [START howto_trigger_hubprefs_opt_out]
     trigger = HubPrefsOptOutTrigger(output=FOLDER, poll_interval=EVERY)
     opt_outs = Asset("hubspot_opt_outs", watchers=[AssetWatcher(name="hubspot_contacts", trigger=trigger)])
+    # [END howto_trigger_hubprefs_opt_out]
 
     with DAG(
         "hubprefs_on_opt_out",

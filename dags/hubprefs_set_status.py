@@ -84,6 +84,7 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
+    # [START howto_operator_hubprefs_set_status]
     HubPrefsSetStatusOperator(
         task_id="set_status",
         subscriber="{{ params.subscriber }}",
@@ -96,3 +97,4 @@ with DAG(
         timeout=3600,
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
     )
+    # [END howto_operator_hubprefs_set_status]

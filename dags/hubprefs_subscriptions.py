@@ -36,11 +36,13 @@ with DAG(
     @task(multiple_outputs=False)
     def list_subscriptions(**context: Any) -> list[dict[str, Any]]:
         """Return id, name, purpose and whether it is active, of each."""
+        # [START howto_hook_hubprefs]
         hook = HubPrefsHook(context["params"]["hubprefs_conn_id"])
         found = [
             {"id": one.id, "name": one.name, "active": one.is_active, "purpose": one.purpose}
             for one in hook.get_definitions().results
         ]
+        # [END howto_hook_hubprefs]
         for one in found:
             print(f"{one['id']:>12}  {one['name']}{'' if one['active'] else ' (not active)'}")
         return found

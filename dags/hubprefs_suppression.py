@@ -59,6 +59,7 @@ with DAG(
     },
     doc_md=__doc__,
 ) as dag:
+    # [START howto_operator_hubprefs_unsubscribe]
     HubPrefsBatchUnsubscribeOperator(
         task_id="opt_out",
         source="{{ params.contacts }}",
@@ -71,3 +72,4 @@ with DAG(
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
         retries=2,
     )
+    # [END howto_operator_hubprefs_unsubscribe]

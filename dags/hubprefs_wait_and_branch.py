@@ -49,6 +49,7 @@ with DAG(
         operation = HubPrefsHook(params["hubprefs_conn_id"]).unsubscribe_all(params["subscriber"])
         return {"operation": operation.status}
 
+    # [START howto_sensor_hubprefs_operation]
     wait = HubPrefsOperationSensor(
         task_id="wait",
         subscriber="{{ params.subscriber }}",
@@ -58,6 +59,7 @@ with DAG(
         timeout=3600,
         hubprefs_conn_id="{{ params.hubprefs_conn_id }}",
     )
+    # [END howto_sensor_hubprefs_operation]
 
     @task.branch
     def branch(waited: dict[str, Any]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from airflow_provider_hubprefs.simulator import Simulator
 from tests.conftest import ROOT, Run
 
 EXAMPLES = sorted((ROOT / "dags").glob("*.py"))
@@ -116,3 +119,48 @@ def test_the_mirror_triggered_by_hand_copies_what_there_is(
     (tmp_path / "opt-outs-00000001.jsonl").write_text("{}\n")
     run = run_dag("hubprefs_on_opt_out")
     assert (run.tasks, run.xcom("mirror")) == ({"mirror": "success"}, {"lists": 1, "opt_outs": 1})
+
+
+def test_one_subscriber_is_opted_out_by_the_form(run_dag: Callable[..., Run], hubspot: Simulator) -> None:
+    hubspot.load({"operations": {"seconds": 1.0}, "brands": [7]})
+    run = run_dag("hubprefs_opt_out", subscriber="jane@example.com", brand=7)
+    assert run.xcom("opt_out") == {
+        "subscriber": "j***@e***.com",
+        "outcome": "changed",
+        "operation": "COMPLETE",
+    }
+    assert (hubspot.is_opted_out("jane@example.com", 7), hubspot.is_opted_out("jane@example.com")) == (
+        True,
+        False,
+    )
+
+
+def test_columns_of_a_file_say_what_is_wanted(
+    run_dag: Callable[..., Run], hubspot: Simulator, tmp_path: Path
+) -> None:
+    newsletter = hubspot.subscription_ids[0]
+    lines = ["email,status,subscription,basis", f"jane@example.com,no,{newsletter},"]
+    lines += [f"jane@example.com,yes,{newsletter},", f"bob@example.com,yes,{newsletter},CONSENT_WITH_NOTICE"]
+    (tmp_path / "preferences.csv").write_text("\n".join(lines))
+    file = str(tmp_path / "preferences.csv")
+    assert run_dag("hubprefs_preferences", preferences=file, most=1).state == "failed"
+    run = run_dag("hubprefs_preferences", preferences=file)
+    found = run.xcom("set_statuses")
+    assert (found["changed"], found["duplicate"]) == (2, 1)
+    assert hubspot.status_of("jane@example.com", newsletter) == "UNSUBSCRIBED"
+    assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
+
+
+def test_rows_of_a_database_become_runs(
+    run_dag: Callable[..., Run], hubspot: Simulator, tmp_path: Path
+) -> None:
+    newsletter, database = hubspot.subscription_ids[0], tmp_path / "customers.db"
+    customers = [("jane@example.com", 1, 0), ("bob@example.com", 0, 0), ("eve@example.com", 0, 1)]
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("CREATE TABLE customers (email, suppressed, newsletter)")
+        db.executemany("INSERT INTO customers VALUES (?, ?, ?)", customers)
+    run = run_dag("hubprefs_query", database=str(database), newsletter=newsletter)
+    assert (run.xcom("suppressed")["changed"], run.xcom("without_newsletter")["changed"]) == (1, 1)
+    assert hubspot.is_opted_out("jane@example.com")
+    assert hubspot.status_of("bob@example.com", newsletter) == "UNSUBSCRIBED"
+    assert hubspot.status_of("eve@example.com", newsletter) == "NOT_SPECIFIED"
