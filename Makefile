@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := --cov --cov-report=term
 
-.PHONY: help setup redis chromium demo ui test test-long test-compat coverage lint types imports pytest wheel format lock clean
+.PHONY: help setup redis chromium demo ui test test-long test-compat coverage lint types imports pytest wheel docs format lock clean
 
 help:
 	@echo "make demo       run the main job on a real Airflow against a local HubSpot;"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-long  run the same with more waits, seeds, kills and examples, and with coverage"
 	@echo "make test-compat  try the wheel in Airflow 2.11, 3.1, 3.2 and 3.3 (VERSIONS=3.1.8: one of them)"
 	@echo "make coverage   run the tests with coverage, which must be 90 % of the lines and branches"
+	@echo "make docs       build the documentation, with warnings as errors; it prints where it is"
 	@echo "make lint       make types       make imports       make pytest       make wheel       run one of the checks"
 	@echo "make format     format the code, and fix what ruff can fix"
 	@echo "make setup      create the development environment in $(VENV), and nothing else"
@@ -49,7 +50,7 @@ demo: $(READY)
 ui: $(READY)
 	@$(BIN)/python demo/ui.py
 
-test: lint types imports pytest wheel
+test: lint types imports pytest wheel docs
 
 test-long: export HUBPREFS_TEST_LONG = 1
 test-long: PYTEST_OPTIONS = --timeout=1800 $(COVERAGE)
@@ -78,6 +79,12 @@ wheel: $(READY)
 	@rm -rf build.log build
 	$(BIN)/python tests/check_wheel.py dist/*.whl dist/*.tar.gz
 
+# Nothing is fetched. -n: a name that is not found is a warning, and so an error.
+docs: $(READY)
+	@rm -rf docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going -n -d docs/_build/doctrees docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
 # Each version has an environment in .compat, which is used again. Some 400 MB and a minute of downloads each.
 test-compat: wheel
 	$(BIN)/python tests/compat/run.py dist/*.whl dist/*.tar.gz
@@ -97,5 +104,5 @@ lock: $(READY)
 		--python-version 3.11 requirements/dev.in --output-file requirements/dev.txt
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv .demo .ui .compat build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
+	rm -rf $(VENV) benchmarks/.venv .demo .ui .compat build docs/_build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
 		.coverage* redis.log chromium.log

@@ -41,9 +41,9 @@ WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 FILES = sorted(
     path
-    for folder in ("airflow_provider_hubprefs", "dags", "demo", "benchmarks")
+    for folder in ("airflow_provider_hubprefs", "dags", "demo", "benchmarks", "docs")
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".md"} and ".venv" not in path.parts
+    if path.suffix in {".py", ".md", ".rst"} and not {".venv", "_build"} & {*path.parts}
 )
 
 
