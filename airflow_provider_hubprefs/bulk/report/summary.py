@@ -171,6 +171,6 @@ def summary_of(
         dead_letters=str(dead_letters) if dead_letters else None,
         report=str(report) if report else None,
         page=str(page) if page else None,
-        history=[list(point) for point in history],
         **about,
+        history=[list(point) for point in history],
     )
