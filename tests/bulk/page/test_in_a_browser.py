@@ -86,6 +86,7 @@ def page(browser: Browser) -> Iterator[Page]:
     said: list[str] = []
     with browser.new_context(viewport={"width": 800, "height": 900}) as context:
         page = context.new_page()
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss())[0])
