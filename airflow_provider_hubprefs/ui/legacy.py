@@ -22,7 +22,7 @@ def build_blueprint() -> Any:
         with create_session() as session:
             found = session.query(TaskInstance.state, TaskInstance.operator).filter_by(**key).first()
             stored = session.query(XCom).filter_by(**key, key=REPORT).first()
-            known = tidy(XCom.deserialize_value(stored)) if stored else None
+            known = tidy(stored.value) if stored else None
         return found and TaskRun(key, found[0], found[1] or "", known, ended=found[0] in State.finished)
 
     def answer(make: Any, **key: Any) -> Response:

@@ -83,7 +83,11 @@ def _show(run: TaskRun | None, *, fragment: bool = False, live: bool = True) -> 
         return _without_report(run)
     report, letters, note = report_of(run)
     nonce = secrets.token_urlsafe(16)
-    how = page.Live(nonce, run.state, run.ended, note, links=bool(run.known.get("folder"))) if live else None
+    how = (
+        page.Live(nonce, run.state, run.ended, note, links=bool(run.known.get("folder")) and not note)
+        if live
+        else None
+    )
     try:
         text = page.render(report, letters, live=how, fragment=fragment)
     except Exception as error:  # noqa: BLE001 - of a report that something else wrote, not of a run

@@ -125,6 +125,29 @@ def add_runs(session: Any, runs: Any) -> None:
     session.commit()
 
 
+def many_runs(count: int, *, xcoms: int = 0, dags: int = 20) -> list[dict[str, Any]]:
+    """Runs of several DAGs, each with a report's XCom and some others."""
+    known = {
+        name: REPORT[name]
+        for name in ("state", "read", "changed", "unchanged", "rejected", "invalid", "portal")
+    }
+    budget = {"daily": 1000, "daily_remaining": 900}
+    return [
+        {
+            "dag_id": f"dag_{number % dags}",
+            "run_id": f"run_{number}",
+            "known": {
+                **known,
+                "folder": f"s3://bucket/{number}",
+                "connection": f"c{number % 3}",
+                "budget": budget,
+            },
+            "xcoms": {f"other_{one}": {"value": one} for one in range(xcoms)},
+        }
+        for number in range(count)
+    ]
+
+
 def _id() -> Any:
     from uuid6 import uuid7
 
