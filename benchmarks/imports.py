@@ -2,8 +2,9 @@
 
     python benchmarks/imports.py    # --help says more
 
-Pairs are measured in turn, in processes of their own, and compared by the medians of their CPU time. "Without the provider" is the same
-interpreter with the package hidden from ``importlib.metadata``, where Airflow looks for providers and plugins.
+Pairs are measured in turn, in processes of their own, and compared by the medians of their CPU time. "Without the
+provider" is the same interpreter with the package hidden from ``importlib.metadata``, where Airflow looks for providers
+and plugins.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ def main() -> None:
     parser.add_argument("--only", choices=("imports", "command", "dags"), help="one of the tables")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        left_out = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE")  # without its bytecode a module takes ten times as long
+        left_out = (
+            "AIRFLOW",
+            "PYTHONDONTWRITEBYTECODE",
+        )  # without its bytecode a module takes ten times as long
         env = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         env |= {
             "AIRFLOW_HOME": home,
