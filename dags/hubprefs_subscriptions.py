@@ -7,12 +7,15 @@ It reads, and changes nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+log = logging.getLogger(__name__)
 
 with DAG(
     dag_id="hubprefs_subscriptions",
@@ -42,7 +45,7 @@ with DAG(
             for one in hook.get_definitions().results
         ]
         for one in found:
-            print(f"{one['id']:>12}  {one['name']}{'' if one['active'] else ' (not active)'}")
+            log.info("%s  %s%s", one["id"], one["name"], "" if one["active"] else " (not active)")
         return found
 
     list_subscriptions()
