@@ -30,7 +30,7 @@ JANE = "jane.doe@example.com"
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> HookLineageCollector:
     """Airflow's collector, as it is where some plugin reads what it has collected."""
-    collector = HookLineageCollector()
+    collector: HookLineageCollector = HookLineageCollector()  # type: ignore[no-untyped-call]
     monkeypatch.setattr("airflow.sdk.lineage.get_hook_lineage_collector", lambda: collector)
     return collector
 
@@ -130,7 +130,7 @@ class TestHookLineage:
         context: Any,
     ) -> None:
         hubspot.load({"rejected": {JANE: {"category": "VALIDATION_ERROR", "message": "no"}}})
-        with (store / "list.csv").open("w") as file:
+        with (store / "list.csv").open("w") as file:  # type: ignore[no-untyped-call]
             file.write(f"email\n{JANE}\nother@example.com\n")
         operator = HubPrefsBatchUnsubscribeOperator(
             task_id="opt_out", source=str(store / "list.csv"), output=str(store / "out"), on_rejected="report"

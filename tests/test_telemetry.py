@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, list[Any
     reader = InMemoryMetricReader()
     monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", "True")
     provider = MeterProvider([reader])
-    stats.initialize(factory=lambda: SafeOtelLogger(provider), export_legacy_names=False)
+    stats.initialize(factory=lambda: SafeOtelLogger(provider), export_legacy_names=False)  # type: ignore[arg-type, return-value]
 
     def read() -> dict[str, list[Any]]:
         found = reader.get_metrics_data()

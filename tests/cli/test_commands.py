@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.helpers import writes
 
@@ -164,9 +164,9 @@ def test_wrong_use_is_said_in_one_line_without_an_address(
 def test_the_exit_code_says_whose_turn_it_is(
     cli: Cli, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], code: int
 ) -> None:
-    from airflow_provider_hubprefs.hubspot.transport import sender
+    from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
-    quick = sender.Settings(retry_total=0)
+    quick = Settings(retry_total=0)
     monkeypatch.setattr("airflow_provider_hubprefs.hubspot.transport.settings.settings_from", lambda _: quick)
     hubspot.fault("status", **fault, times=None)
     ended = cli("get", JANE)
@@ -178,7 +178,9 @@ def test_the_exit_code_says_whose_turn_it_is(
 def test_a_mistake_of_the_program_is_no_mistake_of_the_user(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_hubprefs.cli.preferences.show", lambda *_: {}["missing"])
+    monkeypatch.setattr(
+        "airflow_provider_hubprefs.cli.preferences.show", lambda *_: dict[str, str]()["missing"]
+    )
     with pytest.raises(KeyError):
         cli("definitions")
 

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render

@@ -18,7 +18,7 @@ from tests.bulk.page.test_page import everywhere
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 IMAGE = ROOT / "docs" / "images" / "report.png"
 INK = "getComputedStyle(document.body).color"
@@ -84,12 +84,17 @@ def airflow() -> Iterator[Airflow]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page that must be quiet: no message in its console, no dialog, no error."""
     said: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
     with browser.new_context(viewport={"width": 800, "height": 900}) as context:
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss())[0])
+        page.on("dialog", dismiss)
         page.said = said  # type: ignore[attr-defined]
         yield page
     assert said == []
