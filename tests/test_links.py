@@ -54,7 +54,7 @@ def ti() -> Pushes:
 
 def opt_out(ti: Any, **arguments: Any) -> Any:
     operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", on_rejected="report", **arguments)
-    return operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+    return operator.execute({"ti": ti})
 
 
 class TestWhatARunSays:
@@ -109,7 +109,7 @@ class TestWhatARunSays:
         operator = HubPrefsUnsubscribeAllOperator(
             task_id="one", subscriber="jane@example.com", do_xcom_push=False
         )
-        operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+        operator.execute({"ti": ti})
         first, last = ti.reports
         assert (first["state"], last["state"], last["outcome"], last["changed"]) == (
             "running",
@@ -124,7 +124,7 @@ class TestWhatARunSays:
         operator = HubPrefsUnsubscribeAllOperator(
             task_id="one", subscriber="jane@example.com", poke_interval=0.1
         )
-        operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+        operator.execute({"ti": ti})
         assert [one["state"] for one in ti.reports] == ["running", "complete"]
 
     @pytest.mark.parametrize(

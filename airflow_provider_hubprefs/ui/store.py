@@ -100,7 +100,7 @@ class TaskFiles:
             for part in (*self._parts, name):
                 path /= part
             path.fs.invalidate_cache()  # clients remember what was not there
-            return path.open("rb")
+            return path.open("rb")  # type: ignore[no-untyped-call]
         except FileNotFoundError:
             if self._local is None or self._local.is_dir():
                 raise
