@@ -31,23 +31,17 @@ def build_blueprint() -> Any:
         content, status, headers = make(run_of(key))
         return flask.Response(content, status, headers)
 
-    views: Any = flask.Blueprint("hubprefs", __name__, url_prefix=PREFIX)
-    where = "/dags/<dag_id>/runs/<run_id>/tasks/<task_id>/<int(signed=True):map_index>"
-    may_read: Any
-    may_read_logs: Any
-    may_read, may_read_logs = (
-        has_access_dag("GET", entity) for entity in (entities.XCOM, entities.TASK_LOGS)
-    )
-
-    @views.get(f"{where}/<name>")
-    @may_read
     def show(name: str, **key: Any) -> Any:
         return answer(PAGES[name], **key) if name in PAGES else flask.abort(404)
 
-    @views.get(f"{where}/download")
-    @may_read
-    @may_read_logs
     def letters(**key: Any) -> Any:
         return answer(download, **key)
 
+    views: Any = flask.Blueprint("hubprefs", __name__, url_prefix=PREFIX)
+    where = "/dags/<dag_id>/runs/<run_id>/tasks/<task_id>/<int(signed=True):map_index>"
+    may_read, may_read_logs = (
+        has_access_dag("GET", entity) for entity in (entities.XCOM, entities.TASK_LOGS)
+    )
+    views.add_url_rule(f"{where}/<name>", "show", may_read(show))
+    views.add_url_rule(f"{where}/download", "letters", may_read(may_read_logs(letters)))
     return views
