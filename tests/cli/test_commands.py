@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.helpers import writes
 
@@ -164,9 +165,9 @@ def test_wrong_use_is_said_in_one_line_without_an_address(
 def test_the_exit_code_says_whose_turn_it_is(
     cli: Cli, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any], code: int
 ) -> None:
-    from airflow_provider_hubprefs.hubspot.transport import sender
+    from airflow_provider_hubprefs.hubspot.transport.settings import Settings
 
-    quick = sender.Settings(retry_total=0)
+    quick = Settings(retry_total=0)
     monkeypatch.setattr("airflow_provider_hubprefs.hubspot.transport.settings.settings_from", lambda _: quick)
     hubspot.fault("status", **fault, times=None)
     ended = cli("get", JANE)
@@ -178,9 +179,27 @@ def test_the_exit_code_says_whose_turn_it_is(
 def test_a_mistake_of_the_program_is_no_mistake_of_the_user(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_hubprefs.cli.preferences.show", lambda *_: {}["missing"])
+    monkeypatch.setattr(
+        "airflow_provider_hubprefs.cli.preferences.show", lambda *_: json.loads("{}")["missing"]
+    )
     with pytest.raises(KeyError):
         cli("definitions")
+
+
+def test_ctrl_c_ends_any_command_without_a_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("airflow_provider_hubprefs.cli.preferences.show", show)
+    ended = cli("definitions")
+    assert (ended.code, ended.is_one_line()) == (130, True)
+
+
+def test_a_command_leaves_the_log_as_it_was(cli: Cli) -> None:
+    logger = logging.getLogger("airflow_provider_hubprefs")
+    before = (logger.level, [*logger.handlers])
+    cli("definitions", "--verbose")
+    assert (logger.level, logger.handlers) == before
 
 
 def test_credentials_are_taken_from_a_flag_then_the_environment_then_the_default_connection(

@@ -109,6 +109,12 @@ def test_what_cannot_work_or_is_not_wanted_writes_nothing(
     assert "@" not in ended.err
 
 
+def test_a_source_that_would_include_the_runs_own_files_is_refused(cli: Cli, hubspot: Simulator) -> None:
+    ended = cli("unsubscribe", Path.cwd(), "--yes", "--output-folder", "out")
+    assert (ended.code, hubspot.requests) == (2, [])
+    assert "overlap" in ended.err
+
+
 def test_a_brand_is_opted_out_of(cli: Cli, hubspot: Simulator) -> None:
     assert cli("unsubscribe", "list.csv", "--yes", "--brand", 0).code == 1
     assert "businessUnitId=0" in hubspot.requests[-1].query
