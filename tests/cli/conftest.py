@@ -38,6 +38,8 @@ Cli = Callable[..., Ended]
 @pytest.fixture
 def environment(hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """The environment of a command whose token is in it; the working folder is empty."""
+    import airflow.sdk  # noqa: F401 - as a whole: a command imports it as a library, which other tests cannot use
+
     for name in [name for name in os.environ if name.startswith("HUBPREFS_")]:
         monkeypatch.delenv(name)
     named = {

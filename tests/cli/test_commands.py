@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -179,10 +180,26 @@ def test_a_mistake_of_the_program_is_no_mistake_of_the_user(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "airflow_provider_hubprefs.cli.preferences.show", lambda *_: dict[str, str]()["missing"]
+        "airflow_provider_hubprefs.cli.preferences.show", lambda *_: json.loads("{}")["missing"]
     )
     with pytest.raises(KeyError):
         cli("definitions")
+
+
+def test_ctrl_c_ends_any_command_without_a_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("airflow_provider_hubprefs.cli.preferences.show", show)
+    ended = cli("definitions")
+    assert (ended.code, ended.is_one_line()) == (130, True)
+
+
+def test_a_command_leaves_the_log_as_it_was(cli: Cli) -> None:
+    logger = logging.getLogger("airflow_provider_hubprefs")
+    before = (logger.level, [*logger.handlers])
+    cli("definitions", "--verbose")
+    assert (logger.level, logger.handlers) == before
 
 
 def test_credentials_are_taken_from_a_flag_then_the_environment_then_the_default_connection(
