@@ -35,7 +35,7 @@ from tests.system.processes import signal_group, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -108,7 +108,8 @@ class MakeUI:
 
 def started_by(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """All processes that it has started, and those have. Airflow's overwrite their names and their environment."""
-    return psutil.Process(process.pid).children(recursive=True)
+    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return found
 
 
 def all_end(processes: list[psutil.Process]) -> bool:
@@ -156,9 +157,9 @@ class Person:
         if self._pictures:
             folder = Path(self._pictures)
             folder.mkdir(parents=True, exist_ok=True)
-            size = self.page.viewport_size or {}
+            size = self.page.viewport_size
             theme = "dark" if self._is_dark() else "light"
-            self.page.screenshot(path=folder / f"{step}-{theme}-{size.get('width')}.png")
+            self.page.screenshot(path=folder / f"{step}-{theme}-{size and size['width']}.png")
 
     def look_at_it_in_every_way(self, step: str) -> None:
         """Light and dark, on a wide and on a narrow screen, where pictures are wanted."""
@@ -326,7 +327,7 @@ def run(connected: Newcomer) -> str:
     )
 
 
-def expect(what: Locator) -> LocatorAssertions:
+def expect(what: Locator) -> Any:
     """Playwright's assertions; it is imported only where there is a browser."""
     from playwright.sync_api import expect
 
