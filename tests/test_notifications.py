@@ -53,8 +53,8 @@ def output(context: Any, hubprefs_default: str, tmp_path: Path) -> str:
 
 def sentence(output: str) -> str:
     return (
-        "dag/opt_out: complete: of 3 rows 1 as wanted (1 changed), 1 duplicate, 1 invalid -> "
-        f"{output}/dag/run/opt_out"
+        "dag/opt_out: 1 of 3 opted out (1 new), 1 duplicate, 1 not: 1 invalid -> "
+        f"{output}/dag/run/opt_out/report.html"
     )
 
 

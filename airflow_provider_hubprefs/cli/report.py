@@ -47,4 +47,3 @@ def tables_of(found: dict[str, Any], letters: list[dict[str, Any]]) -> dict[str,
         "Why rows were not applied": [{"reason": name, "rows": rows} for name, rows in reasons.items()],
         "First dead letters": [{name: one.get(name) for name in _SHOWN} for one in letters],
     }
-

@@ -86,7 +86,7 @@ def _run(
     except CheckpointError as error:
         usage(f"{str(error).partition(' Set on_changed_source')[0]} --from-start begins a new run")
     rows.close()
-    sentence = last_line(summary, done=write.done, hint="give --output-folder to keep a report")
+    sentence = last_line(summary, hint="give --output-folder to keep a report")
     if format_of(args) == "plain":
         say(sentence)
     else:
@@ -205,4 +205,3 @@ class _Rows(ExitStack):
                 found[f"invalid: {row.category}"] += 1
         self.size.rows = found["read"]
         return found
-

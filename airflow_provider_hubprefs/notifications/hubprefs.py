@@ -78,6 +78,7 @@ class HubPrefsNotifier(BaseNotifier):
         import msgspec
 
         from airflow_provider_hubprefs.bulk.report.folder import name_of
+        from airflow_provider_hubprefs.bulk.report.words import last_line
         from airflow_provider_hubprefs.compat import conf
         from airflow_provider_hubprefs.operators._files import path_at
 
@@ -96,12 +97,4 @@ class HubPrefsNotifier(BaseNotifier):
             yield f"{dag_run['dag_id']}: no bulk run has written a report to {folder}"
         for path in paths:
             task = "/".join((dag_run["dag_id"], *path.parent.parts[len(folder.parts) :]))
-            yield f"{task}: {_sentence(msgspec.json.decode(path.read_bytes()))} -> {path.parent}"
-
-
-def _sentence(report: Mapping[str, Any]) -> str:
-    state = report.get("state") or report["incomplete_because"] or "complete"
-    counted = ("duplicate", "rejected", "invalid", "unconfirmed")
-    others = "".join(f", {report[name]:,} {name}" for name in counted if report[name])
-    done = report["changed"] + report["unchanged"]
-    return f"{state}: of {report['read']:,} rows {done:,} as wanted ({report['changed']:,} changed){others}"
+            yield f"{task}: {last_line(msgspec.json.decode(path.read_bytes()))}"

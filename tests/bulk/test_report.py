@@ -42,6 +42,7 @@ from .conftest import SameRun
 ABOUT = About(
     run={},
     write="opt out of everything",
+    done="opted out",
     connection=None,
     portal=None,
     api_version="2026-09",
@@ -377,8 +378,8 @@ class TestTheLastLine:
     ) -> None:
         nothing: dict[str, Any] = dict.fromkeys(OUTCOMES, 0)
         places: dict[str, Any] = {"state": "complete", "page": "/r/report.html", "report": "/r/report.json"}
-        summary = {**nothing, **counts, "read": sum(counts.values()), **places, **more}
-        assert last_line(summary, done="opted out") == line
+        summary = {**nothing, **counts, "read": sum(counts.values()), "done": "opted out", **places, **more}
+        assert last_line(summary) == line
 
     @pytest.mark.parametrize(
         ("write", "phrase", "done"),

@@ -164,8 +164,7 @@ class _Page:
     @property
     def past(self) -> str:
         """What the run does to a row, in the past tense."""
-        write = self.text("write") or ""
-        return "opted out" if write.startswith("opt out") else "set" if write.startswith("set") else "applied"
+        return self.text("done") or "applied"
 
     @property
     def headline(self) -> str:

@@ -148,6 +148,7 @@ def run_bulk(
     about = About(
         run={**(run or {})},
         write=write.phrase,
+        done=write.done,
         connection=connection,
         portal=checkpoint.portal if checkpoint is not None else getattr(client.auth, "hub_id", None),
         api_version=client.calls.version,
@@ -189,7 +190,7 @@ def run_bulk(
         _log.warning("%s", error)
     finally:
         summary = files.finish(work.end, goes_on_elsewhere=getattr(wait, "elsewhere", False))
-        _say_how_it_ended(summary, done=write.done)
+        _say_how_it_ended(summary)
     client.observer.lasted("run.duration", summary["duration_seconds"])
     return {**summary}
 
@@ -285,12 +286,12 @@ def _resume(
     return not lost
 
 
-def _say_how_it_ended(summary: Summary, *, done: str) -> None:
+def _say_how_it_ended(summary: Summary) -> None:
     bad = any(summary[name] for name in NOT_APPLIED) and summary["state"] != "waiting"
     bad = bad or summary["state"] == "incomplete"
     if summary["report"] is None:
         _log.info("%s", details(summary))
-    _log.log(logging.WARNING if bad else logging.INFO, "%s", last_line(summary, done=done))
+    _log.log(logging.WARNING if bad else logging.INFO, "%s", last_line(summary))
 
 
 def _use_definitions(client: Client, write: Write, state: RunState) -> None:
