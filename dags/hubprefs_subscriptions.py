@@ -36,7 +36,7 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
 
-    @task(multiple_outputs=False)
+    @task
     def list_subscriptions(**context: Any) -> list[dict[str, Any]]:
         """Return id, name, purpose and whether it is active, of each."""
         hook = HubPrefsHook(context["params"]["hubprefs_conn_id"])

@@ -320,14 +320,16 @@ class HubPrefsHook(BaseHook):
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
-        connection = self.connection
         try:
-            budget = self._budget_connection
+            connection, budget = self.connection, self._budget_connection
             client = self._make_client(Client, connection, self._fields, TEST_SETTINGS, budget)
             works, said = describe_in_time(client, business_unit_id=self.business_unit_id)
         except HubSpotError as error:
             # Airflow tests a copy of the connection, under a name of its own.
-            works, said = False, str(error).replace(f"connection {connection.conn_id!r}", "this connection")
+            works, said = (
+                False,
+                str(error).replace(f"connection {self.connection.conn_id!r}", "this connection"),
+            )
         self.log.info("Connection test: %s", said.replace("\n", " "))
         return works, said
 
@@ -342,9 +344,8 @@ class HubPrefsHook(BaseHook):
         from wtforms import PasswordField, StringField  # type: ignore[import-untyped]
 
         # Text for numbers, too: WTForms' number fields refuse to stay empty.
-        kinds = {True: PasswordField, False: StringField}
         return {
-            name: kinds[field["schema"].get("format") == "password"](
+            name: (PasswordField if field["schema"].get("format") else StringField)(
                 field["label"], description=field["description"]
             )
             for name, field in CONNECTION_FIELDS.items()
