@@ -95,10 +95,10 @@ class ReportsLineage:
             )
         output = OutputDataset(namespace=store, name=name)
         if outcomes:
-            statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+            written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
                 rowCount=outcomes.get("changed", 0)
             )
-            output.outputFacets = {"outputStatistics": statistics}
+            output.outputFacets = {"outputStatistics": written}
         return OperatorLineage(inputs=inputs, outputs=[output], run_facets=facets)
 
 

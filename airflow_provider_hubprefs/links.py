@@ -93,10 +93,10 @@ class SettingsLink(BaseOperatorLink):
         return f"https://app.hubspot.com/{settings}/marketing/email/subscriptions"
 
 
-LINKS = (ReportLink(), SettingsLink())
+LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), SettingsLink())
 """Of every operator and sensor; those that write dead letters have the other one, too."""
 
-BATCH_LINKS = (ReportLink(), DeadLettersLink(), SettingsLink())
+BATCH_LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), DeadLettersLink(), SettingsLink())
 
 
 def announced(method: Method) -> Method:

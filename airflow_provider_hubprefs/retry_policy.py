@@ -61,9 +61,10 @@ if RetryPolicy is not None:
             from airflow_provider_hubprefs.exceptions import HubPrefsException
             from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, HubSpotError
 
-            ours = isinstance(exception, HubPrefsException)
-            error = exception.error if ours else exception
-            if ours and error is None:
+            error: BaseException | None = exception
+            if isinstance(exception, HubPrefsException):
+                error = exception.error
+            if error is None:
                 delay = getattr((context or {}).get("task"), "retry_delay", None) or _SOON
                 return RetryDecision.retry(min(delay, _SOON), "HubSpot has not confirmed all rows: ask again")
             if not isinstance(error, HubSpotError):

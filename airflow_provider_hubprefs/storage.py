@@ -88,10 +88,11 @@ def canonical(path: Any) -> tuple[str, str]:
     return _protocol(fs), posixpath.normpath("/" + place.lstrip("/"))
 
 
-def open_quietly(path: Any, mode: str) -> Any:
+def open_quietly(path: Any, mode: str) -> File:
     """Open a file of a run's own. Airflow's paths would report it as a data set that the task has read or written."""
     fs = getattr(path, "fs", None)
-    return path.open(mode) if fs is None else fs.open(path.path, mode)
+    file: File = path.open(mode) if fs is None else fs.open(path.path, mode)
+    return file
 
 
 def write_file(path: Path, content: Iterable[bytes]) -> None:

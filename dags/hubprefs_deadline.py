@@ -8,8 +8,8 @@ path).
 
 What it takes: a running triggerer, where the callback (``AsyncCallback``) runs and logs; a folder for the reports that
 the triggerer can read, named by ``HUBPREFS_REPORTS`` in Airflow's environment, a URL such as ``s3://aws@bucket/hubprefs``
-where it is on another machine. ``HUBPREFS_APPLIED_WITHIN`` (seconds) shortens the deadline, to try it. What becomes of
-a deadline is in Airflow's tables ``deadline`` and ``callback``, and from 3.2 on in the DAG run's details.
+where it is on another machine. ``HUBPREFS_APPLIED_WITHIN`` (seconds) shortens the deadline, to try it. The sentence is
+in the triggerer's own log, because a deadline belongs to no task.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ def deadline() -> dict[str, Any]:
     """Arguments of the DAG; Airflow before 3.1 has no deadlines."""
     if not AIRFLOW_V_3_1_PLUS:
         return {}
-    from airflow.sdk.definitions.deadline import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk.definitions import deadline as airflow  # where 3.1 has all of them
 
     # [START howto_notifier_hubprefs]
-    alert = DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    async_callback: Any = airflow.AsyncCallback  # type: ignore[attr-defined]
+    alert = airflow.DeadlineAlert(
+        reference=airflow.DeadlineReference.DAGRUN_QUEUED_AT,
         interval=WITHIN,
-        callback=AsyncCallback(HubPrefsNotifier, kwargs={"output": REPORTS}),
+        callback=async_callback(HubPrefsNotifier, kwargs={"output": REPORTS}),
     )
     # [END howto_notifier_hubprefs]
     return {"deadline": alert}

@@ -7,12 +7,15 @@ It reads, and changes nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+log = logging.getLogger(__name__)
 
 with DAG(
     dag_id="hubprefs_subscriptions",
@@ -33,7 +36,7 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
 
-    @task(multiple_outputs=False)
+    @task
     def list_subscriptions(**context: Any) -> list[dict[str, Any]]:
         """Return id, name, purpose and whether it is active, of each."""
         # [START howto_hook_hubprefs]
@@ -44,7 +47,7 @@ with DAG(
         ]
         # [END howto_hook_hubprefs]
         for one in found:
-            print(f"{one['id']:>12}  {one['name']}{'' if one['active'] else ' (not active)'}")
+            log.info("%s  %s%s", one["id"], one["name"], "" if one["active"] else " (not active)")
         return found
 
     list_subscriptions()

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 LONG_FILES = (
     "system/test_airflow.py",
+    "system/test_browser.py",
     "system/test_demo.py",
     "watch/test_opt_outs.py",
     "sensors/test_modes.py",

@@ -173,18 +173,23 @@ assert "airflow.providers.common.compat.sdk" not in sys.modules
 
 def test_only_one_module_knows_where_airflow_has_what() -> None:
     everywhere = {"airflow.triggers.base"}
+    # One place each, in the versions that have it at all; the version that asks for it has it.
+    everywhere |= {"airflow.cli.cli_config", "airflow.providers.openlineage.extractors"}
+    everywhere |= {"airflow.sdk.definitions.retry_policy"}
     found = {
         (file.relative_to(ROOT / OWN).as_posix(), module)
         for file in (ROOT / OWN).rglob("*.py")
         for module in re.findall(r"(?:from|import) (airflow(?:\.\w+)*)\b(?!_)", file.read_text())
     }
-    assert {place for place in found if place[0] != "compat.py" and place[1] not in everywhere} == set()
+    of_the_server = ("plugin.py", "ui/")  # a file for each major version: its database and its web framework
+    elsewhere = {place for place in found if not place[0].startswith(("compat.py", *of_the_server))}
+    assert {place for place in elsewhere if place[1] not in everywhere} == set()
 
 
 def test_its_names_are_those_of_the_compat_provider() -> None:
     sdk = import_module("airflow.providers.common.compat.sdk")
     errors = [name for name in dir(compat) if name.startswith("Airflow")]
-    others = set(compat._PLACES) - {"BaseEventTrigger", "mask_locally"}
+    others = set(compat._PLACES) - {"BaseEventTrigger", "TaskDecoratorBase", "mask_locally"}
     for name in {*others, *errors, "AirflowException", "AirflowFailException", "AirflowTaskTimeout"}:
         assert getattr(compat, name) is getattr(sdk, name), name
     with pytest.raises(AttributeError, match="no_such_name"):
@@ -207,7 +212,8 @@ class TestExamples:
         code = (ROOT / "dags" / name).read_text()
         tasks = [task for dag in found for task in dag.tasks]
         assert [task.task_id for task in tasks if getattr(task, "multiple_outputs", False)] == []
-        assert code.count("-> dict[") == code.count("multiple_outputs=False")
+        decorated = re.findall(r"@task(\([^\n]*\))?\n    def [^\n]* -> dict\[", code)
+        assert [one for one in decorated if "multiple_outputs=False" not in one] == []
 
     def test_the_one_for_airflow_3_says_on_airflow_2_why_it_does_nothing(
         self, monkeypatch: pytest.MonkeyPatch

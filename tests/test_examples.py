@@ -30,6 +30,16 @@ def test_an_example_says_what_it_does(file: Path) -> None:
     assert {"hubprefs", "example"} <= set(dag.tags)
 
 
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_form_of_an_example_explains_every_field_and_names_no_subscriber(file: Path) -> None:
+    params = DagBag(file).dags[file.stem].params
+    for name in params:
+        param = params.get_param(name)
+        assert param.description, name
+        assert param.schema.get("title"), name
+        assert name not in {"subscriber", "subscription_id"} or not param.value, name
+
+
 class Mirror:
     """The task of the example, over a folder of the watcher's lists."""
 

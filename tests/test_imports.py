@@ -28,6 +28,13 @@ LATER = (
     f"{OWN}.simulator",
     f"{OWN}.testing",
     f"{OWN}.hooks.connection",
+    f"{OWN}.telemetry",
+    "openlineage",
+    "msgspec",
+    "httpx",
+    "jinja2",
+    "pygal",
+    "rich",
 )
 """What loads when a task runs, or never in a DAG file."""
 
@@ -72,9 +79,10 @@ def new_modules(*cases: str, on_top_of: str = "") -> list[set[str]]:
 def dag_file_modules() -> list[str]:
     """Every public module that a DAG file imports."""
     found: list[str] = []
-    for part in ("hooks", "operators", "sensors", "decorators", "notifications"):
+    for part in ("hooks", "operators", "sensors", "decorators", "notifications", "links", "assets"):
         package = import_module(f"{OWN}.{part}")
-        found += [module.name for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+        inside = pkgutil.iter_modules(getattr(package, "__path__", []), f"{package.__name__}.")
+        found += [package.__name__, *(module.name for module in inside)]
     return sorted(set(found) - {f"{OWN}.hooks.connection"})
 
 

@@ -30,7 +30,7 @@ JANE = "jane.doe@example.com"
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> HookLineageCollector:
     """Airflow's collector, as it is where some plugin reads what it has collected."""
-    collector = HookLineageCollector()
+    collector = HookLineageCollector()  # type: ignore[no-untyped-call]
     monkeypatch.setattr("airflow.sdk.lineage.get_hook_lineage_collector", lambda: collector)
     return collector
 
@@ -130,16 +130,13 @@ class TestHookLineage:
         context: Any,
     ) -> None:
         hubspot.load({"rejected": {JANE: {"category": "VALIDATION_ERROR", "message": "no"}}})
-        with (store / "list.csv").open("w") as file:
-            file.write(f"email\n{JANE}\nother@example.com\n")
+        (store / "list.csv").write_text(f"email\n{JANE}\nother@example.com\n")
         operator = HubPrefsBatchUnsubscribeOperator(
             task_id="opt_out", source=str(store / "list.csv"), output=str(store / "out"), on_rejected="report"
         )
         result = operator.execute(context)
         assert result["dead_letters"]
-        assert "memory://bucket/list.csv" in written(collector)  # of this test
-        assert [uri for uri in written(collector) if "/out/" in uri] == []
-        assert "hubspot://hubprefs_default/opt-outs" in written(collector)
+        assert written(collector) == ["hubspot://hubprefs_default/opt-outs"]
         assert {one.asset.uri for one in collector.collected_assets.inputs} <= {"memory://bucket/list.csv"}
 
     def test_the_portal_is_named_by_its_number_where_it_is_known(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.sdk import DAG
@@ -54,7 +54,7 @@ def ti() -> Pushes:
 
 def opt_out(ti: Any, **arguments: Any) -> Any:
     operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", on_rejected="report", **arguments)
-    return operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+    return operator.execute(cast("Any", {"ti": ti}))
 
 
 class TestWhatARunSays:
@@ -109,7 +109,7 @@ class TestWhatARunSays:
         operator = HubPrefsUnsubscribeAllOperator(
             task_id="one", subscriber="jane@example.com", do_xcom_push=False
         )
-        operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+        operator.execute(cast("Any", {"ti": ti}))
         first, last = ti.reports
         assert (first["state"], last["state"], last["outcome"], last["changed"]) == (
             "running",
@@ -124,7 +124,7 @@ class TestWhatARunSays:
         operator = HubPrefsUnsubscribeAllOperator(
             task_id="one", subscriber="jane@example.com", poke_interval=0.1
         )
-        operator.execute({"ti": ti})  # type: ignore[arg-type,typeddict-item]
+        operator.execute(cast("Any", {"ti": ti}))
         assert [one["state"] for one in ti.reports] == ["running", "complete"]
 
     @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ class TestLinks:
     def test_lead_to_the_portal_that_the_run_has_met(self) -> None:
         operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", subscribers=[])
         operator._known["portal"] = 4711
-        link = BATCH_LINKS[-1].get_link(operator, ti_key=None)
+        link = BATCH_LINKS[-1].get_link(operator, ti_key=cast("Any", None))
         assert link == "https://app.hubspot.com/settings/4711/marketing/email/subscriptions"
 
     def test_are_named_to_airflow(self) -> None:

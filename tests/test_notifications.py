@@ -39,7 +39,7 @@ class Async(Sync):
 
 
 @pytest.fixture
-def output(context: dict[str, Any], hubprefs_default: str, tmp_path: Path) -> str:
+def output(context: Any, hubprefs_default: str, tmp_path: Path) -> str:
     """The folder of a run that has ended, of the DAG run of the fixture ``context``."""
     sent.clear()
     HubPrefsBatchUnsubscribeOperator(
@@ -53,8 +53,8 @@ def output(context: dict[str, Any], hubprefs_default: str, tmp_path: Path) -> st
 
 def sentence(output: str) -> str:
     return (
-        "dag/opt_out: complete: of 3 rows 1 as wanted (1 changed), 1 duplicate, 1 invalid -> "
-        f"{output}/dag/run/opt_out"
+        "dag/opt_out: 1 of 3 opted out (1 new), 1 duplicate, 1 not: 1 invalid -> "
+        f"{output}/dag/run/opt_out/report.html"
     )
 
 
@@ -85,7 +85,7 @@ def test_a_notifier_that_is_used_again_renders_again(output: str, tmp_path: Path
     notifier = HubPrefsNotifier(Sync("{{ hubprefs }}"), output=output)
     notifier({**OF_A_TASK})
     notifier({"ti": SimpleNamespace(dag_id="dag", run_id="another")})
-    assert sent == [sentence(output), "no bulk run has written a report to output"]
+    assert sent == [sentence(output), f"dag: no bulk run has written a report to {output}/dag/another"]
 
 
 def test_a_report_that_cannot_be_read_is_said_and_names_no_address(tmp_path: Path) -> None:

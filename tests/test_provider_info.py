@@ -154,6 +154,8 @@ def test_a_key_that_is_misspelt_anywhere_is_found() -> None:
         named_by_us += [one["conn-fields"] for one in info["connection-types"]]
         meant_for_airflow = [one["ui-field-behaviour"] for one in info["connection-types"]]
         values = [one[key] for one in meant_for_airflow for key in ("relabeling", "placeholders")]
+        fields = [field for one in info["connection-types"] for field in one["conn-fields"].values()]
+        values += [field["schema"].get("values_display") for field in fields]
         if any(level is one for one in (*named_by_us, *values)):
             continue
         level["mispelt_key"] = "value"
@@ -416,8 +418,8 @@ print(json.dumps({
     "sensitive": sorted(name for name, widget in widgets.items() if widget.is_sensitive),
     "fields": sorted(widget.field_name for widget in widgets.values()),
     "titles": [widget.field["schema"]["title"] for widget in widgets.values()],
-    "links": sorted(name for name in manager.extra_links_class_names if "hubprefs" in name),
     "imported": sorted(name for name in sys.modules if name.startswith("airflow_provider_hubprefs")),
+    "links": sorted(name for name in manager.extra_links_class_names if "hubprefs" in name),
 }))
 """
     found = run(code)

@@ -28,6 +28,7 @@ DAG_SNIPPETS = {re.search(r'DAG\("(\w+)"', code)[1]: code for code in SNIPPETS i
 REPOSITORY = "https://github.com/airflow-provider-hubprefs/airflow-provider-hubprefs"
 RUN_ELSEWHERE = {
     "make demo": (ROOT / "tests" / "system" / "test_demo.py", "run.py"),
+    "make ui": (ROOT / "tests" / "system" / "test_browser.py", "ui.py"),
     "make test": (ROOT / ".ci" / "run", "make test"),
 }
 

@@ -30,7 +30,7 @@ def decided(
     error: BaseException, *, time_zone: str | None = None, retry_delay: float = 300
 ) -> tuple[str, Any]:
     task: Any = SimpleNamespace(retry_delay=timedelta(seconds=retry_delay))
-    decision = HubPrefsRetryPolicy(time_zone=time_zone).evaluate(error, 1, 3, {"task": task})  # type: ignore[typeddict-item]
+    decision = HubPrefsRetryPolicy(time_zone=time_zone).evaluate(error, 1, 3, {"task": task})
     return decision.action.value, decision.retry_delay and decision.retry_delay.total_seconds()
 
 
@@ -110,7 +110,7 @@ def test_tasks_have_it_unless_their_author_names_another() -> None:
     class Own(HubPrefsRetryPolicy):
         pass
 
-    needed = {"task_id": "task", "subscribers": []}
+    needed: dict[str, Any] = {"task_id": "task", "subscribers": []}
     assert type(HubPrefsBatchUnsubscribeOperator(**needed).retry_policy) is HubPrefsRetryPolicy
     assert type(HubPrefsOperationSensor(task_id="task", subscriber="").retry_policy) is HubPrefsRetryPolicy
     own = Own()

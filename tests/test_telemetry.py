@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,7 +50,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, list[Any
     reader = InMemoryMetricReader()
     monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", "True")
     provider = MeterProvider([reader])
-    stats.initialize(factory=lambda: SafeOtelLogger(provider), export_legacy_names=False)
+    factory: Any = partial(SafeOtelLogger, provider)
+    stats.initialize(factory=factory, export_legacy_names=False)
 
     def read() -> dict[str, list[Any]]:
         found = reader.get_metrics_data()

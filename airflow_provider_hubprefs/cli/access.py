@@ -67,7 +67,8 @@ def _by_token(args: Namespace, token: str, settings: Mapping[str, float]) -> Acc
 
 
 def _by_connection(args: Namespace, name: str, settings: Mapping[str, float]) -> Access:
-    os.environ.setdefault("_AIRFLOW__AS_LIBRARY", "1")  # Airflow makes no home and opens no database then
+    if "airflow" not in sys.modules:  # it makes no home and opens no database then
+        os.environ.setdefault("_AIRFLOW__AS_LIBRARY", "1")
     from airflow_provider_hubprefs.compat import AirflowNotFoundException
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 

@@ -27,12 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: the arguments make no command (2), or help was asked for (0).
     """
     args = _parser().parse_args(argv)
-    handler = logging.StreamHandler(sys.stderr)
-    logging.getLogger(_OWN).addHandler(handler)
+    logger, handler = logging.getLogger(_OWN), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.addHandler(handler)
     try:
         return run(args.command, args)
     finally:
-        logging.getLogger(_OWN).removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def run_in_airflow(name: str, args: argparse.Namespace) -> NoReturn:

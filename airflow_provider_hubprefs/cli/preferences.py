@@ -18,7 +18,7 @@ def check(args: Namespace) -> ExitCode:
     from airflow_provider_hubprefs.hooks.connection import TEST_SETTINGS, describe_in_time
 
     access = access_of(args, TEST_SETTINGS)
-    enough, text = True, describe_in_time(access.client, business_unit_id=access.brand)
+    enough, text = describe_in_time(access.client, business_unit_id=access.brand)
     said = text.splitlines()
     value = {"ok": enough, "credentials": args.credentials, "host": access.client.url, "says": said}
     lines = [*said, f"Credentials: {args.credentials}, for {access.client.url}."]

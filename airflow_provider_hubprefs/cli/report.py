@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
 from airflow_provider_hubprefs.cli.access import path_of
 from airflow_provider_hubprefs.cli.errors import ExitCode, usage
 from airflow_provider_hubprefs.cli.output import show
-from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -32,7 +33,7 @@ def report(args: Namespace) -> ExitCode:
         pass
     if not isinstance(found, dict) or "read" not in found:
         usage(f"no report of a run: {path}; expected a run's folder, or its report.json")
-    letters = _first_letters(path.parent / "dead_letters.jsonl") if found.get("dead_letters") else []
+    letters = first_letters(path.parent / "dead_letters.jsonl", 20) if found.get("dead_letters") else []
     show(args, {"report": found, "dead_letters": letters}, tables_of(found, letters))
     return ExitCode.DONE
 
@@ -46,17 +47,3 @@ def tables_of(found: dict[str, Any], letters: list[dict[str, Any]]) -> dict[str,
         "Why rows were not applied": [{"reason": name, "rows": rows} for name, rows in reasons.items()],
         "First dead letters": [{name: one.get(name) for name in _SHOWN} for one in letters],
     }
-
-
-def _first_letters(path: Any, most: int = 20) -> list[dict[str, Any]]:
-    """The first dead letters, with addresses masked."""
-    with path.open("rb") as file:
-        lines = [line for _ in range(most) if (line := file.readline())]
-    letters = [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
-    return [
-        {
-            name: mask(text) if name == "subscriber" else scrub(text) if isinstance(text, str) else text
-            for name, text in one.items()
-        }
-        for one in letters
-    ]

@@ -54,6 +54,7 @@ def _run(
     args: Namespace, access: Access, rows: _Rows, folder: RunFolder | None, reading: dict[str, Any]
 ) -> ExitCode:
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, CheckpointError, Identity
+    from airflow_provider_hubprefs.bulk.report.words import last_line
     from airflow_provider_hubprefs.bulk.send.run import run_bulk
     from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
     from airflow_provider_hubprefs.storage import ObjectPlace
@@ -74,6 +75,7 @@ def _run(
             wait=_wait_for(client, args.timeout),
             folder=folder,
             checkpoint=checkpoint,
+            connection=args.credentials,
         )
     except KeyboardInterrupt:
         again = "sends all rows, and what is done is unchanged then; --output-folder would let it go on"
@@ -84,11 +86,12 @@ def _run(
     except CheckpointError as error:
         usage(f"{str(error).partition(' Set on_changed_source')[0]} --from-start begins a new run")
     rows.close()
+    sentence = last_line(summary, hint="give --output-folder to keep a report")
     if format_of(args) == "plain":
-        say(_sentence(summary))
+        say(sentence)
     else:
         show(args, summary, tables_of(summary, []))
-        note(_sentence(summary))
+        note(sentence)
     missed = any(summary[name] for name in ("rejected", "invalid", "unconfirmed"))
     return ExitCode.NOT_APPLIED if missed else ExitCode.DONE
 
@@ -202,13 +205,3 @@ class _Rows(ExitStack):
                 found[f"invalid: {row.category}"] += 1
         self.size.rows = found["read"]
         return found
-
-
-def _sentence(summary: dict[str, Any]) -> str:
-    """What a task's log ends with."""
-    kinds = {"invalid": "invalid", "rejected": "refused", "unconfirmed": "unconfirmed"}
-    missed = ", ".join(f"{summary[name]:,} {kind}" for name, kind in kinds.items() if summary[name])
-    done, new = summary["changed"] + summary["unchanged"], summary["changed"]
-    text = f"{done:,} of {summary['read']:,} opted out ({new:,} new), {summary['duplicate']:,} duplicates"
-    text += f", {sum(summary[name] for name in kinds):,} not: {missed}" if missed else ""
-    return f"{text} -> {summary['report'] or 'give --output-folder to keep a report'}"

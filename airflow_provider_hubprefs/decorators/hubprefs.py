@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sized
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_hubprefs.arguments import PrivateValue, _has_jinja, _is_reference
 from airflow_provider_hubprefs.compat import DecoratedOperator, TaskDecoratorBase
@@ -50,7 +50,9 @@ def hubprefs_set_status(python_callable: Callable[..., Any] | None = None, **arg
     return _decorator(_SetStatusOperator, python_callable, arguments)
 
 
-def _decorator(operator: type, function: Callable[..., Any] | None, arguments: dict[str, Any]) -> Any:
+def _decorator(
+    operator: type, function: Callable[..., Any] | None, arguments: dict[str, Any]
+) -> TaskDecorator:
     outputs = arguments.pop("multiple_outputs", False)
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -58,7 +60,7 @@ def _decorator(operator: type, function: Callable[..., Any] | None, arguments: d
             function=function, operator_class=operator, multiple_outputs=outputs, kwargs=arguments
         )
 
-    return decorate if function is None else decorate(function)
+    return cast("TaskDecorator", decorate if function is None else decorate(function))
 
 
 class _RowsDecorator(TaskDecoratorBase):  # type: ignore[type-arg]

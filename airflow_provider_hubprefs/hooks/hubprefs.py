@@ -320,14 +320,13 @@ class HubPrefsHook(BaseHook):
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
         from airflow_provider_hubprefs.hubspot.transport.client import Client
 
-        connection = self.connection
         try:
             budget = self._budget_connection
-            client = self._make_client(Client, connection, self._fields, TEST_SETTINGS, budget)
+            client = self._make_client(Client, self.connection, self._fields, TEST_SETTINGS, budget)
             works, said = describe_in_time(client, business_unit_id=self.business_unit_id)
-        except HubSpotError as error:
-            # Airflow tests a copy of the connection, under a name of its own.
-            works, said = False, str(error).replace(f"connection {connection.conn_id!r}", "this connection")
+        except HubSpotError as error:  # Airflow tests a copy of the connection, under a name of its own
+            own = f"connection {self.connection.conn_id!r}"
+            works, said = False, str(error).replace(own, "this connection")
         self.log.info("Connection test: %s", said.replace("\n", " "))
         return works, said
 
@@ -341,14 +340,11 @@ class HubPrefsHook(BaseHook):
         """Extra fields of that form."""
         from wtforms import PasswordField, StringField  # type: ignore[import-untyped]
 
-        # Text for numbers, too: WTForms' number fields refuse to stay empty.
-        kinds = {True: PasswordField, False: StringField}
-        return {
-            name: kinds[field["schema"].get("format") == "password"](
-                field["label"], description=field["description"]
-            )
-            for name, field in CONNECTION_FIELDS.items()
-        }
+        def widget(label: str, description: str, schema: dict[str, Any], **_: Any) -> Any:
+            """Text for numbers, too: WTForms' number fields refuse to stay empty."""
+            return (PasswordField if "format" in schema else StringField)(label, description=description)
+
+        return {name: widget(**field) for name, field in CONNECTION_FIELDS.items()}
 
     @cached_property
     def _fields(self) -> dict[str, Any]:

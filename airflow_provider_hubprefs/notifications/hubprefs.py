@@ -63,7 +63,7 @@ class HubPrefsNotifier(BaseNotifier):
         from airflow_provider_hubprefs.hubspot.privacy import scrub
 
         try:
-            message = "\n".join(self._lines(context)) or "no bulk run has written a report to output"
+            message = "\n".join(self._lines(context))
         except Exception as error:  # noqa: BLE001 - a message must go out all the same
             message = f"the reports cannot be read ({type(error).__name__}: {error})"
         message = scrub(message)
@@ -78,6 +78,7 @@ class HubPrefsNotifier(BaseNotifier):
         import msgspec
 
         from airflow_provider_hubprefs.bulk.report.folder import name_of
+        from airflow_provider_hubprefs.bulk.report.words import last_line
         from airflow_provider_hubprefs.compat import conf
         from airflow_provider_hubprefs.operators._files import path_at
 
@@ -91,14 +92,9 @@ class HubPrefsNotifier(BaseNotifier):
             )
         run_id = dag_run.get("run_id") or dag_run["dag_run_id"]
         folder: Any = path_at(output) / name_of(dag_run["dag_id"]) / name_of(run_id)
-        for path in sorted(folder.glob("**/report.json"), key=str):
+        paths = sorted(folder.glob("**/report.json"), key=str)
+        if not paths:
+            yield f"{dag_run['dag_id']}: no bulk run has written a report to {folder}"
+        for path in paths:
             task = "/".join((dag_run["dag_id"], *path.parent.parts[len(folder.parts) :]))
-            yield f"{task}: {_sentence(msgspec.json.decode(path.read_bytes()))} -> {path.parent}"
-
-
-def _sentence(report: Mapping[str, Any]) -> str:
-    state = report.get("state") or report["incomplete_because"] or "complete"
-    counted = ("duplicate", "rejected", "invalid", "unconfirmed")
-    others = "".join(f", {report[name]:,} {name}" for name in counted if report[name])
-    done = report["changed"] + report["unchanged"]
-    return f"{state}: of {report['read']:,} rows {done:,} as wanted ({report['changed']:,} changed){others}"
+            yield f"{task}: {last_line(msgspec.json.decode(path.read_bytes()))}"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
-from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, conf
+from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, BaseOperatorLink, conf
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.lineage import ReportsLineage
 from airflow_provider_hubprefs.links import LINKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import timedelta
 
     from airflow_provider_hubprefs.arguments import Reader
@@ -47,7 +47,7 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
     :param api_version: overrides the connection's. (templated)
     """
 
-    operator_extra_links = LINKS
+    operator_extra_links: Collection[BaseOperatorLink] = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "wait_for_completion": yes_or_no,
         "deferrable": yes_or_no,

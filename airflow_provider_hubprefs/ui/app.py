@@ -78,8 +78,8 @@ def _response(answer: Answer) -> Response:
 
 def build_app() -> FastAPI:
     """Make the app."""
-    off = {"docs_url": None, "redoc_url": None, "openapi_url": None}
-    app = FastAPI(title="hubprefs", exception_handlers={HTTPException: _refuse, Exception: _fail}, **off)
+    handlers: Any = {HTTPException: _refuse, Exception: _fail}
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=handlers)
     for name, make in PAGES.items():
         app.get(f"{_TASK}/{name}", dependencies=[_XCOMS])(_route(make))
     app.get(f"{_TASK}/download", dependencies=[_XCOMS, _LOGS])(_route(download))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.page import page
-from airflow_provider_hubprefs.ui.store import StoreError, TaskFiles
+from airflow_provider_hubprefs.ui.store import TaskFiles, UnreadableError
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -69,7 +69,7 @@ def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str |
         files = TaskFiles(known["folder"], run.key)
         report.update(files.report() or {})
         return report, first_letters(files.path(_LETTERS)), None
-    except StoreError as error:
+    except UnreadableError as error:
         return report, [], f"{error}. Below is what Airflow itself knows."
 
 
@@ -83,7 +83,11 @@ def _show(run: TaskRun | None, *, fragment: bool = False, live: bool = True) -> 
         return _without_report(run)
     report, letters, note = report_of(run)
     nonce = secrets.token_urlsafe(16)
-    how = page.Live(nonce, run.state, run.ended, note, links=bool(run.known.get("folder"))) if live else None
+    how = (
+        page.Live(nonce, run.state, run.ended, note, links=bool(run.known.get("folder")) and not note)
+        if live
+        else None
+    )
     try:
         text = page.render(report, letters, live=how, fragment=fragment)
     except Exception as error:  # noqa: BLE001 - of a report that something else wrote, not of a run
@@ -118,7 +122,7 @@ def download(run: TaskRun | None) -> Answer:
             "There are no dead letters. Those of a run that goes on are put together when it ends or waits."
         )
         return listed(message=text, status=404)
-    except StoreError as error:
+    except UnreadableError as error:
         return listed(message=str(error), status=404)
     name = "-".join(str(part) for part in ("dead_letters", *run.key.values()) if part != -1)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:150]

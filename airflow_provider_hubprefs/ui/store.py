@@ -22,7 +22,7 @@ LARGEST = 5_000_000
 """Bytes of a report that are read, at most; one of a million rows has fewer than 100,000."""
 
 
-class StoreError(Exception):
+class UnreadableError(Exception):
     """A file cannot be shown; the text says which store it is in, and what to do."""
 
 
@@ -37,13 +37,13 @@ class TaskFiles:
 
     :param folder: where they are, as the XCom says.
     :param key: of the task instance: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
-    :raises StoreError: the folder is not below the configured one, or is another task's.
+    :raises UnreadableError: the folder is not below the configured one, or is another task's.
     """
 
     def __init__(self, folder: str, key: dict[str, Any]) -> None:
         configured, tail = conf.get("hubprefs", "output", fallback=""), tail_of(key)
         if not configured:
-            raise StoreError(
+            raise UnreadableError(
                 f"The API server does not read {_shown(folder)}: set [hubprefs] output, for it and the workers alike, "
                 "to a folder or bucket that both can reach"
             )
@@ -51,14 +51,14 @@ class TaskFiles:
             root = ObjectStoragePath(configured)
             self._local = local_path(root)
         except Exception as error:
-            raise StoreError(f"{_shown(configured)} cannot be opened: {type(error).__name__}") from error
+            raise UnreadableError(f"{_shown(configured)} cannot be opened: {type(error).__name__}") from error
         self.name = _shown(configured)
         self._root = root
         begin = str(root if self._local is None else self._local).rstrip("/") + "/"
         self._parts = folder[len(begin) :].split("/") if folder.startswith(begin) else []
         odd = {"", ".", ".."} & set(self._parts) or any("\\" in part or "\0" in part for part in self._parts)
         if odd or self._parts[-len(tail) :] != tail:
-            raise StoreError(
+            raise UnreadableError(
                 f"The report is in {_shown(folder)}. The API server reads this task's folder below [hubprefs] output "
                 f"({self.name}) and nothing else"
             )
@@ -66,7 +66,7 @@ class TaskFiles:
     def report(self) -> dict[str, Any] | None:
         """Return the run's report; None: there is none yet.
 
-        :raises StoreError: it cannot be read, or is no report.
+        :raises UnreadableError: it cannot be read, or is no report.
         """
         try:
             with self.open("report.json") as file:
@@ -74,13 +74,15 @@ class TaskFiles:
         except FileNotFoundError:
             return None
         if len(content) > LARGEST:
-            raise StoreError(f"The report in {self.name} is larger than {LARGEST:,} bytes")
+            raise UnreadableError(f"The report in {self.name} is larger than {LARGEST:,} bytes")
         try:
             found = json.loads(content)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise StoreError(f"The report in {self.name} is not one: it is being replaced, or was changed")
+            raise UnreadableError(
+                f"The report in {self.name} is not one: it is being replaced, or was changed"
+            )
         return found
 
     def path(self, name: str) -> Any:
@@ -91,7 +93,7 @@ class TaskFiles:
         """Open a file of the run.
 
         :raises FileNotFoundError: there is none.
-        :raises StoreError: it cannot be read.
+        :raises UnreadableError: it cannot be read.
         """
         try:
             if self._local is not None:
@@ -100,17 +102,17 @@ class TaskFiles:
             for part in (*self._parts, name):
                 path /= part
             path.fs.invalidate_cache()  # clients remember what was not there
-            return path.open("rb")
+            return path.open("rb")  # type: ignore[no-untyped-call]
         except FileNotFoundError:
             if self._local is None or self._local.is_dir():
                 raise
-            raise StoreError(
+            raise UnreadableError(
                 f"The API server cannot read {self.name}: it has no such folder. The workers' disk is not its own: set "
                 "[hubprefs] output to a shared volume or an object store"
             ) from None
         except Exception as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            raise StoreError(f"The API server cannot read {self.name}: {why}") from error
+            raise UnreadableError(f"The API server cannot read {self.name}: {why}") from error
 
 
 def _opened_below(root: os.PathLike[str], parts: list[str]) -> Any:

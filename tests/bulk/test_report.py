@@ -42,6 +42,7 @@ from .conftest import SameRun
 ABOUT = About(
     run={},
     write="opt out of everything",
+    done="opted out",
     connection=None,
     portal=None,
     api_version="2026-09",
@@ -375,10 +376,10 @@ class TestTheLastLine:
     def test_says_what_became_of_all_rows_and_where_the_report_is(
         self, counts: dict[str, int], more: dict[str, Any], line: str
     ) -> None:
-        nothing = dict.fromkeys(OUTCOMES, 0)
-        places = {"state": "complete", "page": "/r/report.html", "report": "/r/report.json"}
-        summary = {**nothing, **counts, "read": sum(counts.values()), **places, **more}
-        assert last_line(summary, done="opted out") == line
+        nothing: dict[str, Any] = dict.fromkeys(OUTCOMES, 0)
+        places: dict[str, Any] = {"state": "complete", "page": "/r/report.html", "report": "/r/report.json"}
+        summary = {**nothing, **counts, "read": sum(counts.values()), "done": "opted out", **places, **more}
+        assert last_line(summary) == line
 
     @pytest.mark.parametrize(
         ("write", "phrase", "done"),
@@ -392,7 +393,7 @@ class TestTheLastLine:
             ),
             (
                 SetStatus(Calls()),
-                "set the subscription that each row names to the status that each row names",
+                "set the subscription of each row to the status of each row",
                 "set as their rows say",
             ),
         ],

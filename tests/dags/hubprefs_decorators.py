@@ -25,7 +25,7 @@ with DAG(
 
     @task.hubprefs_unsubscribe
     def yielded(
-        literal: str, template: str, *, nested: list[Any], params: dict[str, Any], day: str = ""
+        literal: str, template: str, *, nested: list[Any], params: Any = None, day: str = ""
     ) -> Iterator[str]:
         """Arguments of all kinds, and Airflow's context."""
         assert (nested, day) == ([[3, 4], "in-a-list@decorated.example.com"], "default-argument")

@@ -280,6 +280,12 @@ def test_it_works_in_a_task(run_dag: Callable[..., Any], hubspot: Simulator) -> 
     answer, rows = run.xcom("answers")
     assert (answer["status"], rows[0]["wideStatusType"]) == ("COMPLETE", "PORTAL_WIDE")
     assert {row["subscriberIdString"] for row in [*answer["results"], *rows]} == {"j***@e***.com"}
+    methods = {name for name in vars(HubPrefsHook) if not name.startswith(("_", "get_ui", "get_connection"))}
+    answers = run.xcom("every_method")
+    called = {name for name in methods if callable(getattr(HubPrefsHook, name))}
+    assert called - set(answers) == {"aget_client", "check_subscription", "close", "get_conn"}
+    assert JANE not in json.dumps(answers)
+    assert answers["generate_links"]["managePreferencesUrl"] == "***"
     assert run.xcom("count_subscriptions") == len(hubspot.subscription_ids) + 1  # one is archived
 
 

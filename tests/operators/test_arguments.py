@@ -281,7 +281,7 @@ def test_a_result_is_pushed_only_where_the_task_pushes_results(context: Any) -> 
 def test_a_task_needs_nothing_of_airflows_context(hubspot: Simulator, kind: Any) -> None:
     made(kind).execute({})
     if "subscribers" in NEEDED[kind]:
-        with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
+        with pytest.raises(HubPrefsFailException, match="of 1 row, 1 invalid"):
             made(kind, subscribers=["broken"]).execute({})
-        with pytest.raises(HubPrefsFailException, match="of 1 rows, 1 invalid"):
+        with pytest.raises(HubPrefsFailException, match="of 1 row, 1 invalid"):
             made(kind, subscribers=["broken"]).execute({"ti": None})

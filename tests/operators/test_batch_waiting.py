@@ -212,9 +212,10 @@ class TestOneTry:
 
     @pytest.mark.parametrize("lacks", ["store", "source"])
     def test_without_a_checkpoint_the_task_waits_in_the_worker(
-        self, hubspot: Simulator, context: Context, caplog: pytest.LogCaptureFixture, lacks: str
+        self, hubspot: Simulator, context: Context, caplog: pytest.LogCaptureFixture, capsys: Any, lacks: str
     ) -> None:
         hubspot.load({"operations": {"seconds": 0.2}})
+        hubspot.fault(**ANSWER_PENDING, match={"method": "GET"}, times=1)
         context.pop("task_state_store", None)
         if lacks == "source":
             context["task_state_store"] = Store()
@@ -223,7 +224,8 @@ class TestOneTry:
         task.subscribers = given
         assert outcomes(task.execute(context)) == {"changed": 5}
         assert "waits in the worker" in caplog.text
-        assert "***@e***.com: operation PENDING" in caplog.text
+        logged = caplog.text + capsys.readouterr().out
+        assert "***@e***.com: operation PENDING" in logged
 
     def test_a_folder_for_its_output_will_do(
         self, hubspot: Simulator, context: Context, tmp_path: Path
@@ -236,6 +238,7 @@ class TestOneTry:
         (path,) = tmp_path.rglob("report.json")
         waiting = json.loads(path.read_text())
         assert (waiting["state"], waiting["share"], waiting["unconfirmed"]) == ("waiting", 1, 5)
+        assert waiting["incomplete_because"] == "HubSpot has not finished with all rows"
         hubspot.advance(3600)
         assert outcomes(task.execute_complete(context, {"status": "success"})) == {"changed": 5}
         assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.json"]

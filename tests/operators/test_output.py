@@ -217,7 +217,7 @@ class TestSeveralAtOnce:
             found = [one["subscriber"] for one in letters_of(summary)]
             assert len(found) == len(set(found)) == summary["rejected"] == 12
             assert all(f"-{run_id}-{index}@" in one for one in found)
-        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 8
+        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 12
 
     @pytest.mark.parametrize("slow", ["old", "new"])
     def test_an_old_try_that_still_runs_stops_and_leaves_the_later_ones_files_alone(

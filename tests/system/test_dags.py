@@ -110,6 +110,13 @@ def test_the_error_for_an_unknown_subscription_names_those_of_the_portal(
     assert JANE not in output
 
 
+def test_the_subscriptions_are_listed_with_their_ids(run_dag: Callable[..., Run], hubspot: Simulator) -> None:
+    listed = run_dag("hubprefs_subscriptions").xcom("list_subscriptions")
+    assert [one["id"] for one in listed] == hubspot.subscription_ids
+    assert {"name", "active", "purpose"} <= set(listed[0])
+    assert False in {one["active"] for one in listed}
+
+
 @pytest.mark.parametrize(
     ("ends", "goes_on", "says"),
     [

@@ -69,6 +69,11 @@ class Demo:
         (path,) = self.home.glob("output/hubprefs_suppression/*/opt_out/dead_letters.jsonl")
         return path
 
+    def report(self) -> Path:
+        """The page of the demo's one run; without pages, its report."""
+        report = self.letters().parent / "report.json"
+        return Path(json.loads(report.read_text()).get("page") or report)
+
     def dead_letters(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.letters().read_text().splitlines()]
 
@@ -121,6 +126,7 @@ def test_it_shows_what_became_of_every_row_and_leaves_an_airflow_of_ones_own_alo
     assert table(output) == dict(zip((*OUTCOMES, "read"), (888, 60, 2, 12, 38, 0, 1000), strict=True))
     assert "948 are opted out" in output
     assert str(demo.letters()) in output
+    assert output.splitlines()[-1] == f"Report: {demo.report()}"
     letters = demo.dead_letters()
     assert len(letters) == 14
     assert all(letter["row"] and letter["category"] and letter["message"] for letter in letters)

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-KEY = {"dag_id": "mine", "run_id": "manual__2026-11-25T10:00:00+00:00", "task_id": "opt_out", "map_index": -1}
+KEY: dict[str, Any] = {
+    "dag_id": "mine",
+    "run_id": "manual__2026-11-25T10:00:00+00:00",
+    "task_id": "opt_out",
+    "map_index": -1,
+}
 PAGE = "/hubprefs/dags/mine/runs/manual__2026-11-25T10:00:00%2B00:00/tasks/opt_out/{MAP_INDEX}/"
 FOLDER = "mine/manual__2026-11-25T10%3A00%3A00%2B00%3A00/opt_out"
 ROLES = {"nobody": "", "other-dag": "viewer", "no-logs": "viewer", "viewer": "viewer", "admin": "admin"}
@@ -95,7 +100,7 @@ def add_runs(session: Any, runs: Any) -> None:
         }
         key = {name: given[name] for name in KEY}
         if session.get(DagModel, key["dag_id"]) is None:
-            session.add(DagModel(dag_id=key["dag_id"], bundle_name="tests"))
+            session.add(DagModel(dag_id=key["dag_id"], bundle_name="tests"))  # type: ignore[no-untyped-call]
             session.flush()
         of_run = key["dag_id"], key["run_id"]
         if of_run not in ids:
@@ -123,6 +128,29 @@ def add_runs(session: Any, runs: Any) -> None:
     if xcoms:
         session.execute(insert(XComModel.__table__), xcoms)
     session.commit()
+
+
+def many_runs(count: int, *, xcoms: int = 0, dags: int = 20) -> list[dict[str, Any]]:
+    """Runs of several DAGs, each with a report's XCom and some others."""
+    known = {
+        name: REPORT[name]
+        for name in ("state", "read", "changed", "unchanged", "rejected", "invalid", "portal")
+    }
+    budget = {"daily": 1000, "daily_remaining": 900}
+    return [
+        {
+            "dag_id": f"dag_{number % dags}",
+            "run_id": f"run_{number}",
+            "known": {
+                **known,
+                "folder": f"s3://bucket/{number}",
+                "connection": f"c{number % 3}",
+                "budget": budget,
+            },
+            "xcoms": {f"other_{one}": {"value": one} for one in range(xcoms)},
+        }
+        for number in range(count)
+    ]
 
 
 def _id() -> Any:

@@ -160,11 +160,12 @@ class TestWhatAnXComSays:
     def test_counts_only_for_files(self, viewer: Any, run: Path, name: str) -> None:
         secret = run.parent / "secret"
         secret.write_text(json.dumps({**REPORT, "read": 666}))
-        for make in (
+        makes: Any = (
             lambda: (run / name).symlink_to(secret),
             lambda: os.mkfifo(run / name),
             (run / name).mkdir,
-        ):
+        )
+        for make in makes:
             (run / name).rmdir() if (run / name).is_dir() else (run / name).unlink()
             make()
             assert "666" not in viewer.get(PAGE + "page").text

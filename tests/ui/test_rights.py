@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_hubprefs.ui.app import build_app
 from tests.ui.conftest import KEY, PAGE
 
-ROUTES = [route.path for route in build_app().routes]
+ROUTES = [str(getattr(route, "path", "")) for route in build_app().routes]
 EXPECTED = {None: 401, "nobody": 403, "other-dag": 403, "no-logs": 200, "viewer": 200, "admin": 200}
 
 

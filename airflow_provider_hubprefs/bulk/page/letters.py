@@ -10,6 +10,8 @@ import msgspec
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_hubprefs.storage import Path
 
 _SHOWN = ("file", "row", "status", "subscription_id", "outcome", "category", "message", "correlation_id")
@@ -35,7 +37,7 @@ def clean(value: object, *, most: int = _LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def masked(letter: dict[str, Any]) -> dict[str, Any]:
+def masked(letter: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a dead letter that has no address in it; what is not known is left out."""
     found = {
         name: value if isinstance(value, int) else clean(value)

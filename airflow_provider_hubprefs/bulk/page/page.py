@@ -164,8 +164,7 @@ class _Page:
     @property
     def past(self) -> str:
         """What the run does to a row, in the past tense."""
-        write = self.text("write") or ""
-        return "opted out" if write.startswith("opt out") else "set" if write.startswith("set") else "applied"
+        return self.text("done") or "applied"
 
     @property
     def headline(self) -> str:
@@ -224,8 +223,8 @@ class _Page:
         if self.state == "incomplete":
             return advice_on_end(self.text("incomplete_because"))
         if self.state == "waiting":
-            means = "All rows are sent" if self.read else "The change is sent"
-            return Advice(f"{means}. HubSpot has not finished with it.", "Nothing, for now.")
+            means = "All rows are sent" if self.read else "It is sent"
+            return Advice(f"{means}; HubSpot has not finished yet.", "Nothing, for now.")
         if self.state != "complete" or not self.read or not self.failed:
             return None
         if unconfirmed:

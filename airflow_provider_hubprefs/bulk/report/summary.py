@@ -28,6 +28,7 @@ class About(TypedDict):
     :param run: who runs it, as the caller says: ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``try_number`` and
         ``started_by`` of an Airflow task; empty outside of Airflow.
     :param write: what it does to every subscriber, such as ``opt out of everything``.
+    :param done: what it has done to one, such as ``opted out``.
     :param connection: name of the connection.
     :param portal: HubSpot's id of the portal; null where it is not known.
     :param source_names: the first files of the source; masked where they look like an address.
@@ -36,6 +37,7 @@ class About(TypedDict):
 
     run: dict[str, Any]
     write: str
+    done: str
     connection: str | None
     portal: int | None
     api_version: str
@@ -171,6 +173,6 @@ def summary_of(
         dead_letters=str(dead_letters) if dead_letters else None,
         report=str(report) if report else None,
         page=str(page) if page else None,
-        history=[list(point) for point in history],
         **about,
+        history=[list(point) for point in history],
     )

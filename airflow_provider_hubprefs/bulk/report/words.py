@@ -30,15 +30,15 @@ def reasons_in_words(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{rows:,} {name.partition(': ')[2]}" for name, rows in reasons.items())
 
 
-def last_line(summary: Mapping[str, Any], *, done: str) -> str:
+def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a report") -> str:
     """Return one sentence that says what became of all rows, and where the report is.
 
     :param summary: see :class:`~.summary.Summary`.
-    :param done: what was done to the subscribers, such as ``opted out``.
+    :param hint: how to have a report, where there is none.
     """
     read, applied = summary["read"], summary["changed"] + summary["unchanged"]
-    where = f" -> {summary['page'] or summary['report'] or 'set output to keep a report'}"
-    text = f"{applied:,} of {read:,} {done}"
+    where = f" -> {summary['page'] or summary['report'] or hint}"
+    text = f"{applied:,} of {read:,} {summary['done']}"
     if summary["state"] == "incomplete":
         early = f"Stopped early ({summary['incomplete_because'].partition(':')[0]})"
         if not read:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.bulk.report.checkpoint import (
     CHECKPOINT_MISSING,
     CheckpointError,
@@ -17,6 +18,7 @@ from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.report.summary import About
 from airflow_provider_hubprefs.bulk.report.words import counted, details, last_line
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.send.guards import check_changes, permitted_definitions
@@ -142,12 +144,19 @@ def run_bulk(
     )
     state.needed = budget.needed
     resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
-    files.begin(
-        run=run or {},
+    names, number_of_files = ([], None) if source_size is None else source_size.names(most=20)
+    about = About(
+        run={**(run or {})},
         write=write.phrase,
+        done=write.done,
         connection=connection,
-        source=([], None) if source_size is None else source_size.names(most=20),
+        portal=checkpoint.portal if checkpoint is not None else getattr(client.auth, "hub_id", None),
+        api_version=client.calls.version,
+        provider_version=__version__,
+        source_names=names,
+        source_files=number_of_files,
     )
+    files.begin(about)
     work = _Work(
         client,
         write,
@@ -174,12 +183,14 @@ def run_bulk(
     except BaseException as error:
         unaffordable = isinstance(error, DailyLimitError) and partial
         state.incomplete_because = str(error) if unaffordable else type(error).__name__
+        if getattr(wait, "elsewhere", False):
+            state.incomplete_because = "HubSpot has not finished with all rows"
         if not unaffordable:
             raise
         _log.warning("%s", error)
     finally:
         summary = files.finish(work.end, goes_on_elsewhere=getattr(wait, "elsewhere", False))
-        _say_how_it_ended(summary, done=write.done)
+        _say_how_it_ended(summary)
     client.observer.lasted("run.duration", summary["duration_seconds"])
     return {**summary}
 
@@ -275,11 +286,12 @@ def _resume(
     return not lost
 
 
-def _say_how_it_ended(summary: Summary, *, done: str) -> None:
-    bad = summary["state"] == "incomplete" or any(summary[name] for name in NOT_APPLIED)
+def _say_how_it_ended(summary: Summary) -> None:
+    bad = any(summary[name] for name in NOT_APPLIED) and summary["state"] != "waiting"
+    bad = bad or summary["state"] == "incomplete"
     if summary["report"] is None:
         _log.info("%s", details(summary))
-    _log.log(logging.WARNING if bad else logging.INFO, "%s", last_line(summary, done=done))
+    _log.log(logging.WARNING if bad else logging.INFO, "%s", last_line(summary))
 
 
 def _use_definitions(client: Client, write: Write, state: RunState) -> None:

@@ -8,24 +8,20 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs import __version__
 from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render
 from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
 from airflow_provider_hubprefs.bulk.report.history import History, Point
-from airflow_provider_hubprefs.bulk.report.summary import About, summary_of
+from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
-from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.progress import Progress
     from airflow_provider_hubprefs.bulk.report.state import RunState
-    from airflow_provider_hubprefs.bulk.report.summary import Summary
+    from airflow_provider_hubprefs.bulk.report.summary import About, Summary
     from airflow_provider_hubprefs.hubspot.transport.client import Client
     from airflow_provider_hubprefs.storage import Path
 
@@ -71,38 +67,18 @@ class RunFiles:
         self._reported_at = self._paged_at = 0.0
         self._page_fails = self._report_fails = self._waited = False
 
-    def begin(
-        self,
-        *,
-        run: Mapping[str, Any],
-        write: str,
-        connection: str | None,
-        source: tuple[list[str], int | None],
-    ) -> None:
+    def begin(self, about: About) -> None:
         """Write the first report.
 
-        :param run: see :class:`~.summary.About`, also for the next three.
         :raises OSError: it cannot be written.
         """
-        auth = self._client.auth
-        portal = auth.hub_id if isinstance(auth, OAuthRefresh) else None
-        self._about = About(
-            run={**run},
-            write=write,
-            connection=connection,
-            source_names=source[0],
-            source_files=source[1],
-            portal=self._checkpoint.portal if self._checkpoint is not None else portal,
-            api_version=self._client.calls.version,
-            provider_version=__version__,
-        )
+        self._about = about
         if self._folder is not None and (self._state.tries > 1 or self._state.rows_read):
             self._history.resume(self._folder.report, started_at=self._state.started_at)
         self._write(going_on=True, page=True)
 
     def on_batch(self) -> None:
         """Save the checkpoint, and so on, unless that was done a moment ago."""
-        self._progress.log()
         self.save(last=False)
         self.tick()
 
@@ -191,9 +167,8 @@ class RunFiles:
         :raises OSError: the report cannot be written.
         """
         folder, state, budget = self._folder, self._state, self._client.pacer.budget
-        used = None
-        if budget.burst is not None and budget.burst_remaining is not None:
-            used = budget.burst - budget.burst_remaining
+        full, left = budget.burst, budget.burst_remaining
+        used = None if full is None or left is None else full - left
         seconds = round((datetime.now(UTC) - datetime.fromisoformat(state.started_at)).total_seconds(), 1)
         self._history.add(
             Point(max(0.0, seconds), state.rows_read, state.usage.requests, budget.daily_remaining, used)
@@ -214,15 +189,11 @@ class RunFiles:
         self._latest.update(summary)
         self._reported_at = time.monotonic()
         if folder is not None:
-            self._write_report(folder, summary)
-            if page and not self._write_page(folder, summary, letters):
-                summary["page"] = None
-                self._write_report(folder, summary)
+            folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
+            if page and self._write_page(folder, summary, letters) != bool(summary["page"]):
+                summary["page"] = None if self._page_fails else str(folder.page)
+                folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
         return summary
-
-    @staticmethod
-    def _write_report(folder: RunFolder, summary: Summary) -> None:
-        folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
 
     def _write_page(self, folder: RunFolder, summary: Summary, letters: Path | None) -> bool:
         """Write the page; return whether it is there. What goes wrong with it is logged once, and ends nothing."""
@@ -230,14 +201,10 @@ class RunFiles:
         try:
             found = first_letters(letters, most=100) if letters is not None else []
             folder.write(folder.page, [render(summary, found).encode()])
+            self._page_fails = False
         except Exception as error:  # noqa: BLE001 - whatever it is: the run goes on
             if not self._page_fails:
-                _log.warning(
-                    "The report's page %s cannot be written (%s); the run goes on, and report.json says the same",
-                    folder.page.name,
-                    type(error).__name__,
-                )
+                text = "The report's page %s cannot be written (%s); the run goes on, and report.json says the same"
+                _log.warning(text, folder.page.name, type(error).__name__)
             self._page_fails = True
-            return False
-        self._page_fails = False
-        return True
+        return not self._page_fails

@@ -91,6 +91,8 @@ class RowCheck:
 class Write:
     """What a run wants. Every row may want the same, or something of its own.
 
+    :param phrase: what it does to every subscriber, such as ``opt out of everything``.
+    :param done: what it has done to them, such as ``opted out``.
     :param write: the calls that write.
     :param read: the calls that read back.
     :param row_check: refuses what a row says, while the source is read; None: rows say only an address.
@@ -98,8 +100,16 @@ class Write:
     """
 
     def __init__(
-        self, *, write: CallPair[Row], read: CallPair[Row], row_check: RowCheck | None = None
+        self,
+        phrase: str,
+        done: str,
+        *,
+        write: CallPair[Row],
+        read: CallPair[Row],
+        row_check: RowCheck | None = None,
     ) -> None:
+        self.phrase = phrase
+        self.done = done
         self.write = write
         self.read = read
         self.row_check = row_check
@@ -107,16 +117,6 @@ class Write:
 
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: it differs in another run."""
-        raise NotImplementedError
-
-    @property
-    def phrase(self) -> str:
-        """What it does to every subscriber: ``opt out of everything``."""
-        raise NotImplementedError
-
-    @property
-    def done(self) -> str:
-        """What it has done to them: ``opted out``."""
         raise NotImplementedError
 
     def matches(self, actual: Sequence[Any], row: Row) -> bool:
@@ -166,7 +166,10 @@ class UnsubscribeAll(Write):
     def __init__(self, calls: Calls, *, business_unit_id: int | None = None) -> None:
         brand = {"business_unit_id": business_unit_id}
         self._brand = business_unit_id
+        of_brand = "" if business_unit_id is None else f" of brand {business_unit_id}"
         super().__init__(
+            f"opt out{of_brand or ' of everything'}",
+            f"opted out{of_brand}",
             write=CallPair(
                 "batch_unsubscribe_all",
                 lambda rows: calls.batch_unsubscribe_all(_subscribers(rows), **brand),
@@ -182,16 +185,6 @@ class UnsubscribeAll(Write):
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {"write": self.write.name, "business_unit_id": self._brand}
-
-    @property
-    def phrase(self) -> str:
-        """See :class:`Write`."""
-        return "opt out of everything" if self._brand is None else f"opt out of brand {self._brand}"
-
-    @property
-    def done(self) -> str:
-        """See :class:`Write`."""
-        return "opted out" if self._brand is None else f"opted out of brand {self._brand}"
 
     def matches(self, actual: Sequence[WideStatus], row: Row) -> bool:
         """Opted out of the brand, or of the whole portal."""
@@ -246,7 +239,12 @@ class SetStatus(Write):
                 legal_basis_explanation=change.legal_basis_explanation,
             )
 
+        which = (
+            "the subscription of each row" if subscription_id is None else f"subscription {subscription_id}"
+        )
         super().__init__(
+            f"set {which} to {status or 'the status of each row'}",
+            f"set to {status}" if status else "set as their rows say",
             write=CallPair(
                 "batch_set_statuses",
                 lambda rows: calls.batch_set_statuses([self._change(row) for row in rows]),
@@ -270,18 +268,6 @@ class SetStatus(Write):
             **msgspec.structs.asdict(self._same),
             "allow_resubscribe": self._allow_resubscribe,
         }
-
-    @property
-    def phrase(self) -> str:
-        """See :class:`Write`."""
-        number = self._same.subscription_id
-        which = "the subscription that each row names" if number is None else f"subscription {number}"
-        return f"set {which} to {self._same.status or 'the status that each row names'}"
-
-    @property
-    def done(self) -> str:
-        """See :class:`Write`."""
-        return f"set to {self._same.status}" if self._same.status else "set as their rows say"
 
     def subscription_of(self, row: Row) -> int | None:
         """See :class:`Write`."""

@@ -266,6 +266,9 @@ def _flagged(read: Callable[[], Iterator[Row]], duplicates: Duplicates, *, twice
             for rows in _at_once(read()):
                 yield from duplicates.flagged(rows) if duplicates.add(rows) else rows
             return
+        _log.info(
+            "All of the source is read before its first row is sent, to find rows that contradict each other"
+        )
         passed, digests, now = PassedRows(secrets.token_hex(32)), bytearray(), ""
         for rows in _at_once(read()):
             duplicates.add(rows)

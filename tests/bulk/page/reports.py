@@ -78,6 +78,7 @@ COMPLETE: dict[str, Any] = {
         "started_by": "schedule",
     },
     "write": "opt out of everything",
+    "done": "opted out",
     "connection": "hubprefs_default",
     "portal": 12_345_678,
     "api_version": "2026-09",
@@ -238,13 +239,25 @@ ONE_SUBSCRIBER: dict[str, Any] = {
     "run": COMPLETE["run"],
     "state": "complete",
     "write": "opt out of everything",
+    "done": "opted out",
     "outcome": "changed",
 }
 SCHEMA_1 = {
     name: value
     for name, value in COMPLETE.items()
     if name
-    not in {"state", "share", "seconds_left", "history", "run", "write", "connection", "portal", "page"}
+    not in {
+        "state",
+        "share",
+        "seconds_left",
+        "history",
+        "run",
+        "write",
+        "done",
+        "connection",
+        "portal",
+        "page",
+    }
 } | {"schema": 1}
 EARLY_BUDGET = {
     **ENDED_EARLY,

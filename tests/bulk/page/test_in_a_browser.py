@@ -86,9 +86,10 @@ def page(browser: Browser) -> Iterator[Page]:
     said: list[str] = []
     with browser.new_context(viewport={"width": 800, "height": 900}) as context:
         page = context.new_page()
+        page.set_default_timeout(20_000)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss())[0])
+        page.on("dialog", lambda dialog: said.append(dialog.message))
         page.said = said  # type: ignore[attr-defined]
         yield page
     assert said == []
@@ -157,6 +158,7 @@ def test_a_tab_follows_its_run_and_the_ui_around_it(page: Page, airflow: Airflow
     assert tab.evaluate("document.title") == "948 of 1,000 opted out - HubSpot preferences"
     asked = len(airflow.asked)
     page.clock.run_for(60_000)
+    page.wait_for_timeout(500)
     assert len(airflow.asked) == asked
     assert set(airflow.asked) == {"/ui", "/tab/page", "/tab/fragment"}
 
@@ -176,6 +178,7 @@ def test_a_tab_says_that_airflow_does_not_answer_and_when_it_is_not_allowed(
     page.wait_for_selector("text=Not allowed to read this run")
     asked = len(airflow.asked)
     page.clock.run_for(60_000)
+    page.wait_for_timeout(500)
     assert len(airflow.asked) == asked
     page.said[:] = [one for one in page.said if "the server responded with a status" not in one]  # type: ignore[attr-defined]
 

@@ -1,0 +1,132 @@
+"""The page of recent runs: bars, budgets and watchers, by few selects and without opening a file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from airflow_provider_hubprefs.triggers.opt_out import NOTED, HubPrefsOptOutTrigger
+from airflow_provider_hubprefs.ui.runs import MOST
+from tests.ui.conftest import many_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = "/hubprefs/recent"
+
+
+@pytest.fixture
+def selects(airflow_db: Path) -> Iterator[list[str]]:
+    """What Airflow's database is asked."""
+    from airflow import settings
+
+    asked: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(settings.engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(settings.engine, "before_cursor_execute", note)
+
+
+def test_runs_come_by_one_select_however_many_there_are(
+    client: Any, record: Any, selects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "airflow_provider_hubprefs.ui.store.TaskFiles.open", lambda *_: pytest.fail("a file is opened")
+    )
+    counts = []
+    for runs in (many_runs(1), many_runs(MOST + 50)[1:]):
+        record(*runs)
+        selects.clear()
+        text = client("viewer").get(PAGE).text
+        assert sum("FROM xcom" in one for one in selects) == 1
+        counts.append(len(selects))
+    assert counts[0] == counts[1]
+    assert text.count("<tr><td><a ") == MOST
+
+
+def test_a_run_has_its_bar_its_state_and_a_link_to_its_tab(client: Any, record: Any) -> None:
+    known = {
+        "state": "complete",
+        "read": 4,
+        "changed": 3,
+        "rejected": 1,
+        "portal": 4711,
+        "connection": "emea",
+    }
+    record(state="failed", map_index=2, known=known)
+    text = client("viewer").get(PAGE).text
+    assert '<rect class="changed" x="0.0" width="75.0"' in text
+    assert '<rect class="rejected" x="75.0" width="25.0"' in text
+    run = "dags/mine/runs/manual__2026-11-25T10%3A00%3A00%2B00%3A00/tasks/opt_out/mapped/2/plugin/hubprefs"
+    assert f'href="../{run}"' in text
+    for part in ("failed", "4711", "emea"):
+        assert part in text
+
+
+def test_the_budget_of_a_connection_is_that_of_its_newest_run(client: Any, record: Any) -> None:
+    for number, left in enumerate((900, 1234567)):
+        known = {
+            "connection": "emea",
+            "budget": {"daily": 2000000, "daily_remaining": left},
+            "state": "complete",
+        }
+        record(run_id=f"run_{number}", known=known)
+    record(run_id="later", known={"connection": "emea", "state": "running"})  # it does not know yet
+    text = client("viewer").get(PAGE).text
+    assert "1,234,567" in text
+    assert "900" not in text
+
+
+@pytest.fixture
+def watched(session: Any) -> None:
+    """Three watched assets: one works, one fails, one has never looked."""
+    from airflow.models.asset import AssetModel, AssetWatcherModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from airflow.models.trigger import Trigger
+
+    notes = [
+        {"looked_at": "2026-11-26T02:07:06.613Z", "last_opt_out": "2026-11-25T02:06:39.169Z", "failures": 0},
+        {"looked_at": "2026-11-26T01:00:00.000Z", "failures": 17},
+        None,
+    ]
+    for number, noted in enumerate(notes):
+        asset = AssetModel(name=f"asset_{number}", uri=f"x://{number}", group="asset")
+        trigger = HubPrefsOptOutTrigger(output=f"s3://bucket/{number}", hubprefs_conn_id=f"conn_{number}")
+        row = Trigger.from_object(trigger)
+        session.add_all([asset, row])
+        session.flush()
+        session.add(AssetWatcherModel(name=f"watcher_{number}", asset_id=asset.id, trigger_id=row.id))
+        if noted is not None:
+            state = {"asset_id": asset.id, "key": NOTED, "value": json.dumps(noted)}
+            session.add(AssetStateStoreModel(**state))
+    session.commit()
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_watcher_that_fails_or_never_looked_is_seen(client: Any) -> None:
+    text = client("viewer").get(PAGE).text
+    rows = [row.partition("</tr>")[0] for row in text.split("<tr><td>asset_")[1:]]
+    assert ["2026-11-26 02:07:06 UTC" in rows[0], "2026-11-25 02:06:39 UTC" in rows[0], "bad" in rows[0]] == [
+        True,
+        True,
+        False,
+    ]
+    assert '<td class="n bad">17' in rows[1]
+    assert "none yet" in rows[2]
+    for number, row in enumerate(rows):
+        assert f"conn_{number}" in row
+        assert "bucket" not in row
+
+
+@pytest.mark.usefixtures("watched")
+def test_watchers_are_for_who_may_read_assets(client: Any) -> None:
+    text = client("other-dag").get(PAGE).text
+    assert "asset_" not in text
+    assert "conn_" not in text
