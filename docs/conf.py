@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
 # Autodoc imports the package, and so Airflow, which must not touch an installation of the developer's.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="hubprefs-docs-")
+os.environ["AIRFLOW_HOME"] = str(HERE / "_build" / "airflow")
 os.environ["_AIRFLOW__AS_LIBRARY"] = "1"
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
@@ -60,26 +54,3 @@ html_context = {
     "conf_py_path": "/docs/",
     "suffix": ".rst",
 }
-
-_FOREIGN = re.compile(
-    r'<!-- Matomo -->.*?<!-- End Matomo Code -->|<link rel="canonical" href="https://airflow\.apache\.org/[^>]*>'
-    r'|@import "/external/[^"]*";|content:url\(/images/[^)]*\);|url\(/images/[^)]*\)',
-    re.DOTALL,
-)
-"""What the theme puts into pages and styles, in no block: Apache's web analytics, files of Airflow's own site."""
-
-
-def without_foreign_parts(app: Sphinx, exception: Exception | None) -> None:
-    """Take out of what was built what belongs to Airflow's own site."""
-    if exception is not None or app.builder.format != "html":
-        return
-    root = Path(app.outdir)
-    for file in (*root.rglob("*.html"), *root.glob("_static/_gen/css/*.css")):
-        up = "../" * (len(file.relative_to(root).parts) - 1)
-        text = _FOREIGN.sub("", file.read_text(encoding="utf-8"))
-        file.write_text(text.replace('<a href="/">', f'<a href="{up}index.html">'), encoding="utf-8")
-
-
-def setup(app: Sphinx) -> None:
-    """Connect it."""
-    app.connect("build-finished", without_foreign_parts)

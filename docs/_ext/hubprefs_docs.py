@@ -115,8 +115,28 @@ class FromTheCode(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(self.KINDS[self.arguments[0]]()))
 
 
+FOREIGN = re.compile(
+    r'<!-- Matomo -->.*?<!-- End Matomo Code -->|<link rel="canonical" href="https://airflow\.apache\.org/[^>]*>'
+    r'|@import "/external/[^"]*";|content:url\(/images/[^)]*\);|url\(/images/[^)]*\)',
+    re.DOTALL,
+)
+"""What the theme puts into pages and styles, in no block: Apache's web analytics, files of Airflow's own site."""
+
+
+def without_foreign_parts(app: Sphinx, exception: Exception | None) -> None:
+    """Take out of what was built what belongs to Airflow's own site."""
+    if exception is not None or app.builder.format != "html":
+        return
+    root = Path(app.outdir)
+    for file in (*root.rglob("*.html"), *root.glob("_static/_gen/css/*.css")):
+        up = "../" * (len(file.relative_to(root).parts) - 1)
+        text = FOREIGN.sub("", file.read_text(encoding="utf-8"))
+        file.write_text(text.replace('<a href="/">', f'<a href="{up}index.html">'), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("markdown", Markdown)
     app.add_directive("from-the-code", FromTheCode)
+    app.connect("build-finished", without_foreign_parts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
