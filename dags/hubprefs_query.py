@@ -58,18 +58,18 @@ with DAG(
             yield from connection.execute(query)
 
     # [START howto_decorator_hubprefs_unsubscribe]
-    @task.hubprefs_unsubscribe(**RETRIES)
-    def suppressed(params: dict[str, Any]) -> Iterator[Any]:
+    @task.hubprefs_unsubscribe(verify=True, **RETRIES)
+    def suppressed(**context: Any) -> Iterator[Any]:
         """Give the rows to opt out of everything."""
-        yield from rows(params["database"], "suppressed")
+        yield from rows(context["params"]["database"], "suppressed")
 
     # [END howto_decorator_hubprefs_unsubscribe]
 
     # [START howto_decorator_hubprefs_set_status]
     @task.hubprefs_set_status(subscription_id="{{ params.newsletter }}", status="UNSUBSCRIBED", **RETRIES)
-    def without_newsletter(params: dict[str, Any]) -> Iterator[Any]:
+    def without_newsletter(**context: Any) -> Iterator[Any]:
         """Give the rows to set the status of."""
-        yield from rows(params["database"], "NOT newsletter AND NOT suppressed")
+        yield from rows(context["params"]["database"], "NOT newsletter AND NOT suppressed")
 
     # [END howto_decorator_hubprefs_set_status]
 

@@ -168,12 +168,12 @@ def check_sdist(sdist: Path) -> str:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {path.relative_to(ROOT).as_posix() for path in sources()}
-    for folder in ("tests", "dags", "demo", "benchmarks", "requirements", ".ci", ".github"):
+    for folder in ("tests", "dags", "demo", "docs", "benchmarks", "requirements", ".ci", ".github"):
         found = (ROOT / folder).rglob("*")
         kept = [
             path.relative_to(ROOT) for path in found if path.is_file() and "__pycache__" not in path.parts
         ]
-        wanted |= {path.as_posix() for path in kept if ".venv" not in path.parts}
+        wanted |= {path.as_posix() for path in kept if not {".venv", "_build"} & {*path.parts}}
     wanted |= {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
@@ -185,7 +185,7 @@ def check_sdist(sdist: Path) -> str:
     }
     if missing := sorted(wanted - names):
         raise WheelError(f"not in {sdist.name}: {', '.join(missing)}; see MANIFEST.in")
-    return f"{sdist.name} has {len(wanted)} files: the package, its tests, DAGs, demo and tools"
+    return f"{sdist.name} has {len(wanted)} files: the package, its tests, DAGs, demo, docs and tools"
 
 
 def info_file(archive: zipfile.ZipFile, name: str) -> str:
