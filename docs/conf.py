@@ -41,6 +41,7 @@ html_title = "airflow-provider-hubprefs"
 html_short_title = ""
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # it would fetch the pages that it found
 html_static_path = ["_static"]
 templates_path = ["_templates"]
 html_css_files = ["docs.css"]

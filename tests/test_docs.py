@@ -259,3 +259,7 @@ def test_the_theme_gets_no_file_from_elsewhere() -> None:
     assert loads.search(styles)
     assert not loads.search(foreign.sub("", head))
     assert not loads.search(foreign.sub("", styles))
+
+
+def test_search_knows_where_pages_are() -> None:
+    assert 'data-content_root="' in (DOCS / "_templates" / "layout.html").read_text()
