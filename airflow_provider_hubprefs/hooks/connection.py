@@ -122,9 +122,8 @@ def client_from(
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
     mask = mask_locally if in_loop else mask_in_task
-    from airflow_provider_hubprefs.telemetry import (
-        observer_for,
-    )  # loads Airflow, which a command with a token does not
+    # It loads Airflow, which a command with a token does not.
+    from airflow_provider_hubprefs.telemetry import observer_for  # noqa: PLC0415
 
     version = fields.get("api_version") if is_absent(api_version) else api_version
     try:

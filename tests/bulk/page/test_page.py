@@ -211,7 +211,7 @@ def test_a_tab_asks_until_nothing_will_change(live: Live, state: str, final: str
 
 
 @pytest.mark.parametrize(("state", "warns"), [("running", True), ("waiting", False), ("complete", False)])
-def test_a_file_that_a_killed_task_left_says_how_to_know_that(state: str, warns: bool) -> None:  # noqa: FBT001
+def test_a_file_that_a_killed_task_left_says_how_to_know_that(state: str, warns: bool) -> None:
     page = render({"state": state, "read": 5, "ended_at": "2026-11-26T03:00:00+00:00"})
     assert ("if this time stays for minutes, the task was killed" in page) == warns
 
