@@ -354,14 +354,14 @@ class TestATryThatDoesNotBegin:
                 folder=folder,
                 checkpoint=checkpoint,
             )
-        found = json.loads(folder.report.read_text())
+        found = json.loads((tmp_path / "run" / "report.json").read_text())
         assert (found["state"], found["read"], found["incomplete_because"]) == (
             "incomplete",
             0,
             "UnavailableError",
         )
         assert found["error"] == str(raised.value)
-        assert str(raised.value) in html.unescape(folder.page.read_text())
+        assert str(raised.value) in html.unescape((tmp_path / "run" / "report.html").read_text())
         assert caplog.messages[-1].startswith("Stopped early (UnavailableError) before any row was done -> ")
 
     def test_keeps_the_counts_of_the_try_before_and_replaces_its_reason(
@@ -386,14 +386,21 @@ class TestATryThatDoesNotBegin:
         hubspot.fault("daily", match={"body_contains": "person-15@"}, times=None)
         with pytest.raises(DailyLimitError):
             run(people(20))
-        folder.report.write_text(  # as it is where the worker was killed
+        (tmp_path / "run" / "report.json").write_text(  # as it is where the worker was killed
             json.dumps(
-                {**json.loads(folder.report.read_text()), "state": "running", "incomplete_because": None}
+                {
+                    **json.loads((tmp_path / "run" / "report.json").read_text()),
+                    "state": "running",
+                    "incomplete_because": None,
+                }
             )
         )
         with pytest.raises(CheckpointError, match="The source changed"):
             run(people(20)[::-1])
-        found, page = json.loads(folder.report.read_text()), html.unescape(folder.page.read_text())
+        found, page = (
+            json.loads((tmp_path / "run" / "report.json").read_text()),
+            html.unescape((tmp_path / "run" / "report.html").read_text()),
+        )
         assert (found["state"], found["read"], found["seconds_left"]) == ("incomplete", 15, None)
         assert "The source changed since an earlier try stopped after 15 rows" in page
         assert "Clear the task: the run resumes" not in page

@@ -13,7 +13,6 @@ from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render
 from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
 from airflow_provider_hubprefs.bulk.report.history import History, Point
-from airflow_provider_hubprefs.bulk.report.state import now
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.report.words import said_by
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
@@ -89,15 +88,12 @@ class RunFiles:
         summary = self._write(going_on=False, page=False)
         if folder is not None:
             with suppress(Exception):  # the error says more than what a store raises besides
-                found = _unfinished(folder.report)
-                summary = cast(
-                    "Summary", {**summary, "report": str(folder.report), "page": str(folder.page), **found}
-                )
-                summary["incomplete_because"], summary["error"] = (
-                    self._state.incomplete_because,
-                    self._state.error,
-                )
-                summary.update(state="incomplete", seconds_left=None, ended_at=now())
+                places = {"report": str(folder.report), "page": str(folder.page)}
+                now_so = {
+                    name: summary[name]
+                    for name in ("state", "incomplete_because", "error", "seconds_left", "ended_at")
+                }
+                summary = cast("Summary", {**summary, **places, **_unfinished(folder.report), **now_so})
                 folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
                 self._write_page(folder, summary, folder.letters if summary["dead_letters"] else None)
         self._latest.update(summary)
