@@ -70,7 +70,7 @@ def test_a_time_that_makes_no_sense_keeps_no_task_from_its_retry(asked: float, l
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "US", "\0"])
 def test_an_unknown_time_zone_is_named_and_the_task_waits_as_it_says(zone: str) -> None:
     policy, error = HubPrefsRetryPolicy(time_zone=zone), HubPrefsException("", error=BudgetError("used up"))
-    decision = policy.evaluate(error, 1, 3, {})  # type: ignore[typeddict-item]
+    decision = policy.evaluate(error, 1, 3, {})
     assert (decision.action.value, decision.retry_delay) == ("default", None)
     assert f"{zone!r} is no time zone" in str(decision.reason)
 
