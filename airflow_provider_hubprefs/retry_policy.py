@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
@@ -20,6 +20,8 @@ else:
 _SOON = timedelta(minutes=1)
 _SPREAD = timedelta(minutes=5)
 """Tasks of one account do not return together at midnight."""
+_LONGEST = timedelta(days=1)
+"""HubSpot asks for no longer wait; a proxy might, and no such number may keep a task from its retry."""
 
 
 def __getattr__(name: str) -> Any:
@@ -42,6 +44,7 @@ if RetryPolicy is not None:
         midnight of the account where the day's requests are used up. In a minute, or ``retry_delay`` if shorter,
         where rows are unconfirmed: the retry asks about these alone. Everything else as the task says. Where it
         replaces ``retry_delay``, the log and the task instance say why. It gives no retries: ``retries`` counts.
+        ``retry_policy=`` of a task names another one.
 
         :param time_zone: of the HubSpot account, such as ``US/Eastern``; HubSpot shows it in Settings > Account
             Defaults. By default ``[hubprefs] time_zone`` of Airflow's configuration; without either, ``retry_delay``.
@@ -74,7 +77,8 @@ if RetryPolicy is not None:
             if isinstance(error, DailyLimitError):
                 return self._after_midnight()
             if error.retry_after:
-                delay = timedelta(seconds=error.retry_after * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
+                asked = min(error.retry_after, _LONGEST.total_seconds())
+                delay = timedelta(seconds=asked * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
                 return RetryDecision.retry(delay, f"HubSpot asked to wait {error.retry_after:g} s")
             return RetryDecision.default()
 
@@ -86,7 +90,18 @@ if RetryPolicy is not None:
                 return RetryDecision(
                     reason="the day's requests return at midnight of the account: [hubprefs] time_zone would say when"
                 )
-            delay = until_midnight(name, datetime.now(UTC)) + random.random() * _SPREAD  # noqa: S311 - jitter
+            try:
+                left = until_midnight(name, datetime.now(UTC))
+            except (
+                ZoneInfoNotFoundError,
+                ValueError,
+                OSError,
+            ):  # a typo costs no retry: Airflow logs the reason
+                return RetryDecision(
+                    reason=f"time_zone: {name!r} is no time zone; expected a name such as US/Eastern. The task waits "
+                    "as retry_delay says"
+                )
+            delay = left + random.random() * _SPREAD  # noqa: S311 - jitter
             return RetryDecision.retry(delay, f"HubSpot's requests of the day return at midnight, {name}")
 
 

@@ -2,9 +2,9 @@
 
 The deadline counts from the moment when the DAG run is queued, and Airflow's scheduler looks at it, so that it holds
 whatever keeps the run: no worker, a pause, HubSpot's daily limit, a run that is merely long. The run itself goes on.
-``HubPrefsNotifier`` reads the report that the run writes while it goes on, logs a sentence such as ``opt_out: running:
-of 4,000 rows 3,900 as wanted``, and gives it to another notifier (here to none: name Slack's or SMTP's by its import
-path).
+``HubPrefsNotifier`` reads the report that the run writes while it goes on, logs a sentence such as
+``hubprefs_deadline/opt_out: Still running as of 2026-11-26T02:45:44+00:00, 11% of the source read: 4,700 of 4,700
+opted out``, and gives it to another notifier (here to none: name Slack's or SMTP's by its import path).
 
 What it takes: a running triggerer, where the callback (``AsyncCallback``) runs and logs; a folder for the reports that
 the triggerer can read, named by ``HUBPREFS_REPORTS`` in Airflow's environment, a URL such as ``s3://aws@bucket/hubprefs``

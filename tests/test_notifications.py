@@ -92,11 +92,22 @@ def test_a_report_that_cannot_be_read_is_said_and_names_no_address(tmp_path: Pat
     sent.clear()
     HubPrefsNotifier(Sync("{{ hubprefs }}"))({**OF_A_TASK})
     HubPrefsNotifier(Sync("{{ hubprefs }}"), output="nostore://jane@example.com")({**OF_A_TASK})
-    folder = tmp_path / "dag" / "run" / "opt_out"
-    folder.mkdir(parents=True)
-    (folder / "report.json").write_text("{")
-    HubPrefsNotifier(Sync("{{ hubprefs }}"), output=str(tmp_path))({**OF_A_TASK})
     assert "expected output= here, or [hubprefs] output" in sent[0]
     assert all(text.startswith("the reports cannot be read (") for text in sent)
-    assert len(sent) == 3
+    assert len(sent) == 2
     assert "jane" not in str(sent)
+
+
+def test_a_report_that_is_broken_or_old_hides_no_other(output: str) -> None:
+    contents = {"cut": "{", "list": "[]", "old": '{"schema": 1, "read": 2, "changed": 2, "complete": true}'}
+    for name, content in contents.items():
+        (Path(output) / "dag" / "run" / name).mkdir()
+        (Path(output) / "dag" / "run" / name / "report.json").write_text(content)
+    HubPrefsNotifier(Sync("{{ hubprefs }}"), output=output)({**OF_A_TASK})
+    folder = f"{output}/dag/run"
+    assert sent[-1].splitlines() == [
+        f"dag/cut: its report cannot be read (DecodeError): {folder}/cut/report.json",
+        f"dag/list: its report cannot be read (ValidationError): {folder}/list/report.json",
+        f"dag/old: 2 of 2 applied (2 new) -> {folder}/old/report.json",
+        sentence(output),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -55,6 +55,56 @@ def test_a_time_that_hubspot_named_is_kept(kind: str) -> None:
         action, delay = decided(raised)
         assert (action, 1000 <= delay <= 1100) == ("retry", True)
     assert decided(getattr(errors, kind)("wait", retryable=True)) == ("default", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits"),
+    [(0, None), (1e300, (86_400, 95_040)), (float("inf"), (86_400, 95_040))],
+    ids=["in the past", "huge", "endless"],
+)
+def test_a_time_that_makes_no_sense_keeps_no_task_from_its_retry(asked: float, limits: Any) -> None:
+    action, delay = decided(errors.ServerError("wait", retry_after=asked, retryable=True))
+    assert (action, delay) == ("default", None) if limits is None else limits[0] <= delay <= limits[1]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "US", "\0"])
+def test_an_unknown_time_zone_is_named_and_the_task_waits_as_it_says(zone: str) -> None:
+    policy, error = HubPrefsRetryPolicy(time_zone=zone), HubPrefsException("", error=BudgetError("used up"))
+    decision = policy.evaluate(error, 1, 3, {})
+    assert (decision.action.value, decision.retry_delay) == ("default", None)
+    assert f"{zone!r} is no time zone" in str(decision.reason)
+
+
+def test_every_error_has_a_decision() -> None:
+    """A new class is decided about on purpose: it stands here."""
+
+    def all_of(kind: type[Exception]) -> Iterator[type[Exception]]:
+        yield kind
+        for one in kind.__subclasses__():
+            yield from all_of(one)
+
+    decisions: dict[str, set[str]] = {}
+    for kind in all_of(errors.HubSpotError):
+        if kind.__module__.startswith("airflow_provider_hubprefs."):
+            action, _ = decided(kind("text"), time_zone="UTC")
+            decisions.setdefault(action, set()).add(kind.__name__)
+    assert decisions == {
+        "fail": {
+            *(
+                "AuthenticationError",
+                "MissingScopesError",
+                "NotFoundError",
+                "SettingsError",
+                "ValidationError",
+            ),
+        },
+        "retry": {"BudgetError", "DailyLimitError"},
+        "default": {
+            *("BudgetWaitError", "BurstLimitError", "ConflictError", "ConnectionFailedError"),
+            *("ForeignAnswerError", "HubSpotError", "LockedError", "MalformedAnswerError", "MigratingError"),
+            *("OperationCanceledError", "ServerError", "StaleReadingError", "StoppedError"),
+        },
+    }
 
 
 @pytest.mark.parametrize("kind", [errors.DailyLimitError, BudgetError])

@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logger, handler = logging.getLogger(_OWN), logging.StreamHandler(sys.stderr)
     level = logger.level
+    # A command says itself how its run ended.
+    handler.addFilter(lambda record: args.verbose or record.funcName != "_say_how_it_ended")
     logger.addHandler(handler)
     try:
         return run(args.command, args)

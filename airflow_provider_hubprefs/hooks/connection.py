@@ -32,7 +32,6 @@ from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, Stati
 from airflow_provider_hubprefs.hubspot.transport.host import DEFAULT_HOST
 from airflow_provider_hubprefs.hubspot.transport.sender import Sender
 from airflow_provider_hubprefs.hubspot.transport.settings import Settings, settings_from
-from airflow_provider_hubprefs.telemetry import observer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -123,6 +122,9 @@ def client_from(
     :raises SettingsError: something cannot work; the text names the connection and it.
     """
     mask = mask_locally if in_loop else mask_in_task
+    # It loads Airflow, which a command with a token does not.
+    from airflow_provider_hubprefs.telemetry import observer_for  # noqa: PLC0415
+
     version = fields.get("api_version") if is_absent(api_version) else api_version
     try:
         client = make(

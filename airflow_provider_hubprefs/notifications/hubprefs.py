@@ -97,4 +97,8 @@ class HubPrefsNotifier(BaseNotifier):
             yield f"{dag_run['dag_id']}: no bulk run has written a report to {folder}"
         for path in paths:
             task = "/".join((dag_run["dag_id"], *path.parent.parts[len(folder.parts) :]))
-            yield f"{task}: {last_line(msgspec.json.decode(path.read_bytes()))}"
+            try:
+                line = last_line(msgspec.json.decode(path.read_bytes(), type=dict), hint=str(path))
+            except Exception as error:  # noqa: BLE001 - one report that is broken hides no other
+                line = f"its report cannot be read ({type(error).__name__}): {path}"
+            yield f"{task}: {line}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,12 @@ import msgspec
 import pytest
 
 import airflow_provider_hubprefs.bulk.send.run_files as module
-from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, SupersededError
+from airflow_provider_hubprefs.bulk.report.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Identity,
+    SupersededError,
+)
 from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.report.history import MOST, History, Point
@@ -25,10 +31,13 @@ from airflow_provider_hubprefs.bulk.report.words import details, last_line
 from airflow_provider_hubprefs.bulk.send import pool
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.bulk.source.files import Files
 from airflow_provider_hubprefs.bulk.source.reader import reader_of
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
 from airflow_provider_hubprefs.hubspot.api.calls import Calls
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
 from airflow_provider_hubprefs.hubspot.pacing.slots import Budget
 from airflow_provider_hubprefs.hubspot.transport.client import Client
 from airflow_provider_hubprefs.hubspot.transport.latency import bucket_of, percentile
@@ -328,6 +337,75 @@ def test_a_history_begins_anew_where_an_earlier_report_has_none(tmp_path: Path, 
     assert history.points == []
 
 
+class TestATryThatDoesNotBegin:
+    """It leaves a report that says why: nothing on the page contradicts Airflow's error."""
+
+    def test_says_so_in_a_first_report(
+        self, client_for: Callable[..., Client], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client, folder, source = client_for(), RunFolder(tmp_path / "run"), Files([tmp_path / "missing.csv"])
+        checkpoint = Checkpoint(ObjectPlace(folder.checkpoint), Identity(client, source, arguments={}))
+        with pytest.raises(SourceError) as raised:
+            run_bulk(
+                client,
+                UnsubscribeAll(client.calls),
+                reader_of(source),
+                source_size=SourceSize(source),
+                folder=folder,
+                checkpoint=checkpoint,
+            )
+        found = json.loads((tmp_path / "run" / "report.json").read_text())
+        assert (found["state"], found["read"], found["incomplete_because"]) == (
+            "incomplete",
+            0,
+            "UnavailableError",
+        )
+        assert found["error"] == str(raised.value)
+        assert str(raised.value) in html.unescape((tmp_path / "run" / "report.html").read_text())
+        assert caplog.messages[-1].startswith("Stopped early (UnavailableError) before any row was done -> ")
+
+    def test_keeps_the_counts_of_the_try_before_and_replaces_its_reason(
+        self, hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path
+    ) -> None:
+        client, folder = client_for(), RunFolder(tmp_path / "run")
+        write = UnsubscribeAll(client.calls)
+
+        def run(rows: list[str]) -> None:
+            identity = Identity(client, rows, arguments={})
+            place = ObjectPlace(folder.checkpoint)
+            run_bulk(
+                client,
+                write,
+                reader_of(rows),
+                batch_size=5,
+                concurrency=1,
+                folder=folder,
+                checkpoint=Checkpoint(place, identity),
+            )
+
+        hubspot.fault("daily", match={"body_contains": "person-15@"}, times=None)
+        with pytest.raises(DailyLimitError):
+            run(people(20))
+        (tmp_path / "run" / "report.json").write_text(  # as it is where the worker was killed
+            json.dumps(
+                {
+                    **json.loads((tmp_path / "run" / "report.json").read_text()),
+                    "state": "running",
+                    "incomplete_because": None,
+                }
+            )
+        )
+        with pytest.raises(CheckpointError, match="The source changed"):
+            run(people(20)[::-1])
+        found, page = (
+            json.loads((tmp_path / "run" / "report.json").read_text()),
+            html.unescape((tmp_path / "run" / "report.html").read_text()),
+        )
+        assert (found["state"], found["read"], found["seconds_left"]) == ("incomplete", 15, None)
+        assert "The source changed since an earlier try stopped after 15 rows" in page
+        assert "Clear the task: the run resumes" not in page
+
+
 class TestTheLastLine:
     """One sentence that a person reads first."""
 
@@ -345,7 +423,14 @@ class TestTheLastLine:
                 {"page": None},
                 "1 of 3 opted out (0 new), 1 duplicate, 1 not: 1 unconfirmed -> /r/report.json",
             ),
-            ({}, {"page": None, "report": None}, "0 of 0 opted out -> set output to keep a report"),
+            ({}, {"page": None, "report": None}, "No rows were read -> set output to keep a report"),
+            ({}, {"skipped": 2}, "No rows were read, 2 left out by where -> /r/report.html"),
+            (
+                {"changed": 90, "unconfirmed": 10},
+                {"state": "running", "share": 0.1, "ended_at": "2026-11-26T03:00:00+00:00"},
+                "Still running as of 2026-11-26T03:00:00+00:00, 10% of the source read: 90 of 100 opted out (90 new), "
+                "10 not: 10 not finished by HubSpot yet -> /r/report.html",
+            ),
             (
                 {"changed": 1_000, "unconfirmed": 2_500},
                 {"state": "waiting"},
@@ -371,7 +456,10 @@ class TestTheLastLine:
                 "Stopped early (ServerError) before any row was done -> /r/report.html",
             ),
         ],
-        ids=["all kinds", "one", "no page", "no report", "waiting", "early", "partial", "at once"],
+        ids=[
+            *("all kinds", "one", "no page", "no report", "where", "running", "waiting"),
+            *("early", "partial", "at once"),
+        ],
     )
     def test_says_what_became_of_all_rows_and_where_the_report_is(
         self, counts: dict[str, int], more: dict[str, Any], line: str
@@ -380,6 +468,11 @@ class TestTheLastLine:
         places: dict[str, Any] = {"state": "complete", "page": "/r/report.html", "report": "/r/report.json"}
         summary = {**nothing, **counts, "read": sum(counts.values()), "done": "opted out", **places, **more}
         assert last_line(summary) == line
+
+    def test_says_what_it_can_of_a_report_that_lacks_fields(self) -> None:
+        assert (
+            last_line({"schema": 1, "read": 5, "changed": 5}, hint="none") == "5 of 5 applied (5 new) -> none"
+        )
 
     @pytest.mark.parametrize(
         ("write", "phrase", "done"),

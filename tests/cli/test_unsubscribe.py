@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers import ANSWER_PENDING, outcomes, people, writes
+from tests.helpers import ANSWER_PENDING, LONG, outcomes, people, writes
 
 from .conftest import SCRIPT
 
@@ -143,8 +143,40 @@ def test_a_report_is_shown_with_masked_letters(cli: Cli) -> None:
         assert "INVALID_ADDRESS" in one.out
         assert "jane" not in one.out
     assert cli("report", f"file://{folder.absolute()}").out == cli("report", folder).out
-    (folder / "report.json").write_text("[]")
-    assert cli("report", folder).code == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '{"read": "many"}', '{"read": 1, "reasons": [1]}', '{"name": "another"}', "\xff"],
+    ids=["list", "cut", "text", "reasons", "foreign", "bytes"],
+)
+def test_another_file_is_no_report(cli: Cli, content: str) -> None:
+    Path("report.json").write_bytes(content.encode("latin-1"))
+    ended = cli("report", "report.json")
+    assert (ended.code, ended.is_one_line()) == (2, True)
+    assert "no report of a run" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("report", "says"),
+    [
+        ({"state": "running", "ended_at": "03:00"}, "Still running as of 03:00: 1 of 1"),
+        ({"state": "waiting"}, "1 of 1"),
+        (
+            {"state": "incomplete", "incomplete_because": "ServerError", "error": "HubSpot: 500"},
+            "Stopped early",
+        ),
+        ({"complete": True}, "1 of 1 applied (1 new)"),
+    ],
+    ids=["running", "waiting", "incomplete", "an older one"],
+)
+def test_a_report_says_how_the_run_stands(cli: Cli, report: dict[str, Any], says: str) -> None:
+    Path("report.json").write_text(json.dumps({"read": 1, "changed": 1, **report}))
+    ended = cli("report", "report.json", "-o", "table")
+    assert ended.code == 0
+    assert says in ended.err
+    state = report.get("error") or report.get("state", "complete")
+    assert state in ended.out
 
 
 # -- in processes of their own ---------------------------------------------------------------------------------
@@ -184,7 +216,9 @@ def test_after_ctrl_c_the_same_command_goes_on(hubspot: Simulator, environment: 
     assert list(Path("out").iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("no_color", [False, True], ids=["colours", "no-colours"])
+@pytest.mark.parametrize(
+    "no_color", [True, False] if LONG else [True], ids=lambda no: "no-colours" if no else "colours"
+)
 def test_on_a_terminal_it_asks_and_shows_a_table(
     hubspot: Simulator, environment: dict[str, str], *, no_color: bool
 ) -> None:

@@ -174,7 +174,8 @@ class _Page:
         if self.state == "running":
             return f"{number(self.applied)} {self.past} so far"
         if self.read == 0:
-            return "No rows were read"
+            skipped = self.number("skipped")
+            return f"No rows were read{f', {number(skipped)} left out by where' if skipped else ''}"
         early = " before the run ended" if self.state in {"incomplete", "stopped"} else ""
         return f"{number(self.applied)} of {number(self.read)} {self.past}{early}"
 
@@ -233,6 +234,14 @@ class _Page:
         means = f"{counted(self.failed, 'row was', 'rows were')} not applied; all others are done."
         again = 'The dead letters can be sent again, as a source with email_column="subscriber".'
         return Advice(means, f"Look at the reasons below. {again}")
+
+    @property
+    def said(self) -> str | None:
+        """What ended the run early, in the words of its error."""
+        because, error = self.text("incomplete_because") or "No reason was given", self.text("error")
+        if self.state != "incomplete" or (" " in because and self.advice is not None):
+            return None
+        return f"{because}: {error}" if error else because
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:

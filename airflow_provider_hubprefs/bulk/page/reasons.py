@@ -18,7 +18,11 @@ class Advice(NamedTuple):
 
 _FIX = "Correct these rows in the source, and run it again: writing twice does no harm."
 _AGAIN = "Clear the task: the run resumes where it stopped, and nothing is lost."
-_LOG = "The task's log names it. Correct it, and clear the task: the run resumes where it stopped."
+_LOG = "It is named below, or in the task's log. Correct it, and clear the task: the run resumes where it stopped."
+_SOURCE = (
+    "Correct it, and clear the task. Where it had sent rows before, a corrected source is another one: set "
+    'on_changed_source="restart".'
+)
 _WAIT_LONGER = "Clear the task: it asks HubSpot again. If this happens often, raise the operator's timeout."
 _SUPPORT = "Clear the task. If it happens again, give HubSpot's support the correlation id of a dead letter."
 
@@ -83,7 +87,7 @@ _BY_ERROR = {
     ),
     "MissingScopesError": Advice("The token lacks a scope.", f"Grant the app what the log names. {_AGAIN}"),
     # what is asked of HubSpot
-    "ValidationError": Advice("HubSpot, or a guard of this package, refused the request as a whole.", _LOG),
+    "ValidationError": Advice("HubSpot, or a guard of this package, refused the run as a whole.", _LOG),
     "NotFoundError": Advice("HubSpot does not know what was asked for.", _LOG),
     "ConflictError": Advice("The request contradicts what HubSpot has.", _LOG),
     "OperationCanceledError": Advice("HubSpot canceled the operation.", _AGAIN),
@@ -109,10 +113,12 @@ _BY_ERROR = {
     "HubSpotError": Advice("HubSpot answered with an error.", _LOG),
     "StoreError": Advice("The store of the shared budget did not answer.", _LOG),
     # the source
-    "SourceError": Advice("The source cannot be read to its end.", _LOG),
-    "UnavailableError": Advice("The source is missing, or its store fails.", _LOG),
+    "SourceError": Advice("The source cannot be read, or not to its end.", _SOURCE),
+    "UnavailableError": Advice(
+        "The source is missing, or its store fails.", f"When it is there: {_AGAIN[0].lower()}{_AGAIN[1:]}"
+    ),
     "EmptyFileError": Advice("A file of the source is empty.", "Deliver it again, and clear the task."),
-    "ParquetError": Advice("A file is a Parquet file where lines were expected.", _LOG),
+    "ParquetError": Advice("A file is a Parquet file where lines were expected.", _SOURCE),
     "ContradictionError": Advice(
         "Rows contradict each other. Nothing was written.", "Correct the source, or set on_conflict."
     ),
@@ -120,7 +126,9 @@ _BY_ERROR = {
         "The source changed while it was read.", "Run it again when nothing writes to the source."
     ),
     # the run
-    "CheckpointError": Advice("The checkpoint is missing, or of another run.", _LOG),
+    "CheckpointError": Advice(
+        "What the run would resume from is missing, or does not fit.", "Do as the sentence below says."
+    ),
     "SupersededError": Advice("A later try of this run has begun.", "Look at the later try."),
     "ConservationError": Advice(
         "Rows and outcomes do not add up.", "This is a defect of this provider: please report it."
@@ -156,5 +164,5 @@ def advice_on_end(because: str | None) -> Advice:
     :param because: ``incomplete_because`` of its report: the name of an error's class, or a sentence.
     """
     if because and " " in because:
-        return Advice(because, _AGAIN)
+        return Advice(because[0].upper() + because[1:], _AGAIN)
     return _BY_ERROR.get(because or "", _OTHER_ERROR)

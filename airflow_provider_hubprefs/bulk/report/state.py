@@ -116,6 +116,8 @@ class RunState:
         """Whether all rows were sent and none is pending. The run sets it."""
         self.incomplete_because: str | None = None
         """Why the run ended early; set by what ended it: an exception, or the daily budget."""
+        self.error: str | None = None
+        """What the error said that ended it."""
         self.source_counts = Counts()
         """What reading the source has counted besides rows; its reader counts. The run sets it."""
         self.started_at = now()

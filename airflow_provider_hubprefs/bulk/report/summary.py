@@ -60,7 +60,8 @@ class Summary(About):
     :param multiline_records: CSV records that span lines, each read as one row.
     :param reasons: number of rows that were not applied, by outcome and category.
     :param complete: whether all rows of the source were sent and none is pending.
-    :param incomplete_because: why not, if it is not.
+    :param incomplete_because: why not, if it is not: the name of an error's class, or a sentence.
+    :param error: what that error said; null where it is none of HubSpot's, of the source's or of a file.
     :param operations: number of HubSpot's answers by operation status.
     :param started_at: when the first try began; ISO 8601, UTC.
     :param ended_at: when this summary was made; ISO 8601, UTC.
@@ -96,6 +97,7 @@ class Summary(About):
     reasons: dict[str, int]
     complete: bool
     incomplete_because: str | None
+    error: str | None
     tries: int
     resent: int
     operations: dict[str, int]
@@ -155,6 +157,7 @@ def summary_of(
         reasons=dict(reasons.most_common()),
         complete=state.complete,
         incomplete_because=state.incomplete_because,
+        error=state.error,
         tries=state.tries,
         resent=state.resent,
         operations=dict(state.operations),

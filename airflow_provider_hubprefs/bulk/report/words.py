@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, PENDING
+from airflow_provider_hubprefs.bulk.source.errors import SourceError
+from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,27 +38,46 @@ def reasons_in_words(reasons: Mapping[str, int]) -> str:
 def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a report") -> str:
     """Return one sentence that says what became of all rows, and where the report is.
 
-    :param summary: see :class:`~.summary.Summary`.
+    :param summary: see :class:`~.summary.Summary`; of an earlier version, some of its fields may be missing.
     :param hint: how to have a report, where there is none.
     """
-    read, applied = summary["read"], summary["changed"] + summary["unchanged"]
-    where = f" -> {summary['page'] or summary['report'] or hint}"
-    text = f"{applied:,} of {read:,} {summary['done']}"
-    if summary["state"] == "incomplete":
-        early = f"Stopped early ({summary['incomplete_because'].partition(':')[0]})"
+    rows: Counter[str] = Counter({name: summary.get(name) or 0 for name in ("read", "skipped", *OUTCOMES)})
+    read, applied, state = rows["read"], rows["changed"] + rows["unchanged"], summary.get("state")
+    where = f" -> {summary.get('page') or summary.get('report') or hint}"
+    text = f"{applied:,} of {read:,} {summary.get('done') or 'applied'}"
+    if state == "incomplete":
+        early = f"Stopped early ({str(summary.get('incomplete_because')).partition(':')[0]})"
         if not read:
             return f"{early} before any row was done{where}"
         text = f"{early} after {counted(read, 'row')}: {text}"
+    elif state == "running":
+        share = "" if (share := summary.get("share")) is None else f", {share:.0%} of the source read"
+        text = f"Still running as of {summary.get('ended_at')}{share}: {text}"
+    elif not read:
+        text = "No rows were read"
     if applied:
-        text += f" ({summary['changed']:,} new)"
-    if summary["duplicate"]:
-        text += f", {counted(summary['duplicate'], 'duplicate')}"
-    open_ = "not finished by HubSpot yet" if summary["state"] == "waiting" else "unconfirmed"
+        text += f" ({rows['changed']:,} new)"
+    if rows["duplicate"]:
+        text += f", {counted(rows['duplicate'], 'duplicate')}"
+    open_ = "not finished by HubSpot yet" if state in {"waiting", "running"} else "unconfirmed"
     kinds = {"invalid": "invalid", "rejected": "refused", "unconfirmed": open_}
-    if not_applied := sum(summary[name] for name in kinds):
-        each = ", ".join(f"{summary[name]:,} {kind}" for name, kind in kinds.items() if summary[name])
+    if not_applied := sum(rows[name] for name in kinds):
+        each = ", ".join(f"{rows[name]:,} {kind}" for name, kind in kinds.items() if rows[name])
         text += f", {not_applied:,} not: {each}"
+    if not read and rows["skipped"]:
+        text += f", {rows['skipped']:,} left out by where"
     return text + where
+
+
+def said_by(error: BaseException) -> str | None:
+    """Return what an error says, in one line; None: it is a stranger's, and what it quotes is not known."""
+    if isinstance(error, OSError):
+        text = f"{error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}"
+    elif isinstance(error, HubSpotError | SourceError | CheckpointError):
+        text = str(error)
+    else:
+        return None
+    return scrub(" ".join(text.split()))
 
 
 def details(summary: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import About
-from airflow_provider_hubprefs.bulk.report.words import counted, details, last_line
+from airflow_provider_hubprefs.bulk.report.words import counted, details, last_line, said_by
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
 from airflow_provider_hubprefs.bulk.send.guards import check_changes, permitted_definitions
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd, wait_for_pending
@@ -143,19 +143,13 @@ def run_bulk(
         save=files.save,
     )
     state.needed = budget.needed
-    resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
-    names, number_of_files = ([], None) if source_size is None else source_size.names(most=20)
-    about = About(
-        run={**(run or {})},
-        write=write.phrase,
-        done=write.done,
-        connection=connection,
-        portal=checkpoint.portal if checkpoint is not None else getattr(client.auth, "hub_id", None),
-        api_version=client.calls.version,
-        provider_version=__version__,
-        source_names=names,
-        source_files=number_of_files,
-    )
+    about = _about(client, write, source_size, run=run, connection=connection)
+    try:
+        resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
+    except Exception as error:
+        _say_how_it_ended(files.not_begun(about, error))
+        raise
+    about["portal"] = about["portal"] if checkpoint is None else checkpoint.portal
     files.begin(about)
     work = _Work(
         client,
@@ -183,6 +177,7 @@ def run_bulk(
     except BaseException as error:
         unaffordable = isinstance(error, DailyLimitError) and partial
         state.incomplete_because = str(error) if unaffordable else type(error).__name__
+        state.error = said_by(error)
         if getattr(wait, "elsewhere", False):
             state.incomplete_because = "HubSpot has not finished with all rows"
         if not unaffordable:
@@ -284,6 +279,28 @@ def _resume(
     elif tally.read:
         _log.info("The run goes on at row %s, where an earlier try stopped", f"{tally.read + 1:,}")
     return not lost
+
+
+def _about(
+    client: Client,
+    write: Write,
+    source_size: SourceSize | None,
+    *,
+    run: Mapping[str, Any] | None,
+    connection: str | None,
+) -> About:
+    names, number_of_files = ([], None) if source_size is None else source_size.names(most=20)
+    return About(
+        run={**(run or {})},
+        write=write.phrase,
+        done=write.done,
+        connection=connection,
+        portal=getattr(client.auth, "hub_id", None),
+        api_version=client.calls.version,
+        provider_version=__version__,
+        source_names=names,
+        source_files=number_of_files,
+    )
 
 
 def _say_how_it_ended(summary: Summary) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render
 from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
 from airflow_provider_hubprefs.bulk.report.history import History, Point
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
+from airflow_provider_hubprefs.bulk.report.words import said_by
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
+from airflow_provider_hubprefs.storage import open_quietly
 
 if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
@@ -76,6 +79,25 @@ class RunFiles:
         if self._folder is not None and (self._state.tries > 1 or self._state.rows_read):
             self._history.resume(self._folder.report, started_at=self._state.started_at)
         self._write(going_on=True, page=True)
+
+    def not_begun(self, about: About, error: Exception) -> Summary:
+        """Write why this try did not begin: into the report of the try before, whose counts stay, or a first one."""
+        self._about = about
+        self._state.incomplete_because, self._state.error = type(error).__name__, said_by(error)
+        folder, self._folder = self._folder, None
+        summary = self._write(going_on=False, page=False)
+        if folder is not None:
+            with suppress(Exception):  # the error says more than what a store raises besides
+                places = {"report": str(folder.report), "page": str(folder.page)}
+                now_so = {
+                    name: summary[name]
+                    for name in ("state", "incomplete_because", "error", "seconds_left", "ended_at")
+                }
+                summary = cast("Summary", {**summary, **places, **_unfinished(folder.report), **now_so})
+                folder.write(folder.report, [json.dumps(summary, indent=2).encode()])
+                self._write_page(folder, summary, folder.letters if summary["dead_letters"] else None)
+        self._latest.update(summary)
+        return summary
 
     def on_batch(self) -> None:
         """Save the checkpoint, and so on, unless that was done a moment ago."""
@@ -142,6 +164,7 @@ class RunFiles:
         except BaseException as error:
             if state.complete:
                 state.complete, state.incomplete_because = False, type(error).__name__
+                state.error = said_by(error)
             self._write(going_on=False, page=True)
             raise
         summary = self._write(going_on=goes_on_elsewhere, page=True)
@@ -208,3 +231,12 @@ class RunFiles:
                 _log.warning(text, folder.page.name, type(error).__name__)
             self._page_fails = True
         return not self._page_fails
+
+
+def _unfinished(report: Path) -> dict[str, Any]:
+    """What an earlier try reported that did not complete the run; empty where there is no such report."""
+    with suppress(FileNotFoundError, ValueError), open_quietly(report, "rb") as file:
+        found = json.loads(file.read())
+        if isinstance(found, dict) and "read" in found and not found.get("complete"):
+            return found
+    return {}

@@ -210,6 +210,20 @@ def test_a_tab_asks_until_nothing_will_change(live: Live, state: str, final: str
     assert word in seen.text
 
 
+@pytest.mark.parametrize(("state", "warns"), [("running", True), ("waiting", False), ("complete", False)])
+def test_a_file_that_a_killed_task_left_says_how_to_know_that(state: str, warns: bool) -> None:
+    page = render({"state": state, "read": 5, "ended_at": "2026-11-26T03:00:00+00:00"})
+    assert ("if this time stays for minutes, the task was killed" in page) == warns
+
+
+def test_what_ended_a_run_early_stands_on_its_page_in_the_words_of_the_error() -> None:
+    ended = {"state": "incomplete", "read": 0, "incomplete_because": "ValidationError"}
+    assert "ValidationError: max_changes is 10" in render({**ended, "error": "max_changes is 10"})
+    assert "ValidationError" in render(ended)
+    sentence = {**ended, "incomplete_because": "the day is used up", "error": "the day is used up"}
+    assert render(sentence).lower().count("the day is used up") == 1
+
+
 def test_the_fragment_is_the_main_part_of_the_page() -> None:
     whole = render(reports.RUNNING, reports.LETTERS, live=LIVE)
     assert render(reports.RUNNING, reports.LETTERS, live=LIVE, fragment=True).strip() in whole
