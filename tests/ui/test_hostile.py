@@ -49,7 +49,7 @@ def url(app: Any) -> Iterator[str]:
 @needs_browser
 def test_no_hostile_text_runs_or_changes_the_page(url: str, run: Path, record: Any, client: Any) -> None:
     fields = {name for name, value in REPORT.items() if value is None or type(value) is str} - {"state"}
-    hostile = dict(zip(sorted(fields) * 9, HOSTILE, strict=False))
+    hostile: dict[str, Any] = dict(zip(sorted(fields) * 9, HOSTILE, strict=False))
     everything = "".join(HOSTILE[:-1])
     hostile |= dict.fromkeys(("write", "connection", "report", "done", "provider_version"), everything)
     hostile |= {
