@@ -144,7 +144,8 @@ def get_provider_info() -> dict[str, Any]:
                     "output": {
                         "description": (
                             "Folder (path or URL) where every bulk run makes a folder of its own, for its report and "
-                            "the rows that were not applied; tasks override it with output=. Empty: nothing is written."
+                            "the rows that were not applied; tasks override it with output=. No relative "
+                            "path: API server and workers have to find the same one. Empty: nothing is written."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _STATUSES = {"set_status", "batch_set_statuses"}
 _OPT_OUTS = {"unsubscribe_all", "batch_unsubscribe_all"}
+_MOST = 100
+"""Data sets that a task reads, in one event."""
 _OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
 
@@ -142,13 +145,17 @@ def _outcomes(result: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _datasets(source: Any) -> Iterable[tuple[str, str]]:
-    """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them."""
+    """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them.
+
+    Of more than :data:`_MOST`, the folders of the first thousand: an event of 100,000 files helps no one.
+    """
     from airflow_provider_hubprefs.compat import ObjectStoragePath
     from airflow_provider_hubprefs.hubspot.privacy import scrub
     from airflow_provider_hubprefs.storage import local_path
 
     found: dict[tuple[str, str], None] = {}
-    for given in [source] if isinstance(source, str) or hasattr(source, "open") else source:
+    given_all = [source] if isinstance(source, str) or hasattr(source, "open") else source
+    for given in islice(given_all, 10 * _MOST):
         with suppress(ValueError, ImportError):  # of an unknown store
             path: Any = ObjectStoragePath(given)
             local = local_path(path) if path.protocol in {"", "file", "local"} else None
@@ -158,7 +165,9 @@ def _datasets(source: Any) -> Iterable[tuple[str, str]]:
             if wild := next((at for at, letter in enumerate(name) if letter in "*?["), None):
                 name = name[:wild].rpartition("/")[0]
             found[store, scrub(name)] = None
-    return list(found)
+    if len(found) > _MOST:
+        found = dict.fromkeys((store, name.rpartition("/")[0]) for store, name in found)
+    return list(found)[:_MOST]
 
 
 def _run_facet(outcomes: Mapping[str, int], result: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from airflow_provider_hubprefs.compat import AirflowException, BaseOperatorLink, conf
+from airflow_provider_hubprefs.storage import without_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +116,8 @@ def announced(method: Method) -> Method:
         self._announcing, self._known = True, {}
         end: BaseException | None = None
         folder = self._report_folder(context) if hasattr(self, "_report_folder") else None
+        if folder is not None:
+            folder = without_connection(folder)
         known = {"folder": folder, "connection": str(self.hubprefs_conn_id), "portal": None}
         try:
             _push(self, context, {**known, "state": "running"}, links=True)

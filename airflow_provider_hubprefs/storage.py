@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pathlib
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
@@ -86,6 +87,20 @@ def canonical(path: Any) -> tuple[str, str]:
     fs = path.fs
     place = fs._strip_protocol(path.path)
     return _protocol(fs), posixpath.normpath("/" + place.lstrip("/"))
+
+
+_USER = re.compile(r"^(\w[\w+.-]*://)[^/]*@")
+
+
+def without_connection(place: str) -> str:
+    """Return a path or URL without what stands before its host: Airflow's connection, or a user and password."""
+    return _USER.sub(r"\1", place)
+
+
+def is_whole(place: str) -> bool:
+    """Whether a path or URL names the same place for processes that were started in different folders."""
+    scheme, _, rest = place.rpartition("://")
+    return scheme not in {"", "file", "local"} or rest.startswith(("/", "~"))
 
 
 def open_quietly(path: Any, mode: str) -> File:

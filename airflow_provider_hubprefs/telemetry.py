@@ -15,9 +15,11 @@ Each has the tag ``connection``. The span ``hubprefs.batch`` has ``hubprefs.rows
 
 from __future__ import annotations
 
+import logging
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.compat import conf
@@ -26,6 +28,9 @@ from airflow_provider_hubprefs.hubspot.transport.observer import IGNORED, Observ
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_SLOW = 0.5
+"""Seconds: a backend that takes longer for one number would hold the run up."""
+_log = logging.getLogger(__name__)
 _BACKENDS = ("statsd_on", "statsd_datadog_enabled", "otel_on")
 
 
@@ -41,8 +46,9 @@ def observer_for(connection: str) -> Observer:
     if any(conf.getboolean("metrics", name, fallback=False) for name in _BACKENDS):
         from airflow_provider_hubprefs.compat import Stats
 
-        stats = Stats
-        stats.timer()  # resolves the name of the metrics' host now, and not in an event loop
+        with suppress(Exception):  # a run does not fail because it cannot be measured
+            Stats.timer()  # resolves the name of the metrics' host now, and not in an event loop
+            stats = Stats
     trace = sys.modules.get("opentelemetry.trace")
     traced = trace is not None and trace.get_current_span().is_recording()
     return _Airflow(connection, stats, trace if traced else None) if stats or traced else IGNORED
@@ -63,18 +69,29 @@ class _Airflow(Observer):
 
     def count(self, name: str, amount: int = 1) -> None:
         """See :class:`Observer`."""
-        if self._stats:
-            self._stats.incr(f"hubprefs.{name}", amount, tags=self._tags)
+        self._send("incr", name, amount)
 
     def gauge(self, name: str, value: float) -> None:
         """See :class:`Observer`."""
-        if self._stats:
-            self._stats.gauge(f"hubprefs.{name}", value, tags=self._tags)
+        self._send("gauge", name, value)
 
     def lasted(self, name: str, seconds: float) -> None:
         """See :class:`Observer`."""
-        if self._stats:
-            self._stats.timing(f"hubprefs.{name}", timedelta(seconds=seconds), tags=self._tags)
+        self._send("timing", name, timedelta(seconds=seconds))
+
+    def _send(self, kind: str, name: str, value: Any) -> None:
+        if self._stats is None:
+            return
+        begin, why = monotonic(), "is slow"
+        try:
+            getattr(self._stats, kind)(f"hubprefs.{name}", value, tags=self._tags)
+        except Exception as error:  # noqa: BLE001 - whatever a client of metrics raises
+            why = f"failed ({type(error).__name__})"
+        else:
+            if monotonic() - begin < _SLOW:
+                return
+        self._stats = None
+        _log.warning("Airflow's metrics get no more from this client of HubSpot: their backend %s", why)
 
     @contextmanager
     def span(self, name: str, **attributes: Any) -> Iterator[dict[str, Any]]:

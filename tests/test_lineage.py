@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from airflow.sdk.io import attach
 from airflow.sdk.lineage import HookLineageCollector
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_provider_hubprefs import lineage
 from airflow_provider_hubprefs.assets.hubspot import create_asset, to_openlineage
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.api.models import StatusChange
@@ -136,7 +138,7 @@ class TestHookLineage:
         )
         result = operator.execute(context)
         assert result["dead_letters"]
-        assert written(collector) == ["hubspot://hubprefs_default/opt-outs"]
+        assert written(collector) == ["hubspot://48120091/opt-outs"]
         assert {one.asset.uri for one in collector.collected_assets.inputs} <= {"memory://bucket/list.csv"}
 
     def test_the_portal_is_named_by_its_number_where_it_is_known(
@@ -183,6 +185,14 @@ class TestOpenLineage:
     def test_an_address_in_a_file_s_name_is_masked(self) -> None:
         operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source=f"s3://bucket/{JANE}")
         assert "jane" not in str(operator.get_openlineage_facets_on_start())
+
+    def test_many_files_are_named_by_their_folders_and_these_by_the_first_hundred(self) -> None:
+        for folders, expected in ((3, 3), (100_000, 100)):
+            source = [f"s3://bucket/{number % folders}/{number}.csv" for number in range(100_000)]
+            begin = time.process_time()
+            found = lineage._datasets(source)
+            assert time.process_time() - begin < 1
+            assert list(found) == [("s3://bucket", str(number)) for number in range(expected)]
 
     def test_rows_from_memory_are_no_data_set(self) -> None:
         operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", subscribers=[JANE])

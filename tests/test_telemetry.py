@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,11 @@ from airflow_provider_hubprefs.exceptions import HubPrefsFailException
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.transport.observer import IGNORED
 from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
-from tests.helpers import people
+from tests.helpers import people, reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_provider_hubprefs.simulator import Simulator
 
@@ -85,10 +87,11 @@ def opt_out(context: Any, subscribers: list[str], **arguments: Any) -> Any:
 
 class TestMetrics:
     def test_a_run_is_measured_by_requests_outcomes_duration_and_budget(
-        self, measured: Callable[[], dict[str, list[Any]]], context: Any, hubspot: Simulator
+        self, measured: Callable[[], dict[str, list[Any]]], context: Any, tmp_path: Path
     ) -> None:
-        result = opt_out(
-            context, [*people(25), "no address", people(1)[0]], batch_size=10, on_rejected="report"
+        subscribers = [*people(25), "no address", people(1)[0]]
+        result = reported(
+            opt_out(context, subscribers, batch_size=10, on_rejected="report", output=str(tmp_path))
         )
         found = measured()
         tags = {"connection": "hubprefs_default"}
@@ -143,6 +146,33 @@ class TestMetrics:
         assert "airflow.hubprefs.requests:1|c" in received
         assert "airflow.hubprefs.rows.changed:3|c" in received
         assert [line for line in received if "person" in line or "example.com" in line] == []
+
+    @pytest.mark.parametrize("fault", ["raises", "blocks", "cannot begin"])
+    def test_a_backend_that_fails_or_is_slow_holds_no_run_up(
+        self, monkeypatch: pytest.MonkeyPatch, context: Any, caplog: pytest.LogCaptureFixture, fault: str
+    ) -> None:
+        class Backend:
+            calls = 0
+
+            def timer(self) -> None:
+                if fault == "cannot begin":
+                    raise OSError("no such host")
+
+            def incr(self, *_: Any, **__: Any) -> None:
+                Backend.calls += 1
+                if fault == "raises":
+                    raise ConnectionError("secret.person@example.com")
+                time.sleep(0.2)
+
+            gauge = timing = incr
+
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+        monkeypatch.setattr("airflow_provider_hubprefs.telemetry._SLOW", 0.1)
+        monkeypatch.setattr("airflow_provider_hubprefs.compat.Stats", Backend(), raising=False)
+        assert opt_out(context, people(25), batch_size=5)["changed"] == 25
+        assert Backend.calls <= (0 if fault == "cannot begin" else 8)  # one for each thread at most
+        assert ("get no more" in caplog.text) == (fault != "cannot begin")
+        assert "secret" not in caplog.text
 
     def test_where_airflow_measures_nothing_no_one_is_told(self) -> None:
         assert HubPrefsHook().client.observer is IGNORED

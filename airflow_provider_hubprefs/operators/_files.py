@@ -44,14 +44,30 @@ def folder_at(output: Any, operator: BaseOperator, context: Context) -> RunFolde
 
     :param output: that folder; nothing: ``[hubprefs] output`` of Airflow's configuration.
     :return: None where neither names one.
-    :raises SourceError: the provider of its store is not installed.
+    :raises SourceError: the provider of its store is not installed; the configured folder is relative; the name has an
+        address in it.
     """
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder, name_of
+    from airflow_provider_hubprefs.bulk.source.errors import SourceError
     from airflow_provider_hubprefs.compat import conf
+    from airflow_provider_hubprefs.hubspot.privacy import scrub
+    from airflow_provider_hubprefs.storage import is_whole, without_connection
 
     given: Any = output or conf.get("hubprefs", "output", fallback=None)
     if not given:
         return None
+    if not output and not is_whole(given):
+        raise SourceError(
+            "[hubprefs] output is relative: each process of Airflow would take it from the folder that it "
+            "was started in. Write the whole path. Nothing was sent"
+        )
+    if any(
+        scrub(part) not in {part, "***"} for part in without_connection(str(given)).split("/") if "." in part
+    ):
+        raise SourceError(
+            "the name of output has an address in it, and it is in logs, links and results: name the folder otherwise. "
+            "Nothing was sent"
+        )
     task = task_of(operator, context)
     folder = RunFolder(path_at(given)).path
     for part in (task["dag_id"], task["run_id"], task["task_id"]):

@@ -7,11 +7,13 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.page import page
-from airflow_provider_hubprefs.ui.store import TaskFiles, UnreadableError
+from airflow_provider_hubprefs.bulk.page.letters import clean, first_letters
+from airflow_provider_hubprefs.ui.store import TaskFiles, UnreadableError, in_time
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Answer = tuple[str | Iterator[bytes], int, dict[str, str]]
 
 _LETTERS = "dead_letters.jsonl"
+_DEEPEST = 20
+"""Levels of a report that are shown; one that a run wrote has three."""
 
 
 def headers(nonce: str | None = None, kind: str = "text/html; charset=utf-8", **more: str) -> dict[str, str]:
@@ -58,19 +62,21 @@ def listed(*, status: int = 200, **values: Any) -> Answer:
 
 def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
     """Return a run's report, or what its XCom says; its first dead letters; and what cannot be shown, and why."""
-    from airflow_provider_hubprefs.bulk.page.letters import first_letters
-
     known = run.known or {}
     report: dict[str, Any] = {**known, "run": run.key, "incomplete_because": known.get("because")}
     if not known.get("folder"):
         kept = "Neither the task's output nor [hubprefs] output names a folder, so no report is kept."
         return report, [], kept if "Batch" in run.operator else None
     try:
-        files = TaskFiles(known["folder"], run.key)
-        report.update(files.report() or {})
-        return report, first_letters(files.path(_LETTERS)), None
+        found, letters = in_time(partial(_read, known["folder"], run.key))
     except UnreadableError as error:
         return report, [], f"{error}. Below is what Airflow itself knows."
+    return {**report, **found}, letters, None
+
+
+def _read(folder: str, key: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    files = TaskFiles(folder, key)
+    return files.report() or {}, first_letters(files.path(_LETTERS))
 
 
 def _show(run: TaskRun | None, *, fragment: bool = False, live: bool = True) -> Answer:
@@ -107,7 +113,20 @@ def _without_report(run: TaskRun | None) -> Answer:
 
 
 def _as_json(run: TaskRun | None) -> Answer:
-    return json.dumps(report_of(run)[0] if run else {}), 200, headers(kind="application/json")
+    return json.dumps(_masked(report_of(run)[0]) if run else {}), 200, headers(kind="application/json")
+
+
+def _masked(value: Any, depth: int = 0) -> Any:
+    """Mask addresses in all texts: a report has HubSpot's words in it, and names of files and folders."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, dict):
+        return {clean(name): _masked(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one, depth + 1) for one in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return clean(value, most=2000) if isinstance(value, str) else value
 
 
 def download(run: TaskRun | None) -> Answer:
@@ -116,7 +135,7 @@ def download(run: TaskRun | None) -> Answer:
     if run is None or not folder:
         return listed(message="There are no dead letters: this run has no output folder.", status=404)
     try:
-        file = TaskFiles(folder, run.key).open(_LETTERS)
+        file = in_time(lambda: TaskFiles(folder, run.key).open(_LETTERS))
     except FileNotFoundError:
         text = (
             "There are no dead letters. Those of a run that goes on are put together when it ends or waits."
@@ -132,7 +151,7 @@ def download(run: TaskRun | None) -> Answer:
 
 def _pieces(file: Any) -> Iterator[bytes]:
     with file:
-        while piece := file.read(1 << 16):
+        while piece := in_time(lambda: file.read(1 << 16)):
             yield piece
 
 

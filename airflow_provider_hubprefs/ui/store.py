@@ -10,20 +10,61 @@ from __future__ import annotations
 import json
 import os
 import stat
+from concurrent.futures import Future
+from threading import BoundedSemaphore, Thread
 from types import SimpleNamespace
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_hubprefs.bulk.page.letters import clean
 from airflow_provider_hubprefs.bulk.report.folder import name_of
 from airflow_provider_hubprefs.compat import ObjectStoragePath, conf
-from airflow_provider_hubprefs.storage import local_path
+from airflow_provider_hubprefs.storage import is_whole, local_path, without_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
 
 LARGEST = 5_000_000
 """Bytes of a report that are read, at most; one of a million rows has fewer than 100,000."""
 
 
+LONGEST = 10.0
+"""Seconds that a page waits for a store."""
+
+_waits = BoundedSemaphore(8)
+"""For stores, at the same time: all pages of Airflow's API server share 40 threads, and a tab asks every 2 seconds."""
+
+
 class UnreadableError(Exception):
     """A file cannot be shown; the text says which store it is in, and what to do."""
+
+
+def in_time(read: Callable[[], Result]) -> Result:
+    """Read from a store in a thread of its own, so that a store that does not answer keeps none of the API server's.
+
+    :raises UnreadableError: it takes longer than :data:`LONGEST`, or too many such reads have not ended.
+    """
+    waits = _waits
+    if not waits.acquire(timeout=1):
+        raise UnreadableError("The store of [hubprefs] output is slow, and too many pages wait for it")
+    found: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - the page says it
+            found.set_exception(error)
+        finally:
+            waits.release()
+
+    Thread(target=work, name="hubprefs-store", daemon=True).start()
+    try:
+        return found.result(LONGEST)
+    except TimeoutError:
+        raise UnreadableError(
+            f"The store of [hubprefs] output has not answered in {LONGEST:.0f} seconds"
+        ) from None
 
 
 def tail_of(key: dict[str, Any]) -> list[str]:
@@ -41,7 +82,12 @@ class TaskFiles:
     """
 
     def __init__(self, folder: str, key: dict[str, Any]) -> None:
-        configured, tail = conf.get("hubprefs", "output", fallback=""), tail_of(key)
+        try:
+            configured, tail = conf.get("hubprefs", "output", fallback=""), tail_of(key)
+        except Exception as error:
+            raise UnreadableError(
+                f"[hubprefs] output of Airflow's configuration cannot be read: {type(error).__name__}"
+            ) from error
         if not configured:
             raise UnreadableError(
                 f"The API server does not read {_shown(folder)}: set [hubprefs] output, for it and the workers alike, "
@@ -54,7 +100,13 @@ class TaskFiles:
             raise UnreadableError(f"{_shown(configured)} cannot be opened: {type(error).__name__}") from error
         self.name = _shown(configured)
         self._root = root
-        begin = str(root if self._local is None else self._local).rstrip("/") + "/"
+        if self._local is not None and not is_whole(configured):
+            raise UnreadableError(
+                f"[hubprefs] output ({self.name}) is relative, and the API server was started in another folder than "
+                "the workers: write the whole path"
+            )
+        folder = without_connection(folder)
+        begin = without_connection(str(root if self._local is None else self._local)).rstrip("/") + "/"
         self._parts = folder[len(begin) :].split("/") if folder.startswith(begin) else []
         odd = {"", ".", ".."} & set(self._parts) or any("\\" in part or "\0" in part for part in self._parts)
         if odd or self._parts[-len(tail) :] != tail:
@@ -111,7 +163,8 @@ class TaskFiles:
                 "[hubprefs] output to a shared volume or an object store"
             ) from None
         except Exception as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            why = error.strerror if isinstance(error, OSError) else None
+            why = clean(why) if isinstance(why, str) and why else type(error).__name__
             raise UnreadableError(f"The API server cannot read {self.name}: {why}") from error
 
 
@@ -133,7 +186,5 @@ def _opened_below(root: os.PathLike[str], parts: list[str]) -> Any:
 
 
 def _shown(place: str) -> str:
-    """A path or URL for people: without user, password, query and what else of it may be secret."""
-    url = urlsplit(place[:500])
-    host = url.netloc.rpartition("@")[2]
-    return urlunsplit((url.scheme, host, url.path, "", ""))
+    """A path or URL for people: without user, password, query, addresses and what else of it may be secret."""
+    return clean(without_connection(place[:500]).partition("?")[0].partition("#")[0])

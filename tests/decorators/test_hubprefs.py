@@ -159,7 +159,7 @@ class TestWhenTheFunctionIsCalled:
             run(lambda: iter(some[::-1]), context, batch_size=10)
         assert writes(hubspot) == sent
         result = run(lambda: iter(some), context, batch_size=10)
-        assert (result["changed"] + result["unchanged"], result["tries"]) == (500, 3)
+        assert (result["changed"] + result["unchanged"], result["complete"]) == (500, True)
 
 
 class TestArguments:

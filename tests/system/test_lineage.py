@@ -29,7 +29,10 @@ bag = DagBag(sys.argv[1])
 assert not bag.import_errors, bag.import_errors
 bag.dags["hubprefs_lineage"].test()
 """
-PORTAL = "hubspot://hubprefs_default"
+CONNECTION = "hubspot://hubprefs_default"
+"""The connection stands for its portal, where no number is known."""
+PORTAL = "hubspot://48120091"
+"""The simulator's, which a bulk run asks for."""
 
 
 class Emitted:
@@ -131,7 +134,7 @@ def test_a_run_that_began_says_what_it_reads(emitted: Emitted) -> None:
 
 def test_a_run_that_did_not_come_to_its_first_row_says_what_it_was_to_write(emitted: Emitted) -> None:
     event = emitted.last("unreadable", "FAIL")
-    assert places(event["outputs"]) == {(PORTAL, "subscriptions")}
+    assert places(event["outputs"]) == {(CONNECTION, "subscriptions")}
     assert "there is no such file" in event["run"]["facets"]["errorMessage"]["message"]
 
 
@@ -146,19 +149,19 @@ def test_a_run_that_was_deferred_says_the_same(emitted: Emitted) -> None:
 def test_one_subscriber_is_an_outcome_as_well(emitted: Emitted, task_id: str) -> None:
     event = emitted.last(task_id, "COMPLETE")
     name = emitted.subscription if task_id == "one" else "opt-outs"
-    assert places(event["outputs"]) == {(PORTAL, name)}
+    assert places(event["outputs"]) == {(CONNECTION, name)}
     assert event["run"]["facets"]["hubprefs_run"]["outcomes"] == {"changed": 1}
 
 
 def test_a_sensor_reads_and_writes_nothing(emitted: Emitted) -> None:
     event = emitted.last("sensor", "COMPLETE")
-    assert places(event["inputs"]) == {(PORTAL, emitted.subscription)}
+    assert places(event["inputs"]) == {(CONNECTION, emitted.subscription)}
     assert event["outputs"] == []
 
 
 def test_a_task_of_ones_own_has_the_lineage_of_its_hook(emitted: Emitted) -> None:
     written = places(emitted.last("plain", "COMPLETE")["outputs"])
-    assert {(PORTAL, emitted.subscription), (PORTAL, "opt-outs")} <= written
+    assert {(CONNECTION, emitted.subscription), (CONNECTION, "opt-outs")} <= written
 
 
 def test_what_a_run_leaves_behind_is_no_data_set(emitted: Emitted) -> None:

@@ -19,7 +19,14 @@ KEY: dict[str, Any] = {
 }
 PAGE = "/hubprefs/dags/mine/runs/manual__2026-11-25T10:00:00%2B00:00/tasks/opt_out/{MAP_INDEX}/"
 FOLDER = "mine/manual__2026-11-25T10%3A00%3A00%2B00%3A00/opt_out"
-ROLES = {"nobody": "", "other-dag": "viewer", "no-logs": "viewer", "viewer": "viewer", "admin": "admin"}
+ROLES = {
+    "nobody": "",
+    "other-dag": "viewer",
+    "no-logs": "viewer",
+    "no-xcoms": "viewer",
+    "viewer": "viewer",
+    "admin": "admin",
+}
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.system.leaks import leaks
 from tests.ui.conftest import FOLDER, KEY, PAGE, REPORT
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from fsspec.implementations.memory import MemoryFileSystem
 
+SECRET = "secret.person@example.com"
 SCRIPT = "<script>alert(1)</script>"
 
 
@@ -46,6 +49,24 @@ class TestTheRun:
 
     def test_is_there_as_json(self, viewer: Any, run: Path) -> None:
         assert viewer.get(PAGE + "report.json").json()["reasons"] == REPORT["reasons"]
+
+    def test_shows_no_address_wherever_hubspot_or_a_file_s_name_has_one(self, viewer: Any, run: Path) -> None:
+        hostile = {name: SECRET for name in REPORT if type(REPORT[name]) is str}
+        more = {
+            "source_names": [f"{SECRET}.csv"],
+            "reasons": {f"rejected: {SECRET}": 2},
+            "incomplete_because": f"no %73{SECRET.replace('@', '%40')}",
+            "run": {"run_id": f"manual__{SECRET}"},
+            "report": f"s3://conn@bucket/{SECRET}/report.json",
+            "latency_p50_ms": float("nan"),
+        }
+        (run / "report.json").write_text(json.dumps({**REPORT, **hostile, **more}))
+        for name in ("page", "fragment", "report.html", "report.json"):
+            reply = viewer.get(PAGE + name)
+            assert reply.status_code == 200, name
+            assert not leaks(reply.content, ["secret.person"]), name
+            assert "conn@" not in reply.text
+        json.loads(reply.text, parse_constant=pytest.fail)
 
     def test_is_that_of_the_map_index(self, viewer: Any, record: Any, output: Path) -> None:
         for index in (0, 3):
@@ -122,6 +143,8 @@ class TestWhatAnXComSays:
         "memory://{out}/" + FOLDER,
         "http://169.254.169.254/" + FOLDER,
         "/etc",
+        "s3://[x",
+        "s3://a:b@[::1",
         "",
         "\0",
         "x" * 100_000,
@@ -197,6 +220,60 @@ class TestWhatAnXComSays:
         assert "s3://bucket/out" in text
         assert "secret" not in text
         assert "41" in text
+
+    @pytest.mark.parametrize("configured", ["out", "./out", "file://out", "../out"])
+    def test_a_relative_configured_folder_is_not_read(
+        self, viewer: Any, run: Path, output: Path, monkeypatch: pytest.MonkeyPatch, configured: str
+    ) -> None:
+        monkeypatch.chdir(output.parent)
+        monkeypatch.setenv("AIRFLOW__HUBPREFS__OUTPUT", configured)
+        text = viewer.get(PAGE + "page").text
+        assert "is relative" in text
+        assert "7,891" not in text
+
+    @pytest.mark.parametrize("configured", ["file://{}", "{}/", "{}/.", "local://{}"])
+    def test_the_configured_folder_may_be_spelt_in_another_way(
+        self, viewer: Any, run: Path, output: Path, monkeypatch: pytest.MonkeyPatch, configured: str
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__HUBPREFS__OUTPUT", configured.format(output))
+        assert "7,891" in viewer.get(PAGE + "page").text
+
+    def test_its_connection_is_not_the_one_that_opens_a_store(
+        self, viewer: Any, record: Any, monkeypatch: pytest.MonkeyPatch, memory: MemoryFileSystem
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__HUBPREFS__OUTPUT", "memory://bucket/out")
+        memory.pipe(f"/bucket/out/{FOLDER}/report.json", json.dumps(REPORT).encode())
+        record(known=known_of(f"memory://mine@bucket/out/{FOLDER}"))
+        assert "7,891" in viewer.get(PAGE + "page").text
+
+    @pytest.mark.parametrize("name", ["page", "fragment", "report.html", "report.json", "download"])
+    @pytest.mark.parametrize(
+        "error", [OSError(5, f"no {SECRET}"), OSError(5, 5), ValueError(SECRET)], ids=repr
+    )
+    def test_an_error_of_a_store_shows_no_address(
+        self, viewer: Any, run: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("airflow_provider_hubprefs.ui.store._opened_below", fail)
+        reply = viewer.get(PAGE + name)
+        assert reply.status_code == (404 if name == "download" else 200)
+        assert "secret.person" not in reply.text
+
+    def test_a_store_that_does_not_answer_keeps_no_thread(
+        self, viewer: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answered = Event()
+        monkeypatch.setattr("airflow_provider_hubprefs.ui.store.LONGEST", 0.1)
+        monkeypatch.setattr("airflow_provider_hubprefs.ui.store._waits", BoundedSemaphore(2))
+        monkeypatch.setattr("airflow_provider_hubprefs.ui.store._opened_below", lambda *_: answered.wait(30))
+        try:
+            texts = [viewer.get(PAGE + "fragment").text for _ in range(3)]
+        finally:
+            answered.set()
+        assert ["has not answered" in text for text in texts] == [True, True, False]
+        assert "too many pages wait" in texts[2]
 
     def test_says_that_a_disk_is_not_the_servers_own(
         self, viewer: Any, record: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_hubprefs.hubspot.privacy import mask, scrub
+from airflow_provider_hubprefs.storage import open_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def first_letters(path: Path | None, most: int = 100) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
-        with path.open("rb") as file:
+        with open_quietly(path, "rb") as file:
             lines = file.read(_MOST_READ).split(b"\n")[:most]
     except Exception:  # noqa: BLE001 - stores raise what their libraries raise; a page without letters is still one
         return []

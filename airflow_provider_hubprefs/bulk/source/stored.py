@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.errors import SourceError, UnavailableError
-from airflow_provider_hubprefs.hubspot.privacy import scrub
+from airflow_provider_hubprefs.hubspot.privacy import mask_paths_logged_by, scrub
+from airflow_provider_hubprefs.storage import open_quietly, without_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_hubprefs.storage import Path
+
+
+_LOGGERS = ("fsspec.local", "fsspec.memory", "s3fs", "gcsfs", "adlfs")
+"""Of stores; they log names of files at level DEBUG."""
 
 
 class StoredFile:
@@ -45,7 +50,12 @@ class StoredFile:
         :raises SourceError: it is missing, a directory, or not accessible; reading it may raise that, too.
         """
         try:
-            opened = self.path.open("rb")
+            place = without_connection(str(self.path))
+            if scrub(place) == place:
+                opened = self.path.open("rb")
+            else:  # an address in the name would be in Airflow's lineage, and in what stores log
+                mask_paths_logged_by(*_LOGGERS)
+                opened = open_quietly(self.path, "rb")
         except FileNotFoundError as error:
             raise UnavailableError(
                 f"{self.label}: there is no such file: {whole(self.path)}. {where_to_look(self.path)}"
