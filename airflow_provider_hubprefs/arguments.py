@@ -82,6 +82,19 @@ class ReadsArguments:
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
     """The arguments, but for the private ones, with a reader for each."""
 
+    def keep_arguments(self, given: Mapping[str, Any]) -> None:
+        """Keep what a constructor was given, as attributes.
+
+        What Airflow does besides, where an attribute is set, is for attributes that change later, and makes an operator
+        cost twice as much. For the same reason each operator has one constructor, with all of its arguments.
+
+        :param given: the constructor's arguments; private ones are set one by one.
+        """
+        from airflow_provider_hubprefs.retry_policy import use_policy
+
+        vars(self).update({name: given[name] for name in self.ARGUMENTS})
+        use_policy(self)
+
     def read_arguments(self) -> None:
         """Replace each rendered argument by what is meant; reading twice does no harm.
 

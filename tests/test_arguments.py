@@ -132,7 +132,7 @@ def in_a_task_group() -> object:
 
 
 def in_default_args() -> object:
-    return HubPrefsUnsubscribeAllOperator(task_id="t")
+    return HubPrefsUnsubscribeAllOperator(task_id="t")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

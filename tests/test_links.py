@@ -179,7 +179,7 @@ class TestLinks:
 
     def test_lead_to_the_portal_that_the_run_has_met(self) -> None:
         operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", subscribers=[])
-        operator._known["portal"] = 4711
+        operator._known = {"portal": 4711}
         link = BATCH_LINKS[-1].get_link(operator, ti_key=cast("Any", None))
         assert link == "https://app.hubspot.com/settings/4711/marketing/email/subscriptions"
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.columns import Columns
+    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
     from airflow_provider_hubprefs.storage import Place
 
@@ -45,6 +46,12 @@ RESULT = (
     *("reasons", "complete", "incomplete_because", "dead_letters", "report"),
 )
 """Fields of a run's summary that its task returns; all others are in the report."""
+
+
+def _read_options(_: str, value: object) -> ReadOptions:
+    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+
+    return ReadOptions.of(value)
 
 
 class HubPrefsBatchOperator(WaitingBase):
@@ -107,8 +114,6 @@ class HubPrefsBatchOperator(WaitingBase):
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
-    :param dead_letters: has become ``output``.
-    :param report: has become ``output``.
     :param on_changed_source: what a retry does when the source, the arguments or the portal changed since:
         ``"fail"``, or ``"restart"`` from the first row.
     :raises HubPrefsFailException: credentials, scopes, settings, arguments, or HubSpot refuses all rows alike.
@@ -129,6 +134,7 @@ class HubPrefsBatchOperator(WaitingBase):
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
         "email_column": optional(column, default="email"),
+        "read_options": optional(_read_options),
         "batch_size": positive,
         "verify": yes_or_no,
         "max_budget_share": number,
@@ -143,59 +149,25 @@ class HubPrefsBatchOperator(WaitingBase):
     }
     operator_extra_links = BATCH_LINKS
     subscribers = PrivateArgument()
+    source: Any
+    email_column: str
+    read_options: ReadOptions | None
+    batch_size: int
+    verify: bool
+    max_budget_share: float
+    daily_reserve: float
+    on_insufficient_budget: Literal["fail", "partial"]
+    max_changes: int | None
+    stop_when_refused_alike: bool
+    on_rejected: Literal["fail", "report"]
+    output_folder: str | ObjectStoragePath | None
+    """``output``, which is another attribute of Airflow's operators: their result."""
+    resume: bool
+    on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
-
-    def __init__(
-        self,
-        *,
-        subscribers: Any = None,
-        source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
-        email_column: str | int = "email",
-        read_options: Mapping[str, Any] | str | None = None,
-        batch_size: int = 100,
-        verify: bool = False,
-        max_budget_share: float = 1.0,
-        daily_reserve: float = 0.05,
-        on_insufficient_budget: Literal["fail", "partial"] = "fail",
-        max_changes: int | str | None = None,
-        stop_when_refused_alike: bool = True,
-        on_rejected: Literal["fail", "report"] = "fail",
-        output: str | ObjectStoragePath | None = None,
-        resume: bool = True,
-        on_changed_source: Literal["fail", "restart"] = "fail",
-        dead_letters: None = None,
-        report: None = None,
-        **kwargs: Any,
-    ) -> None:
-        for name in ("delimiter", "encoding", "format", "where"):
-            if name in kwargs:
-                raise TypeError(
-                    f"{name}: expected in read_options={{{name!r}: ...}}, got it as an argument of its own"
-                )
-        for name, value in {"dead_letters": dead_letters, "report": report}.items():
-            if value is not None:  # here, and not in **kwargs: otherwise default_args would be ignored
-                raise TypeError(
-                    f"{name} has become output: name a folder, in which each run has its own files"
-                )
-        super().__init__(**kwargs)
-        self.subscribers = subscribers
-        self.source = source
-        self.email_column = email_column
-        self.read_options = read_options
-        self.batch_size = batch_size
-        self.verify = verify
-        self.max_budget_share = max_budget_share
-        self.daily_reserve = daily_reserve
-        self.on_insufficient_budget = on_insufficient_budget
-        self.max_changes: Any = max_changes
-        self.stop_when_refused_alike = stop_when_refused_alike
-        self.on_rejected = on_rejected
-        self.output_folder = output  # operator.output is Airflow's: its result
-        self.resume = resume
-        self.on_changed_source = on_changed_source
-        self._running: HubPrefsHook | None = None
-        self._known: dict[str, Any] = {}
+    _running: HubPrefsHook | None = None
+    _known: dict[str, Any]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows, and return what became of them."""

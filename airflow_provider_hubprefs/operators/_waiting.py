@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, BaseOperatorLink, conf
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.lineage import ReportsLineage
 from airflow_provider_hubprefs.links import LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from datetime import timedelta
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.triggers.batch import HubPrefsBatchTrigger
     from airflow_provider_hubprefs.triggers.operation import HubPrefsOperationTrigger
+
+POKE_INTERVAL = 60.0
+TIMEOUT = 7 * 86_400.0
+DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 
 _log = logging.getLogger(__name__)
 
@@ -56,29 +59,13 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
         "hubprefs_conn_id": text,
         "api_version": optional(text),
     }
-
-    def __init__(
-        self,
-        *,
-        wait_for_completion: bool = True,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: timedelta | float | str = 60.0,
-        timeout: timedelta | float | str = 7 * 86_400.0,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
-        api_version: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        from airflow_provider_hubprefs.retry_policy import use_policy
-
-        super().__init__(**kwargs)
-        use_policy(self)
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval: Any = poke_interval
-        self.timeout: Any = timeout
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
-        self._killed: Future[None] | None = None
+    wait_for_completion: bool
+    deferrable: bool
+    poke_interval: float
+    timeout: float
+    hubprefs_conn_id: str
+    api_version: str | None
+    _killed: Future[None] | None = None
 
     def on_kill(self) -> None:
         """End the wait, where the task waits in the worker."""
@@ -136,6 +123,11 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
             except BaseException:
                 self.on_kill()
                 raise
+
+
+# Airflow wraps the constructor of a class whose first base has another one, such as none. Once more is too much.
+if "__init__" in vars(WaitingBase):
+    del WaitingBase.__init__
 
 
 async def _outcome(

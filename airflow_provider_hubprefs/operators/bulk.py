@@ -6,16 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, column, count, optional, positive, text, yes_or_no
+from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.operators._bulk import HubPrefsBatchOperator
+from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+    from typing import Literal
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
-    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    from airflow_provider_hubprefs.compat import ObjectStoragePath
 
 
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
@@ -34,9 +38,36 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         "business_unit_id": optional(count),
     }
 
-    def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        subscribers: Any = None,
+        source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        email_column: str | int = "email",
+        read_options: Mapping[str, Any] | str | None = None,
+        batch_size: int = 100,
+        verify: bool = False,
+        max_budget_share: float = 1.0,
+        daily_reserve: float = 0.05,
+        on_insufficient_budget: Literal["fail", "partial"] = "fail",
+        max_changes: int | str | None = None,
+        stop_when_refused_alike: bool = True,
+        on_rejected: Literal["fail", "report"] = "fail",
+        output: str | ObjectStoragePath | None = None,
+        resume: bool = True,
+        on_changed_source: Literal["fail", "restart"] = "fail",
+        business_unit_id: int | str | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = DEFERRABLE,
+        poke_interval: timedelta | float | str = POKE_INTERVAL,
+        timeout: timedelta | float | str = TIMEOUT,
+        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        api_version: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.business_unit_id = business_unit_id
+        self.keep_arguments({**locals(), "output_folder": output})
+        self.subscribers = subscribers
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
@@ -106,9 +137,35 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         "on_conflict": choice("error", "last", "opt_out_wins"),
     }
 
+    subscription_id: int | None
+    subscription_column: str | None
+    status: str | None
+    status_column: str | None
+    legal_basis: str | None
+    legal_basis_column: str | None
+    legal_basis_explanation: str | None
+    legal_basis_explanation_column: str | None
+    allow_resubscribe: bool
+    on_conflict: OnConflict
+
     def __init__(
         self,
         *,
+        subscribers: Any = None,
+        source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        email_column: str | int = "email",
+        read_options: Mapping[str, Any] | str | None = None,
+        batch_size: int = 100,
+        verify: bool = False,
+        max_budget_share: float = 1.0,
+        daily_reserve: float = 0.05,
+        on_insufficient_budget: Literal["fail", "partial"] = "fail",
+        max_changes: int | str | None = None,
+        stop_when_refused_alike: bool = True,
+        on_rejected: Literal["fail", "report"] = "fail",
+        output: str | ObjectStoragePath | None = None,
+        resume: bool = True,
+        on_changed_source: Literal["fail", "restart"] = "fail",
         subscription_id: int | str | None = None,
         subscription_column: str | int | None = None,
         status: str | None = None,
@@ -119,19 +176,17 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         legal_basis_explanation_column: str | int | None = None,
         allow_resubscribe: bool | str = False,
         on_conflict: OnConflict = "error",
+        wait_for_completion: bool = True,
+        deferrable: bool = DEFERRABLE,
+        poke_interval: timedelta | float | str = POKE_INTERVAL,
+        timeout: timedelta | float | str = TIMEOUT,
+        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.subscription_id: Any = subscription_id
-        self.subscription_column = subscription_column
-        self.status = status
-        self.status_column = status_column
-        self.legal_basis = legal_basis
-        self.legal_basis_column = legal_basis_column
-        self.legal_basis_explanation = legal_basis_explanation
-        self.legal_basis_explanation_column = legal_basis_explanation_column
-        self.allow_resubscribe: Any = allow_resubscribe
-        self.on_conflict = on_conflict
+        self.keep_arguments({**locals(), "output_folder": output})
+        self.subscribers = subscribers
 
     def _reading(self) -> dict[str, Any]:
         return {**super()._reading(), "on_conflict": self.on_conflict}

@@ -19,11 +19,12 @@ from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.links import announced
-from airflow_provider_hubprefs.operators._waiting import WaitingBase
+from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
@@ -36,12 +37,8 @@ class _OneSubscriberOperator(WaitingBase):
     template_fields: Sequence[str] = ("subscriber", "hubprefs_conn_id", "api_version")
     subscriber = PrivateArgument()
     ui_color = "#ffe3d9"
-    subscription_id: int | str | None = None
+    subscription_id: int | None = None
     business_unit_id: int | str | None = None
-
-    def __init__(self, *, subscriber: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.subscriber = subscriber
 
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -107,7 +104,7 @@ class _OneSubscriberOperator(WaitingBase):
 
         trigger = HubPrefsOperationTrigger(
             encrypted=hook.encrypt_address(subscriber),
-            subscription_id=self.subscription_id,  # type: ignore[arg-type] # read_arguments made it a number
+            subscription_id=self.subscription_id,
             **self.trigger_arguments(hook),
         )
         return self.execute_complete(context, self.wait_for(trigger, deferrable=self.deferrable))
@@ -189,22 +186,32 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         "allow_resubscribe": optional(yes_or_no, default=False),
     }
 
+    subscription_id: int
+    status: str
+    legal_basis: str | None
+    legal_basis_explanation: str | None
+    allow_resubscribe: bool
+
     def __init__(
         self,
         *,
+        subscriber: Any,
         subscription_id: int | str,
         status: str,
         legal_basis: str | None = None,
         legal_basis_explanation: str | None = None,
         allow_resubscribe: bool | str = False,
+        wait_for_completion: bool = True,
+        deferrable: bool = DEFERRABLE,
+        poke_interval: timedelta | float | str = POKE_INTERVAL,
+        timeout: timedelta | float | str = TIMEOUT,
+        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.subscription_id: Any = subscription_id
-        self.status = status
-        self.legal_basis = legal_basis
-        self.legal_basis_explanation = legal_basis_explanation
-        self.allow_resubscribe: Any = allow_resubscribe
+        self.keep_arguments(locals())
+        self.subscriber = subscriber
 
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
@@ -268,9 +275,22 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         "business_unit_id": optional(count),
     }
 
-    def __init__(self, *, business_unit_id: int | str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        subscriber: Any,
+        business_unit_id: int | str | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = DEFERRABLE,
+        poke_interval: timedelta | float | str = POKE_INTERVAL,
+        timeout: timedelta | float | str = TIMEOUT,
+        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        api_version: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.business_unit_id = business_unit_id
+        self.keep_arguments(locals())
+        self.subscriber = subscriber
 
     @announced
     def execute(self, context: Context) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_hubprefs.arguments import (
@@ -102,6 +103,18 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
     subscriber = PrivateArgument()
     ui_color = "#ffe8a3"
     only_reads = True
+    subscription_id: int | None
+    business_unit_id: int | None
+    expect: str | None
+    fail_on_canceled: bool
+    max_transient_failures: int
+    deferrable: bool
+    max_budget_share: float
+    hubprefs_conn_id: str
+    api_version: str | None
+    _failures_here = 0
+    _event: Mapping[str, Any] | None = None
+    _deadlines: Mapping[str, float | None] = MappingProxyType({})
 
     def __init__(
         self,
@@ -121,8 +134,6 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
-        from airflow_provider_hubprefs.retry_policy import use_policy
-
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
             durations: dict[str, Any] = {"poke_interval": seconds("poke_interval", poke_interval)}
             for name, given in (("timeout", timeout), ("max_wait", max_wait)):
@@ -131,20 +142,8 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         except ValidationError as error:
             raise HubPrefsFailException(str(error), error=error) from None
         super().__init__(**durations, **kwargs)
-        use_policy(self)
+        self.keep_arguments(locals())
         self.subscriber = subscriber
-        self.subscription_id: Any = subscription_id
-        self.business_unit_id: Any = business_unit_id
-        self.expect: Any = expect
-        self.fail_on_canceled = fail_on_canceled
-        self.max_transient_failures = max_transient_failures
-        self.deferrable = deferrable
-        self.max_budget_share = max_budget_share
-        self.hubprefs_conn_id = hubprefs_conn_id
-        self.api_version = api_version
-        self._failures_here = 0
-        self._event: Mapping[str, Any] | None = None
-        self._deadlines: dict[str, float | None] = {}
 
     @announced
     def execute(self, context: Context) -> Any:

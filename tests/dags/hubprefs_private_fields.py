@@ -63,5 +63,5 @@ with DAG(
     user_defined_macros={"address": "{}@fields.example.com".format},
     default_args={"subscriber": "{{ address('default') }}"},
 ) as defaults:
-    One(task_id="by_default")
+    One(task_id="by_default")  # type: ignore[call-arg] # default_args has it
     One.partial(task_id="mapped_by_default").expand(poke_interval=[1.0, 2.0])

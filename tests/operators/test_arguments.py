@@ -44,8 +44,6 @@ NEEDED: dict[type, dict[str, Any]] = {
 KINDS = list(NEEDED)
 ATTRIBUTES = {"output": "output_folder"}
 """Arguments whose attribute has another name: an operator's ``output`` is Airflow's."""
-OLD = {"dead_letters", "report"}
-"""Refused when the operator is made."""
 DURATIONS = {"poke_interval", "timeout", "max_wait"}
 
 
@@ -55,25 +53,28 @@ def made(kind: type, **more: Any) -> Any:
 
 def arguments_of(kind: type) -> dict[str, inspect.Parameter]:
     """The arguments of the package's own classes, but for those that hold addresses."""
-    own = [base for base in kind.__mro__ if base.__module__.startswith("airflow_provider_hubprefs.")]
     found = {
         name: one
-        for base in own
-        if "__init__" in vars(base)
-        for name, one in inspect.signature(base.__init__).parameters.items()  # type: ignore[misc]
+        for name, one in inspect.signature(vars(kind)["__init__"]).parameters.items()
         if one.kind is one.KEYWORD_ONLY
     }
     return {
         ATTRIBUTES.get(name, name): one
         for name, one in found.items()
-        if name not in OLD and not isinstance(getattr(kind, name, 0), PrivateArgument)
+        if not isinstance(getattr(kind, name, 0), PrivateArgument)
     }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_constructor_has_every_argument_and_its_defaults(kind: Any) -> None:
+    makers = [base for base in kind.__mro__ if "__init__" in vars(base)]
+    assert [base for base in makers if base.__module__.startswith("airflow_provider_hubprefs.")] == [kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_argument_is_read(kind: Any) -> None:
     read = set(kind.ARGUMENTS) | (DURATIONS if kind is HubPrefsOperationSensor else set())
-    assert read == set(arguments_of(kind)) - {"read_options"}  # which has readers of its own
+    assert read == set(arguments_of(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -105,12 +105,6 @@ class TestWhereItIs:
         for empty in (None, "", "None"):
             assert opt_out(context, subscribers=people(1), output=empty)["report"].startswith(str(tmp_path))
 
-    @pytest.mark.parametrize("name", ["dead_letters", "report"])
-    def test_what_it_replaces_is_refused(self, name: str) -> None:
-        for given in ({name: "x"}, {"default_args": {name: "x"}}):
-            with pytest.raises(TypeError, match=f"{name} has become output"):
-                HubPrefsBatchUnsubscribeOperator(task_id="opt_out", subscribers=["a"], **given)
-
     def test_only_its_owner_can_read_it(self, context: Context, tmp_path: Path, hubspot: Simulator) -> None:
         hubspot.fault("daily", match={"body_contains": "p27@"})
         before = os.umask(0o022)

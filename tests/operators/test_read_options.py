@@ -90,12 +90,6 @@ def test_what_cannot_be_is_refused_before_the_first_request(
     assert hubspot.requests == []
 
 
-@pytest.mark.parametrize("name", ["delimiter", "encoding"])
-def test_what_was_an_argument_of_its_own_says_where_it_is_now(name: str) -> None:
-    with pytest.raises(TypeError, match=f"{name}: expected in read_options="):
-        HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source="a.csv", **{name: ";"})
-
-
 @pytest.mark.parametrize("native", [False, True])
 def test_texts_of_the_dag_author_are_templates_and_results_of_tasks_are_not(*, native: bool) -> None:
     options = {

@@ -54,13 +54,15 @@ class ReadOptions:
 
     @classmethod
     def of(cls, given: object) -> ReadOptions:
-        """Read options from a mapping, its text in JSON or Python, or nothing.
+        """Read options from a mapping, its text in JSON or Python, others, or nothing.
 
         Jinja makes text of everything: ``"3"`` and ``"False"`` are understood, and an option that is empty or "None"
         is left out.
 
         :raises ValidationError: an option is unknown, of the wrong type, or makes no sense with another.
         """
+        if isinstance(given, cls):
+            return given
         if _is_empty(given):
             return cls()
         if isinstance(given, str):
