@@ -295,4 +295,4 @@ def dags(folder: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     what = {each.__name__: each for each in (imports, form, dags, commands, pages)}[sys.argv[1]]
-    print("\nRESULT", json.dumps(what(*sys.argv[2:])), flush=True)  # type: ignore[operator]
+    print("\nRESULT", json.dumps(what(*sys.argv[2:])), flush=True)
