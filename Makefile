@@ -32,16 +32,19 @@ $(READY): requirements/dev.txt setup.cfg
 
 setup: $(READY)
 
+# Without a network it is to give up soon; without root, or on another system, at once.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
+
 # The tests of the shared budget start a Redis of their own. Without redis-server pytest skips them and says so.
 redis:
 	@command -v redis-server > /dev/null \
-		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server; } > redis.log 2>&1 \
+		|| { $(APT) update && $(APT) install -y redis-server; } > redis.log 2>&1 \
 		|| echo "redis-server is missing and could not be installed (see redis.log): pytest skips the tests that need it"
 
 # The tests that look at pages in a real browser. Without it pytest skips them and says so.
 chromium:
 	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
-		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } > chromium.log 2>&1 \
+		|| { $(APT) update && $(APT) install -y chromium; } > chromium.log 2>&1 \
 		|| echo "chromium is missing and could not be installed (see chromium.log): pytest skips the tests that need it"
 
 demo: $(READY)

@@ -7,7 +7,6 @@ from typing import Any
 _PACKAGE = "airflow_provider_hubprefs"
 _NAME = "HubSpot Communication Preferences"
 
-
 _MAIN = "API version and brand"
 _OAUTH = "OAuth app (instead of a token; it takes all three)"
 _ALL_THREE = "OAuth takes all three of these fields, and no token"

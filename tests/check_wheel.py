@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, DISTRIBUTION = "airflow_provider_hubprefs", "airflow-provider-hubprefs"
 ENTRY_POINT = f"{PACKAGE}.get_provider_info:get_provider_info"
+ENTRY_POINTS = {
+    "apache_airflow_provider": {"provider_info": ENTRY_POINT},
+    "airflow.plugins": {"hubprefs": f"{PACKAGE}.plugin:HubPrefsPlugin"},
+    "console_scripts": {"hubprefs": f"{PACKAGE}.cli.main:main"},
+}
+
+NEEDED = {
+    "py.typed": "type checkers would ignore its types",
+    "bulk/page/page.html": "runs would leave no page",
+    "ui/pages.html": "Airflow would show no page",
+}
+"""Files that are no modules, and what would be without them."""
 
 DISCOVER = f"""
 import json, sys
@@ -53,6 +65,11 @@ if provider is not None:
         "name": hook and hook.hook_name,
         "testable": hook and hook.connection_testable,
         "hook_file": getattr(sys.modules.get("{PACKAGE}.hooks.hubprefs"), "__file__", ""),
+        "loaded": [
+            point.load().__module__
+            for group in ("airflow.plugins", "console_scripts")
+            for point in distribution({DISTRIBUTION!r}).entry_points.select(group=group)
+        ],
     }}
 print(json.dumps(found))
 """
@@ -97,13 +114,14 @@ def check_files(archive: zipfile.ZipFile) -> str:
         raise WheelError(
             f"in it, but not in the sources: {', '.join(unwanted)}; left over in build/? remove that folder"
         )
-    if f"{PACKAGE}/py.typed" not in names:
-        raise WheelError("py.typed is not in it: type checkers would ignore its types")
+    for name, without in NEEDED.items():
+        if f"{PACKAGE}/{name}" not in names:
+            raise WheelError(f"{name} is not in it: {without}")
     for name in sorted(wanted):
         if archive.read(name) != (ROOT / name).read_bytes():
             raise WheelError(f"{name} is not what it is in the sources; build the wheel anew")
     packages = {str(Path(name).parent) for name in wanted if name.endswith("__init__.py")}
-    return f"{len(wanted)} files in {len(packages)} packages, py.typed among them; no tests, no demo"
+    return f"{len(wanted)} files in {len(packages)} packages, with {', '.join(NEEDED)}; no tests, no demo"
 
 
 def sources() -> list[Path]:
@@ -156,10 +174,10 @@ def check_metadata(archive: zipfile.ZipFile) -> str:
     points = configparser.ConfigParser()
     points.read_string(archive.read(info_file(archive, "entry_points.txt")).decode())
     groups = {group: dict(points[group]) for group in points.sections()}
-    expect("entry point", groups.get("apache_airflow_provider"), {"provider_info": ENTRY_POINT})
+    expect("entry points", groups, ENTRY_POINTS)
     return (
         f"Python {metadata['Requires-Python']}, {license_}, {len(wanted)} dependencies, "
-        f"extras: {', '.join(sorted(extras)) or 'none'}, entry point {ENTRY_POINT}"
+        f"extras: {', '.join(sorted(extras)) or 'none'}, entry points: {', '.join(sorted(groups))}"
     )
 
 
@@ -254,6 +272,8 @@ def check_discovery(wheel: Path, folder: Path) -> list[str]:
     expect("connection test offered", found["testable"], True)
     if not within(installed, found["hook_file"]):
         raise WheelError(f"the hook was imported from {found['hook_file']}, not from the wheel")
+
+    expect("plugin and console script", found["loaded"], [f"{PACKAGE}.plugin", f"{PACKAGE}.cli.main"])
 
     listed = json.loads(run(python, ["-m", "airflow", "providers", "list", "--output", "json"], folder))
     versions = [one["version"] for one in listed if one["package_name"] == DISTRIBUTION]

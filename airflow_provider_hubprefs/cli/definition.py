@@ -135,7 +135,7 @@ def epilog_of(command: Command) -> str:
 
 
 def get_cli_commands() -> list[Any]:
-    """The group ``airflow hubprefs``, for Airflow 3.3."""
+    """The group ``airflow hubprefs``, for Airflow 3.2 and later."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
 
     run = lazy_load_command("airflow_provider_hubprefs.cli.main.run_in_airflow")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, null, select
 
 from airflow_provider_hubprefs.links import OUTCOMES, REPORT, address_of
 from airflow_provider_hubprefs.triggers.opt_out import NOTED
@@ -129,20 +129,23 @@ def recent_runs(session: Session, dag_ids: Collection[str]) -> list[TaskRun]:
 
 def watchers(session: Session) -> list[dict[str, Any]]:
     """Return the watchers of opt-outs, by one select, with what each has noted last."""
-    from airflow.models.asset import AssetModel, AssetWatcherModel
+    from airflow.models import asset as models
     from airflow.models.trigger import Trigger
 
+    AssetModel, tables = models.AssetModel, models.AssetModel.metadata.tables  # noqa: N806 - a class
+    watcher = tables.get("asset_watcher", tables.get("asset_trigger"))  # before 3.2, where it has no name
+    name: Any = watcher.columns.get("name", AssetModel.name)
     query: Any = (
-        select(AssetModel.id, AssetModel.name.label("asset"), AssetWatcherModel.name, Trigger)
-        .join(AssetWatcherModel, AssetWatcherModel.asset_id == AssetModel.id)
-        .join(Trigger, Trigger.id == AssetWatcherModel.trigger_id)
+        select(AssetModel.id, AssetModel.name.label("asset"), name, Trigger)
+        .join(watcher, watcher.columns.asset_id == AssetModel.id)
+        .join(Trigger, Trigger.id == watcher.columns.trigger_id)
         .where(Trigger.classpath == _WATCHER)
         .order_by(AssetModel.name)
     )
     try:
         from airflow.models.asset_state_store import AssetStateStoreModel as State
     except ImportError:  # before 3.3
-        query = query.add_columns(None)
+        query = query.add_columns(null())
     else:
         query = query.add_columns(State.value).outerjoin(
             State, and_(State.asset_id == AssetModel.id, State.key == NOTED)

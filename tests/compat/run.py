@@ -4,8 +4,9 @@
 
 Each version has a virtual environment of its own below ``.compat``, with the dependencies of its time: a resolution
 by date stands for Airflow's constraints file. The wheel must fit in without changing any of them. Then every module is
-imported, the example DAGs and the README's are parsed, the main job runs, Airflow is asked for the connection's form,
-and tasks wait in a real triggerer. An environment that is complete is used again.
+imported, the example DAGs and the README's are parsed, the main job runs, Airflow is asked for the connection's form
+and by its own commands for the provider, its server for the pages of the main job by users with and without rights, and
+tasks wait in a real triggerer. An environment that is complete is used again.
 
 ``VERSIONS="2.11.2 3.1.8"`` runs only some of them, ``VERSIONS="3.2.1@2026-04-25"`` another one by the packages of that
 day, and ``COMPAT_PYTHON=3.13`` (or a path) takes another Python than this one. Of the sdist it is tried whether its
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "airflow_provider_hubprefs"
 sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402 - the tests are found now
@@ -49,6 +52,10 @@ HOME = Path(os.environ.get("COMPAT_HOME", ROOT / ".compat"))
 UV = str(Path(sys.executable).with_name("uv"))
 OUTCOMES = {"changed": 888, "unchanged": 60, "rejected": 2, "invalid": 12, "duplicate": 38, "unconfirmed": 0}
 """What becomes of the 1,000 rows of ``demo/contacts.csv``."""
+RESULT = [*OUTCOMES, "read", "reasons", "complete", "incomplete_because", "dead_letters", "report"]
+METRICS = {"requests", "rows.changed", "rows.invalid", "run.duration", "budget.remaining"}
+"""Some of what StatsD hears of the main job."""
+LINKS = ["Dead letters", "HubSpot settings", "Report"]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -111,24 +118,36 @@ class Environment:
         """Install the wheel into it; nothing that was there may change."""
         pins = self.pins.read_text().splitlines()
         self._install(
-            f"{wheel}[simulator]",
+            *(f"{wheel}[simulator]", "statsd"),
             *("--constraint", str(self.pins), "--reinstall-package", "airflow-provider-hubprefs"),
         )
         self._uv("pip", "check", "--python", str(self.python))
         now = self._freeze()
         if changed := sorted(set(pins) - set(now)):
             raise CompatError(f"changed: {', '.join(changed)}")
-        added = sorted(line.partition("=")[0].partition(" ")[0] for line in set(now) - set(pins))
+        names = {line.partition("=")[0].partition(" ")[0] for line in set(now) - set(pins)}
+        added = sorted(names - {"statsd"})  # is Airflow's, for the metrics
         return f"no pin changed; added {', '.join(added)}"
 
     def imports(self) -> str:
-        """Import every module."""
+        """Import every module; of what only some versions have, the others do without."""
         found = self._inside("imports")
         if not Path(found["file"]).is_relative_to(self.folder):
             raise CompatError(f"imported from {found['file']}, not from the wheel")
         for what in ("failed", "warned", "missing"):
             if found[what]:
                 raise CompatError(f"{what}: {found[what]}")
+        has_policies = self.version.airflow.startswith("3.3.")
+        features: dict[str, Any] = {
+            "lineage": None,
+            "policy": "HubPrefsRetryPolicy"
+            if has_policies
+            else "HubPrefsRetryPolicy needs Airflow 3.3, which brought retry policies: leave retry_policy= out",
+            "policy of an operator": "HubPrefsRetryPolicy" if has_policies else "NoneType",
+            "asset": "hubspot://4711/subscriptions/7",
+            "assets that are none": [],
+        }
+        expect(found["features"], features)
         return f"{found['modules']} modules"
 
     def parse(self) -> str:
@@ -166,25 +185,95 @@ class Environment:
     def main_job(self) -> str:
         """Run the example DAG of the main job on the demo's file."""
         self._new_home()
-        with Processes() as processes:
+        with Processes() as processes, socket.socket(type=socket.SOCK_DGRAM) as statsd:
+            statsd.bind(("127.0.0.1", 0))
             hubspot = self._simulator(processes, ROOT / "demo" / "portal.json")
             connection = {"conn_type": "hubprefs", "host": hubspot["url"], "password": hubspot["token"]}
             env = {
                 "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+                "AIRFLOW__HUBPREFS__OUTPUT": str(self.home / "runs"),
+                "AIRFLOW__METRICS__STATSD_ON": "True",
+                "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+                "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
                 "AIRFLOW_CONN_HUBPREFS_DEFAULT": json.dumps(connection),
             }
             self._airflow("db", "migrate")
             conf = json.dumps({"contacts": str(ROOT / "demo" / "contacts.csv")})
             self._airflow("dags", "test", "hubprefs_suppression", "--conf", conf, **env)
+            measured = received(statsd)
         ((state,),) = self._rows("select state from dag_run")
         values: Any = self._rows("select value from xcom where task_id = 'opt_out' and key = 'return_value'")
-        found = values[0][0] if values else None
+        found: Any = values[0][0] if values else None
         while isinstance(found, str | bytes):
             found = json.loads(found)
         outcomes = {name: found[name] for name in OUTCOMES} if found else None
         if state != "success" or outcomes != OUTCOMES:
             raise CompatError(f"the run ended as {state} with {outcomes}; see {self.home}")
+        expect(list(found), RESULT)
+        pages = [Path(found["report"]).parent / name for name in ("report.html", "report.json")]
+        if missing := [file.name for file in (*pages, Path(found["dead_letters"])) if not file.is_file()]:
+            raise CompatError(f"not written: {', '.join(missing)}; see {self.home}")
+        if missing := sorted(METRICS - measured):
+            raise CompatError(f"not measured: {', '.join(missing)}; heard {sorted(measured)}")
         return "/".join(str(number) for number in OUTCOMES.values() if number)
+
+    def commands(self) -> str:
+        """Have Airflow list all there is of the provider, and use the console script."""
+        file = self.home / "two.csv"
+        file.write_text("email\nfirst@example.com\nsecond@example.com\n")
+        with Processes() as processes:
+            hubspot = self._simulator(processes, ROOT / "demo" / "portal.json")
+            env = {"HUBPREFS_TOKEN": hubspot["token"], "HUBPREFS_HOST": hubspot["url"]}
+            env["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "INFO"  # below, Airflow itself writes to standard output
+            found = self._inside("commands", "json", **env)
+            definitions = found.pop("hubprefs")
+            script = str(self.python.with_name("hubprefs"))
+            listed = self.run([script, "definitions", "--output", "json"], **env)
+            self.run([script, "check"], **env)
+            done = json.loads(
+                self.run([script, "unsubscribe", str(file), "--yes", "--output", "json"], **env)
+            )
+        in_airflow = self.version.airflow >= "3.2"
+        expect(definitions, listed if in_airflow else "exit code 2")
+        expect((done["changed"], len(json.loads(listed)) > 1), (2, True))
+        pages = ["flask_blueprints"] if self.major == 2 else ["external_views", "fastapi_apps"]
+        wanted = {
+            "version": re.findall(r"__version__ = \"(.+)\"", (PACKAGE / "__init__.py").read_text())[0],
+            "described": True,
+            "plugin": pages,
+            "links": ["DeadLettersLink", "ReportLink", "SettingsLink"],
+            "notifications": True,
+            "config": ["output", "time_zone"],
+        }
+        expect(found, wanted)
+        return "hubprefs, airflow hubprefs" if in_airflow else "hubprefs"
+
+    def pages(self) -> str:
+        """Ask Airflow's server for the pages of the main job, and follow its links."""
+        ((run_id,),) = self._rows("select run_id from dag_run")
+        found = self._inside(
+            *("pages", "hubprefs_suppression", run_id, str(ROOT / "dags" / "hubprefs_suppression.py")),
+            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="False",
+            AIRFLOW__HUBPREFS__OUTPUT=str(self.home / "runs"),
+        )
+        refused = {"anonymous": 302 if self.major == 2 else 401, "nobody": 403}  # 302: to the login
+        pages = ["fragment", "page", "report.html", "report.json"]
+        names = [*pages, "download"] if self.major == 2 else [*pages, "download", "recent"]
+        wanted = {
+            "statuses": {name: {**refused, "viewer": 200, "admin": 200} for name in names},
+            "shown": [name for name in sorted(names) if name != "download"],
+            "letters": OUTCOMES["rejected"] + OUTCOMES["invalid"],
+            "addresses": [],
+            "links": LINKS,
+            "by link": 200,
+        }
+        wanted |= (
+            {"fields": 12, "secret": ["client_secret", "refresh_token"]}
+            if self.major == 2
+            else {"views": ["nav", "task_instance"], "watcher": True}
+        )
+        expect({name: found[name] for name in wanted}, wanted)
+        return f"{len(names)}, {len(LINKS)} links"
 
     def deferred(self) -> str:
         """Have tasks wait in a real triggerer: operators for what they wrote, sensors for what comes later."""
@@ -267,6 +356,7 @@ class Environment:
     def _simulator(self, processes: Processes, portal: Path) -> dict[str, Any]:
         """Start the local HubSpot of the wheel."""
         log = self.home / "hubspot.json"
+        log.unlink(missing_ok=True)  # it is added to
         command = [str(self.python), "-m", "airflow_provider_hubprefs.simulator", "--portal", str(portal)]
         processes.start("hubspot", command, env=self._env(), log=log)
 
@@ -291,9 +381,9 @@ class Environment:
                 return database.execute(query).fetchall()
         return []
 
-    def _inside(self, *arguments: str) -> dict[str, Any]:
+    def _inside(self, *arguments: str, **env: str) -> dict[str, Any]:
         self.home.mkdir(exist_ok=True)
-        done = self.run([str(self.python), "-W", "ignore", str(HERE / "inside.py"), *arguments])
+        done = self.run([str(self.python), "-W", "ignore", str(HERE / "inside.py"), *arguments], **env)
         (result,) = re.findall(r"^RESULT (.+)$", done, re.MULTILINE)
         found: dict[str, Any] = json.loads(result)
         return found
@@ -384,6 +474,8 @@ CHECKS: dict[str, Callable[[Environment], str]] = {
     "DAGs": Environment.parse,
     "form": Environment.form,
     "main job": Environment.main_job,
+    "commands": Environment.commands,
+    "pages": Environment.pages,
     "deferred": Environment.deferred,
 }
 
@@ -415,6 +507,25 @@ def try_version(version: Version, wheel: Path) -> dict[str, str]:
                 if name not in CHECKS:
                     break
     return found
+
+
+def expect(found: object, wanted: object) -> None:
+    """Compare.
+
+    :raises CompatError: they differ.
+    """
+    if found != wanted:
+        raise CompatError(f"expected {wanted}, found {found}")
+
+
+def received(statsd: socket.socket) -> set[str]:
+    """Names of what a socket has heard about HubSpot."""
+    statsd.setblocking(False)
+    found = b""
+    with suppress(BlockingIOError):
+        while True:
+            found += statsd.recv(1 << 16) + b"\n"
+    return set(re.findall(r"hubprefs\.([\w.]+)", found.decode()))
 
 
 def wait_while_alive(processes: Processes, what: str, condition: Callable[[], bool]) -> None:

@@ -1,4 +1,7 @@
-"""Opt-outs that wait in the triggerer, all at once, each by a connection of its own. Runs once, by itself."""
+"""Opt-outs that wait in the triggerer, all at once, each by a connection of its own. Runs once, by itself.
+
+So do those of a decorated function, whose result is a data set of HubSpot's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 
 import pendulum
 from airflow import DAG
+from airflow.providers.common.compat.sdk import Asset, task
 
 from airflow_provider_hubprefs.operators.preferences import HubPrefsUnsubscribeAllOperator
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
@@ -35,3 +39,15 @@ with DAG(
             timeout=600,
             hubprefs_conn_id=name,
         )
+
+    @task.hubprefs_unsubscribe(
+        deferrable=True,
+        poke_interval=1,
+        timeout=600,
+        hubprefs_conn_id="token",
+        outlets=[Asset(uri="hubspot://4711/opt-outs")],
+    )
+    def write_decorated() -> list[str]:
+        return ["decorated.1@example.com", "decorated.2@example.com"]
+
+    write_decorated()
