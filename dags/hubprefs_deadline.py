@@ -55,10 +55,11 @@ with DAG(
     tags=["hubprefs", "example"],
     params={
         "contacts": Param(
-            "contacts.csv",
+            os.environ.get("HUBPREFS_CONTACTS", ""),
             type="string",
-            title="File of addresses (path or URL)",
-            description="A column named email, or one address a line",
+            minLength=1,
+            title="File of addresses",
+            description="Path or URL of a file with a column named email, or with one address a line",
         ),
         "hubprefs_conn_id": Param(
             "hubprefs_default",

@@ -128,6 +128,7 @@ def environment(port: int) -> dict[str, str]:
         "HUBPREFS_CONTACTS": str(contacts),
         "HUBPREFS_OPT_OUTS": f"file://{HOME / 'opt-outs'}",
         "HUBPREFS_OPT_OUTS_EVERY": "20",
+        "HUBPREFS_REPORTS": str(HOME / "output"),
         "NO_PROXY": direct,
         "no_proxy": direct,
     }

@@ -37,6 +37,8 @@ def test_the_form_of_an_example_explains_every_field_and_names_no_subscriber(fil
         param = params.get_param(name)
         assert param.description, name
         assert param.schema.get("title"), name
+        if param.schema["type"] == "string" and "enum" not in param.schema:
+            assert param.schema["minLength"] >= 1, f"{name} may be sent empty"
         assert name not in {"subscriber", "subscription_id"} or not param.value, name
 
 

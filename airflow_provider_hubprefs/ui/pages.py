@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ from airflow_provider_hubprefs.bulk.page.letters import clean, first_letters
 from airflow_provider_hubprefs.ui.store import TaskFiles, UnreadableError, in_time
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from airflow_provider_hubprefs.ui.runs import TaskRun
 
 Answer = tuple[str | Iterator[bytes], int, dict[str, str]]
@@ -45,19 +43,12 @@ def headers(nonce: str | None = None, kind: str = "text/html; charset=utf-8", **
     return {"Content-Type": kind, "Content-Security-Policy": policy, **plain, **more}
 
 
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader
-
-    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template(
-        "pages.html"
-    )
-
-
 def listed(*, status: int = 200, **values: Any) -> Answer:
     """Answer by the page of recent runs, or a ``message``; ``live``: it is loaded again in a moment."""
     nonce = secrets.token_urlsafe(16)
-    return _template().render(nonce=nonce, **values), status, headers(nonce)
+    shown = {"message": None, "live": False, **values}
+    text = page.template(Path(__file__).with_name("pages.html")).render(nonce=nonce, **shown)
+    return text, status, headers(nonce)
 
 
 def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from airflow_provider_hubprefs.triggers.opt_out import NOTED, HubPrefsOptOutTrigger
 from airflow_provider_hubprefs.ui.runs import MOST
+from tests.browser import chromium, needs_browser
 from tests.ui.conftest import many_runs
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = "/hubprefs/recent"
+BROKEN_WORDS = """all => all.flatMap(one => [...one.childNodes]).filter(node => node.nodeType === 3).flatMap(node =>
+  [...node.data.matchAll(/\\S+/g)].filter(word => {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  }).map(word => word[0]))"""
+"""Words that stand on more than one line."""
 
 
 @pytest.fixture
@@ -62,8 +71,8 @@ def test_a_run_has_its_bar_its_state_and_a_link_to_its_tab(client: Any, record: 
     }
     record(state="failed", map_index=2, known=known)
     text = client("viewer").get(PAGE).text
-    assert '<rect class="changed" x="0.0" width="75.0"' in text
-    assert '<rect class="rejected" x="75.0" width="25.0"' in text
+    assert '<rect class="o-changed" x="0.0" width="75.0"' in text
+    assert '<rect class="o-rejected" x="75.0" width="25.0"' in text
     run = "dags/mine/runs/manual__2026-11-25T10%3A00%3A00%2B00%3A00/tasks/opt_out/mapped/2/plugin/hubprefs"
     assert f'href="../{run}"' in text
     for part in ("failed", "4711", "emea"):
@@ -81,7 +90,7 @@ def test_the_budget_of_a_connection_is_that_of_its_newest_run(client: Any, recor
     record(run_id="later", known={"connection": "emea", "state": "running"})  # it does not know yet
     text = client("viewer").get(PAGE).text
     assert "1,234,567" in text
-    assert "900" not in text
+    assert ">900<" not in text
 
 
 @pytest.fixture
@@ -113,7 +122,11 @@ def watched(session: Any) -> None:
 def test_a_watcher_that_fails_or_never_looked_is_seen(client: Any) -> None:
     text = client("viewer").get(PAGE).text
     rows = [row.partition("</tr>")[0] for row in text.split("<tr><td>asset_")[1:]]
-    assert ["2026-11-26 02:07:06 UTC" in rows[0], "2026-11-25 02:06:39 UTC" in rows[0], "bad" in rows[0]] == [
+    assert [
+        "26 Nov 2026, 02:07:06 UTC" in rows[0],
+        "25 Nov 2026, 02:06:39 UTC" in rows[0],
+        "bad" in rows[0],
+    ] == [
         True,
         True,
         False,
@@ -130,3 +143,25 @@ def test_watchers_are_for_who_may_read_assets(client: Any) -> None:
     text = client("other-dag").get(PAGE).text
     assert "asset_" not in text
     assert "conn_" not in text
+
+
+@needs_browser
+@pytest.mark.usefixtures("watched")
+def test_no_word_is_broken_and_nothing_sticks_out_of_a_narrow_window(client: Any, record: Any) -> None:
+    known = {
+        "connection": "hubprefs_default",
+        "portal": 48120091,
+        "state": "incomplete",
+        "read": 9,
+        "changed": 9,
+    }
+    record(run_id="manual__2026-11-26T02:49:08.461367+00:00", state="up_for_reschedule", known=known)
+    text = client("viewer").get(PAGE).text
+    with chromium() as browser:
+        page = browser.new_page(
+            viewport={"width": 730, "height": 900}
+        )  # beside the navigation of a window of 800
+        page.set_content(text)
+        inside = "one => one.getBoundingClientRect().right > innerWidth + 1"
+        assert page.locator("main *").evaluate_all(f"all => all.filter({inside}).length") == 0
+        assert page.locator("th, a, td:not(:first-child)").evaluate_all(BROKEN_WORDS) == []

@@ -87,9 +87,7 @@ def _chart(title: str, points: Sequence[Point], note: str, limit: float | None =
     if len(points) < 2:
         return None
     last, most = points[-1][1], max(value for _, value in points)
-    words = note.format(
-        last=_amount(last), most=_amount(most), limit=_amount(most if limit is None else limit)
-    )
+    words = note.format(last=_exact(last), most=_exact(most), limit=_exact(most if limit is None else limit))
     return Chart(title, words, _svg(points, max(most, limit or 0)))
 
 
@@ -124,8 +122,13 @@ def _scale(highest: float) -> tuple[float, list[float]]:
     return step * count, [step * number for number in range(count + 1)]
 
 
+def _exact(value: float) -> str:
+    """999,927 left of the day are not 1,000k."""
+    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+
+
 def _amount(value: float) -> str:
     for least, size, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if value >= least:
             return f"{value / size:,.4g}{name}"
-    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+    return _exact(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.page.charts import charts_of, number_in
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Template
 
+_HERE = Path(__file__).parent
 _MOST_REASONS, _MOST_LETTERS, _MOST_SOURCES = 50, 100, 20
 _NARROWEST = 1.2
 """Per cent of the bar that an outcome takes at least, so that a few rows of a million are seen."""
@@ -57,15 +58,22 @@ def render(
     :param live: for Airflow's UI; None: a file of its own.
     :param fragment: its ``<main>`` alone.
     """
-    return _template().render(page=_Page(report or {}, letters, live), live=live, fragment=fragment)
+    return template(_HERE / "page.html").render(
+        page=_Page(report or {}, letters, live), live=live, fragment=fragment
+    )
 
 
 @cache
-def _template() -> Template:
+def template(path: Path) -> Template:
+    """Return a template, which may include what lies beside this module: one style for all pages.
+
+    :param path: of its file.
+    """
     import jinja2  # noqa: PLC0415 - only runs that keep a report need it
     from markupsafe import Markup  # noqa: PLC0415
 
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([path.parent, _HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,7 +82,7 @@ def _template() -> Template:
         finalize=lambda value: value if isinstance(value, Markup | int | float) else clean(value, most=2000),
     )
     environment.filters.update(number=number, counted=counted, seconds=seconds, when=when)
-    return environment.from_string(files(__package__).joinpath("page.html").read_text("utf-8"))
+    return environment.get_template(path.name)
 
 
 def number(value: float) -> str:
@@ -167,6 +175,11 @@ class _Page:
         return self.text("done") or "applied"
 
     @property
+    def because(self) -> str | None:
+        """Why it ended early: as the task said it, which only a tab knows, or the name of the error's class."""
+        return self.text("because") or self.text("incomplete_because")
+
+    @property
     def headline(self) -> str:
         """The run in one sentence."""
         if self.read is None:
@@ -186,9 +199,10 @@ class _Page:
             "running": "At work",
             "waiting": "HubSpot is at work on it",
             "complete": "Done",
+            "incomplete": "The task failed",
         }
         outcomes = {
-            "changed": f"1 subscriber {self.past}",
+            "changed": f"1 subscriber {self.text('done') or 'changed'}",
             "unchanged": "Nothing to change: it was so already",
             "unconfirmed": "HubSpot has not confirmed it",
             "rejected": "Not applied",
@@ -200,6 +214,8 @@ class _Page:
     @property
     def status(self) -> tuple[str, str]:
         """Its tone (ok, info, warn, bad) and its words."""
+        if self.state == "incomplete" and self.read is None:
+            return "bad", "Failed"
         if self.state == "complete" and self.counts["unconfirmed"]:
             return "warn", f"Complete, {number(self.counts['unconfirmed'])} unconfirmed"
         if self.state == "complete" and self.failed:
@@ -222,6 +238,8 @@ class _Page:
             ended = f"The task is over ({self.task_state})" if self.task_state else "The task is over"
             return Advice(f"{ended}, and its last report does not say how.", advice_on_end("StoppedError").do)
         if self.state == "incomplete":
+            if self.read is None and self.because and " " in self.because:
+                return Advice(self.because, "Correct what it names, and clear the task.")
             return advice_on_end(self.text("incomplete_because"))
         if self.state == "waiting":
             means = "All rows are sent" if self.read else "It is sent"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from airflow_provider_hubprefs.bulk.page.charts import charts_of
 from airflow_provider_hubprefs.bulk.page.page import Live, render
 from tests.bulk.page import reports
 
@@ -289,3 +291,31 @@ def test_colours_have_the_contrast_that_wcag_aa_asks_for(theme: int) -> None:
 def test_a_report_that_was_read_from_its_file_renders_alike() -> None:
     again = json.loads(json.dumps(reports.MILLION))
     assert render(again, reports.MANY_LETTERS) == render(reports.MILLION, reports.MANY_LETTERS)
+
+
+def test_a_task_that_failed_says_why_in_its_own_words() -> None:
+    why = "no column is called 'E-Mail'. There are: 'Email'"
+    run = render({"state": "incomplete", "read": 0, "incomplete_because": "SourceError", "because": why})
+    one = render({"state": "incomplete", "because": why})
+    for text in (run, one):
+        assert escape(why).replace("&#x27;", "&#39;") in text
+        assert "SourceError" not in text
+    assert "<h1>The task failed</h1>" in one
+    assert "resumes" not in one  # a task about one subscriber has nothing to resume
+
+
+def test_a_task_about_one_subscriber_says_what_it_changed_where_that_is_known() -> None:
+    assert "<h1>1 subscriber changed</h1>" in render({"state": "complete", "outcome": "changed"})
+    done = {"state": "complete", "outcome": "changed", "done": "opted out"}
+    assert "<h1>1 subscriber opted out</h1>" in render(done)
+
+
+def test_a_run_without_rows_has_no_empty_bar() -> None:
+    assert "What became of" not in render({"state": "running", "read": 0})
+    assert "What became of" in render({"state": "running", "read": 1, "changed": 1})
+
+
+def test_the_words_of_a_chart_are_exact() -> None:
+    history = [[0, 0, 0, 999_960, 0], [9, 9, 33, 999_927, 3]]
+    (chart,) = [one for one in charts_of(history, daily=1_000_000) if one.title == "Requests left of the day"]
+    assert chart.note == "999,927 left of 1,000,000"
