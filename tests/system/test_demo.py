@@ -197,7 +197,7 @@ def test_a_real_portal_is_written_when_the_user_agrees(demo: Demo, portal: Simul
         output, _ = process.communicate(timeout=200)
     assert not [environment for environment in migrating if TOKEN in environment]
     assert process.returncode == 0, output
-    assert f"portal {portal.portal.settings.portal_id}" in output
+    assert f"Portal {portal.portal.settings.portal_id}" in output
     assert "2 addresses would be opted out of ALL marketing e-mail" in output
     assert table(output)["changed"] == 2
     assert portal.is_opted_out("jane@example.com")
