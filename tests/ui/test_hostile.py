@@ -27,7 +27,7 @@ HOSTILE = (
     "<a id=link name=said href=javascript:hit('link')>link</a><form id=root><input name=dataset></form><main>",
     "<iframe srcdoc=\"<script>parent.hit('frame')</script>\"></iframe><base href=https://example.org/>",
     "<meta http-equiv=refresh content='0;url=javascript:hit(1)'>}</style><style>*{display:none!important}</style>",
-    "{{7*7}}{% raw %}${7*7}",
+    "{{7001*7001}}{% raw %}${7001*7001}",
     "\u202e\u2066gpj.exe\u0000\u2028",
     "x" * 1_000_000,
 )
@@ -96,7 +96,7 @@ def test_no_hostile_text_runs_or_changes_the_page(url: str, run: Path, record: A
                 path != "/hubprefs/recent"
             )  # the report, and not why there is none
             assert page.locator("#link").count() == (1 if path.endswith("/page") else 0)
-            assert "49" not in page.locator("main").inner_text(), path
+            assert "49014001" not in page.locator("main").inner_text(), path
             assert len(page.content()) < 400_000
             page.close()
         assert {one.split("/hubprefs/")[0] for one in asked if not one.startswith("data:")} == {url}

@@ -256,10 +256,10 @@ class _Page:
     @property
     def said(self) -> str | None:
         """What ended the run early, in the words of its error."""
-        because, error = self.text("incomplete_because") or "No reason was given", self.text("error")
-        if self.state != "incomplete" or (" " in because and self.advice is not None):
+        error = self.text("error") or self.because or "No reason was given"
+        if self.state != "incomplete" or (self.advice and self.advice.means.lower() == error.lower()):
             return None
-        return f"{because}: {error}" if error else because
+        return error
 
     @property
     def outcomes(self) -> list[dict[str, Any]]:

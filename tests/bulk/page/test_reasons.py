@@ -91,7 +91,7 @@ def test_why_a_run_ended_is_described() -> None:
     found = errors()
     assert {"MissingScopesError", "SourceChangedError", "BudgetError", "CheckpointError"} <= found
     assert [name for name in sorted(found) if advice_on_end(name) == UNKNOWN_END] == []
-    assert advice_on_end("the account cannot afford it").means == "the account cannot afford it"
+    assert advice_on_end("the account cannot afford it").means == "The account cannot afford it"
     assert advice_on_end(None) == UNKNOWN_END
 
 
