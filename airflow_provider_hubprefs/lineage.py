@@ -14,8 +14,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -44,6 +42,8 @@ class ReportsLineage:
         :param hook: that the task uses.
         :param result: a run's summary or one subscriber's outcome, once it is known.
         """
+        from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
+
         brand = None
         with suppress(Exception):  # what is wrong with a connection is the task's to say
             brand = hook.business_unit_id
@@ -111,6 +111,7 @@ def collect_output(hook: Any, *names: str, portal: int | None = None) -> None:
     Lineage must not fail a write that HubSpot has carried out.
     """
     with suppress(Exception):
+        from airflow_provider_hubprefs.assets.hubspot import namespace
         from airflow_provider_hubprefs.compat import get_hook_lineage_collector
 
         collector: Any = get_hook_lineage_collector()
@@ -121,6 +122,8 @@ def collect_output(hook: Any, *names: str, portal: int | None = None) -> None:
 
 def collect_call(hook: Any, call: Call[Any]) -> None:
     """Report what one call has written, if it has."""
+    from airflow_provider_hubprefs.assets.hubspot import dataset_name
+
     if call.endpoint.name in _STATUSES and call.body is not None:
         from msgspec import json
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
 from airflow_provider_hubprefs.compat import AirflowException, BaseOperatorLink, conf
-from airflow_provider_hubprefs.storage import without_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +116,8 @@ def announced(method: Method) -> Method:
         end: BaseException | None = None
         folder = self._report_folder(context) if hasattr(self, "_report_folder") else None
         if folder is not None:
+            from airflow_provider_hubprefs.storage import without_connection
+
             folder = without_connection(folder)
         known = {"folder": folder, "connection": str(self.hubprefs_conn_id), "portal": None}
         try:
