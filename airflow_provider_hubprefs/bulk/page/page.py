@@ -242,7 +242,7 @@ class _Page:
                 return Advice(self.because, "Correct what it names, and clear the task.")
             return advice_on_end(self.text("incomplete_because"))
         if self.state == "waiting":
-            means = "All rows are sent" if self.read else "It is sent"
+            means = "All rows are sent" if self.read else "The task waits"
             return Advice(f"{means}; HubSpot has not finished yet.", "Nothing, for now.")
         if self.state != "complete" or not self.read or not self.failed:
             return None
