@@ -28,7 +28,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     logger, handler = logging.getLogger(_OWN), logging.StreamHandler(sys.stderr)
-    level = logger.level
     # A command says itself how its run ended.
     handler.addFilter(lambda record: args.verbose or record.funcName != "_say_how_it_ended")
     logger.addHandler(handler)
@@ -36,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args.command, args)
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
 
 
 def run_in_airflow(name: str, args: argparse.Namespace) -> NoReturn:
@@ -50,8 +48,17 @@ def run_in_airflow(name: str, args: argparse.Namespace) -> NoReturn:
 
 def run(name: str, args: argparse.Namespace) -> int:
     """Run a command; what the user or HubSpot did wrong becomes one line on standard error."""
+    logger = logging.getLogger(_OWN)
+    before = logger.level
+    logger.setLevel(logging.INFO if args.verbose else logging.WARNING)
+    try:
+        return _run(name, args)
+    finally:
+        logger.setLevel(before)
+
+
+def _run(name: str, args: argparse.Namespace) -> int:
     (command,) = (each for each in COMMANDS if each.name == name)
-    logging.getLogger(_OWN).setLevel(logging.INFO if args.verbose else logging.WARNING)
     try:
         code: ExitCode = getattr(import_module(f"{_OWN}.cli.{command.module}"), name)(args)
         sys.stdout.flush()
