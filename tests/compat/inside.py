@@ -108,6 +108,8 @@ def features() -> dict[str, Any]:
         for uri in ("hubspot://4711/subscriptions/jane@example.com", "hubspot:///opt-outs"):
             try:
                 misplaced.append(compat.Asset(uri).uri)
+            except UserWarning:  # 2.11 keeps it, and repeats it in a warning of its own
+                continue
             except ValueError as error:
                 misplaced += re.findall("jane.*", str(error))
     try:
