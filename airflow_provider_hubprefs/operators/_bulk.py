@@ -22,6 +22,7 @@ from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.links import BATCH_LINKS, announced
+from airflow_provider_hubprefs.operators._audit import audit_of
 from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
@@ -111,6 +112,8 @@ class HubPrefsBatchOperator(WaitingBase):
         ``status_column="status"`` and the like where columns said what was wanted. Letters of an earlier run of the
         same task instance stay until there are new ones. Files on a local disk can be read by their owner alone; they
         do not outlive a pod: a retry elsewhere that misses the letters begins again. (templated)
+    :param audit_addresses: whether the audit, which lies beside the report and says what was written, has addresses and
+        not only fingerprints of them; by default ``[hubprefs] audit_addresses``. (templated)
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
@@ -127,6 +130,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "read_options",
         "max_changes",
         "output_folder",
+        "audit_addresses",
         "hubprefs_conn_id",
         "api_version",
     )
@@ -144,6 +148,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
+        "audit_addresses": optional(yes_or_no),
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
@@ -162,6 +167,7 @@ class HubPrefsBatchOperator(WaitingBase):
     on_rejected: Literal["fail", "report"]
     output_folder: str | ObjectStoragePath | None
     """``output``, which is another attribute of Airflow's operators: their result."""
+    audit_addresses: bool | None
     resume: bool
     on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
@@ -267,6 +273,15 @@ class HubPrefsBatchOperator(WaitingBase):
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
+        audit = audit_of(
+            self,
+            context,
+            hook,
+            write,
+            folder,
+            source=given,
+            portal=lambda: checkpoint.portal if checkpoint else None,
+        )
         source_size = SourceSize(given)
         deferrable = self.deferrable and checkpoint is not None
         return run_bulk(
@@ -284,6 +299,7 @@ class HubPrefsBatchOperator(WaitingBase):
             after_wait=event is not None,
             folder=folder,
             checkpoint=checkpoint,
+            recorders=[audit] if audit else [],
             restart=self.on_changed_source == "restart",
             run=task_of(self, context),
             connection=self.hubprefs_conn_id,

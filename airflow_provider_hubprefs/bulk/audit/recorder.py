@@ -77,7 +77,7 @@ class AuditRecorder:
         }
         return msgspec.json.encode(run).decode()[1:]
 
-    def finish(self, lines: Iterator[bytes], summary_counts: Mapping[str, int], *, complete: bool) -> None:
+    def finish(self, lines: Iterator[bytes], counts: Mapping[str, int], *, complete: bool) -> None:
         """Write the file, and its copy; nothing where nothing is recorded yet and the run is not complete."""
         first = next(lines, None) or (self._batch().encode() if complete else b"")
         if not first:
@@ -87,7 +87,7 @@ class AuditRecorder:
 
         def content() -> Iterator[bytes]:
             yield from map(chained.add, chain((first,), lines))
-            yield chained.close(summary_counts, self._keys, complete=complete)
+            yield chained.close(counts, self._keys, complete=complete)
 
         time = run["at"].replace("-", "").replace(":", "")
         self.path = self._folder.path / f"{time}-{number}{ENDING}"

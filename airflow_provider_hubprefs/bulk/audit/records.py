@@ -73,12 +73,13 @@ class Same(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Same:
-        """From the arguments of a write."""
-        say = arguments.get
+        """From the arguments of a write; one of two kinds has those of both."""
+        brand = arguments.get("opt_outs", arguments).get("business_unit_id")
+        say = arguments.get("statuses", arguments).get
         if say("write") == "batch_unsubscribe_all":
-            return cls(after=_OPT_OUT, brand=say("business_unit_id"))
-        basis, explanation = say("legal_basis"), say("legal_basis_explanation")
-        return cls(say("subscription_id"), say("status"), basis, scrub(explanation or "") or None)
+            return cls(after=_OPT_OUT, brand=brand)
+        basis, explanation = say("legal_basis"), scrub(say("legal_basis_explanation") or "")
+        return cls(say("subscription_id"), say("status"), basis, explanation or None, brand)
 
 
 class _Record(msgspec.Struct, omit_defaults=True):

@@ -77,6 +77,8 @@ class Summary(About):
     :param budget_after: what they had said last when this summary was made.
     :param source: fingerprint of the source, the same in all tries; null where there is no checkpoint.
     :param dead_letters: path of the rows that were not applied; null where there are none, or no ``output``.
+    :param audit: path of the records of what was written, once a try has ended; null where there is no ``output``.
+    :param audit_head: hash of the last of them.
     :param report: path of the file that holds this summary.
     :param page: path of the same as a page to look at; null where it could not be written.
     """
@@ -114,6 +116,8 @@ class Summary(About):
     budget_after: dict[str, float | None]
     source: str | None
     dead_letters: str | None
+    audit: str | None
+    audit_head: str | None
     report: str | None
     page: str | None
     history: list[list[float | None]]
@@ -127,6 +131,8 @@ def summary_of(
     going_on: bool,
     history: Sequence[Point] = (),
     dead_letters: Path | None = None,
+    audit: Path | None = None,
+    audit_head: str | None = None,
     report: Path | None = None,
     page: Path | None = None,
     budget_before: Budget,
@@ -174,6 +180,8 @@ def summary_of(
         budget_after=asdict(budget_after),
         source=state.source,
         dead_letters=str(dead_letters) if dead_letters else None,
+        audit=str(audit) if audit else None,
+        audit_head=audit_head,
         report=str(report) if report else None,
         page=str(page) if page else None,
         **about,
