@@ -46,7 +46,7 @@ def audit(args: Namespace) -> ExitCode:
             {"Audits": [{**one, "confirmed_by": ", ".join(one["confirmed_by"])} for one in checked]},
         )
         return ExitCode.NOT_APPLIED if bad else ExitCode.DONE
-    if not keys.stable:
+    if keys.id is None:
         usage("no key: set [hubprefs] audit_key, or fernet_key of Airflow, as where the audits were written")
     subscriber = normalised_subscriber((sys.stdin.readline() if given == "-" else given).strip())
     found: list[dict[str, Any]] = [

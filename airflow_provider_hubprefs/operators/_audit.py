@@ -75,7 +75,7 @@ def audit_of(
             )
         return None
     keys = audit_keys()
-    if not keys.stable:
+    if keys.id is None:
         _log.warning(
             "The audit of this task is not signed, and no address can be looked up in it: set [hubprefs] audit_key, "
             "because Airflow has no fernet_key here"

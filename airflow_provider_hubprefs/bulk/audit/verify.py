@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -46,13 +47,14 @@ class AuditResult(TypedDict):
     confirmed_by: list[str]
 
 
-def verify_audit(path: Path, keys: AuditKeys | None = None) -> AuditResult:
+def verify_audit(path: Path | str, keys: AuditKeys | None = None) -> AuditResult:
     """Check one file of an audit, and compare it with ``report.json`` beside it.
 
-    :param path: ``pathlib.Path``, ``ObjectStoragePath`` or the like.
+    :param path: ``pathlib.Path``, ``ObjectStoragePath`` or the like; text is a local one.
     :param keys: that may have signed it; None: the signature is not checked.
     :raises OSError: it cannot be read.
     """
+    path = pathlib.Path(path) if isinstance(path, str) else path
     found: AuditResult = {
         **{"path": str(path), "state": "unconfirmed", "line": None, "why": None},
         **{"complete": False, "records": 0, "head": START.decode(), "confirmed_by": []},
