@@ -100,5 +100,9 @@ class AuditRecorder:
             with open_quietly(self.path, "rb") as file:
                 folder.write(folder.path / name, iter(lambda: file.read(1 << 20), b""))
 
+    def reported(self) -> dict[str, Any]:
+        """Return the file's path and its last hash, for the report."""
+        return {"audit": None if self.path is None else str(self.path), "audit_head": self.head}
+
 
 _NAMED_AFTER = ("dag_id", "run_id", "task_id", "map_index")

@@ -9,7 +9,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_hubprefs.bulk.audit.recorder import AuditRecorder
 from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render
 from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
@@ -210,7 +209,6 @@ class RunFiles:
             Point(max(0.0, seconds), state.rows_read, state.usage.requests, budget.daily_remaining, used)
         )
         letters = folder.letters if folder and self._has_letters else None
-        audit = next((one for one in self._recorders if isinstance(one, AuditRecorder)), None)
         summary = summary_of(
             state,
             self._progress,
@@ -218,13 +216,13 @@ class RunFiles:
             going_on=going_on,
             history=self._history.points,
             dead_letters=letters,
-            audit=audit.path if audit else None,
-            audit_head=audit.head if audit else None,
             report=folder.report if folder else None,
             page=folder.page if folder and not self._page_fails else None,
             budget_before=self._budget_before,
             budget_after=budget,
         )
+        for recorder in self._recorders:
+            summary.update(recorder.reported())  # type: ignore[typeddict-item]
         self._latest.update(summary)
         self._reported_at = time.monotonic()
         if folder is not None:
