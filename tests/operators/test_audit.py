@@ -293,9 +293,14 @@ class TestTheFolderOfAllAudits:
             set_one(context, subscription_id=hubspot.subscription_ids[0])
         assert writes(hubspot) == 0
 
-    @pytest.mark.usefixtures("output")
     def test_that_cannot_be_written_fails_the_task_whose_retry_sends_nothing_again(
-        self, context: Context, hubspot: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        context: Context,
+        output: Path,
+        hubspot: Simulator,
+        *,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
     ) -> None:
         in_the_way = tmp_path / "audit"
         in_the_way.write_text("a file")
@@ -307,6 +312,7 @@ class TestTheFolderOfAllAudits:
         report = reported(opt_out(context, subscribers=people(30)))
         assert (report["complete"], report["changed"], writes(hubspot)) == (True, 30, sent)
         (copy,) = audits_at(in_the_way)
+        assert len(audits_at(output)) == 1
         assert proven(copy)["head"] == report["audit_head"]
 
 
