@@ -154,7 +154,7 @@ def _amount(guard: str, value: object) -> str:
 
 
 def _text(value: object, *, most: int = _LONGEST) -> str:
-    return "" if value is None else clean(value, most=most)
+    return clean(value, most=most) if isinstance(value, str | int) else ""
 
 
 def _mapping(value: object) -> dict[str, Any]:
