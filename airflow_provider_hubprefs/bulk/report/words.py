@@ -35,6 +35,9 @@ def reasons_in_words(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{rows:,} {name.partition(': ')[2]}" for name, rows in reasons.items())
 
 
+CALLED = {"plan": {"changed": "to change", "unchanged": "as wanted"}, "read": {"unchanged": "read"}}
+"""What outcomes of runs that write nothing are called, by kind."""
+
 ACTIONS = {
     "opt_out": "opted out of everything",
     "unsubscribe": "unsubscribed",
@@ -66,7 +69,9 @@ def _tripped(plan: Mapping[str, Any]) -> str:
     if plan.get("approved_by"):
         return ""
     guards = plan.get("guards") or ()
-    return ", ".join(one["name"] for one in guards if one.get("tripped") and not one.get("report_only"))
+    return ", ".join(
+        str(one.get("name")) for one in guards if one.get("tripped") and not one.get("report_only")
+    )
 
 
 def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a report") -> str:
