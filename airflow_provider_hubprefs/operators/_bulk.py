@@ -30,7 +30,7 @@ from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
     from airflow_provider_hubprefs.arguments import Reader
@@ -259,6 +259,12 @@ class HubPrefsBatchOperator(WaitingBase):
                 options=reading["options"],
             )
         return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
+
+    def lineage_inputs(self) -> Iterable[tuple[str, str]]:
+        """The source's files, or the tables of its query."""
+        from airflow_provider_hubprefs.operators._database import tables_of
+
+        return tables_of(self.sql, str(self.sql_conn_id)) if self.sql else super().lineage_inputs()
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError

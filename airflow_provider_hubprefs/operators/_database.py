@@ -130,3 +130,24 @@ def failure_of(error: Exception, conn_id: str, rows: int) -> SourceError:
         f"sql: the query was interrupted{after} ({what}). Nothing was sent; a retry begins it again. Does the database "
         f"of connection {conn_id!r} answer, and may a query take this long?"
     )
+
+
+def tables_of(sql: str, conn_id: str) -> list[tuple[str, str]]:
+    """Return namespace and name of each table that a query reads, as OpenLineage's provider has them.
+
+    None where it is not installed or does not know the database. It asks PostgreSQL for the schema that is meant by a
+    name without one, and nothing else.
+    """
+    with suppress(Exception):  # what is wrong with the connection or the query is the task's to say
+        from airflow.providers.openlineage.sqlparser import SQLParser
+
+        hook = hook_of(conn_id)
+        connection = hook.get_connection(conn_id)
+        database = hook.get_openlineage_database_info(connection)
+        dialect = hook.get_openlineage_database_dialect(connection)
+        parser = SQLParser(dialect=dialect, default_schema=hook.get_openlineage_default_schema())
+        namespace = parser.create_namespace(database)
+        tables: Any = parser.parse(sql)
+        found, _ = parser.get_metadata_from_parser(tables.in_tables, [], database, namespace)
+        return [(each.namespace, each.name) for each in found]
+    return []

@@ -17,22 +17,12 @@ with DAG("hubprefs_sql", schedule=None, params={"team": "all", "least": 2}, temp
     def address() -> str:
         return "person-4@example.com"
 
-    @task
-    def addresses() -> list[str]:
-        return ["person-0@example.com"]
-
     HubPrefsBatchUnsubscribeOperator(
         task_id="file",
         sql="hubprefs_sql.sql",
         sql_conn_id="{{ 'warehouse' }}",
         sql_parameters={"least": "{{ params.least }}", "but": address()},
     )
-    HubPrefsBatchUnsubscribeOperator(
-        task_id="literal", sql=QUERY, sql_conn_id="warehouse", sql_parameters=["person-1@example.com"]
-    )
-    HubPrefsBatchUnsubscribeOperator(
-        task_id="result", sql=QUERY, sql_conn_id="warehouse", sql_parameters=addresses()
-    )
     HubPrefsBatchUnsubscribeOperator.partial(task_id="mapped", sql=QUERY, sql_conn_id="warehouse").expand(
-        sql_parameters=[["{{ 'person-%s@example.com' % params.least }}"], ["nobody"]]
+        sql_parameters=[["{{ 'person-%s@example.com' % (params.least - 2) }}"], ["nobody"]]
     )

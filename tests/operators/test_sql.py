@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sqlite3
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
 from airflow_provider_hubprefs.bulk.source import kept as kept_rows
@@ -165,7 +166,7 @@ class TestTheRows:
             on_rejected="report",
         ).execute(context)  # type: ignore[arg-type]
         assert outcomes(summary) == {"changed": 2, "invalid": 2}
-        assert summary["reasons"]["invalid"] == {"INVALID_STATUS": 1, "INVALID_SUBSCRIPTION": 1}
+        assert summary["reasons"] == {"invalid: INVALID_STATUS": 1, "invalid: INVALID_SUBSCRIPTION": 1}
         assert hubspot.status_of("a@example.com", one) == "UNSUBSCRIBED"
         assert hubspot.status_of("a@example.com", other) == "SUBSCRIBED"
 
@@ -342,7 +343,7 @@ class TestTheText:
         assert opt_out(context, "SELECT email FROM consent", resume=False)["changed"] == 3
 
 
-SECRET = "s3cret"
+SECRET, JANE = "s3cret", "jane@example.com"
 
 
 class TestWhatFails:
@@ -546,17 +547,16 @@ class TestARetry:
             operator.execute(context)  # type: ignore[arg-type]
 
 
-def test_a_query_and_its_parameters_show_nowhere(
+def test_a_query_is_a_template_and_its_parameters_show_nowhere(
     run_dag: Callable[..., Run], hubspot: Simulator, sqlite: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that is a template; templates, results and literals as parameters; mapped, too."""
+    """A file that is a template; a template and a result as parameters, by name; mapped, too."""
     sqlite.fill([*people(6)])
-    with caplog.at_level(logging.DEBUG):
-        run = run_dag("hubprefs_sql", file=DAGS / "hubprefs_sql.py")
+    run = run_dag("hubprefs_sql", file=DAGS / "hubprefs_sql.py")
     assert run.state == "success"
     opted_out = [number for number in range(6) if hubspot.is_opted_out(f"person-{number}@example.com")]
-    assert opted_out == [0, 1, 2, 3, 5]
-    for task_id, index in (("file", -1), ("literal", -1), ("result", -1), ("mapped", 0)):
+    assert opted_out == [0, 2, 3, 5]
+    for task_id, index in (("file", -1), ("mapped", 0)):
         fields = run.rendered(task_id, map_index=index)
         assert fields["sql_parameters"] == "<private>"
         assert "@" not in json.dumps(fields)
@@ -565,9 +565,17 @@ def test_a_query_and_its_parameters_show_nowhere(
     assert "example.com" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    "given", [["jane@example.com"], {"who": "jane@example.com"}], ids=["list", "mapping"]
-)
+@pytest.mark.parametrize("given", [[JANE, 7], {"who": JANE, "day": "{{ ds }}"}], ids=["list", "mapping"])
+def test_parameters_are_not_in_a_serialized_dag(given: Any) -> None:
+    with DAG("parameters", schedule=None) as dag:
+        HubPrefsBatchUnsubscribeOperator(task_id="t", sql=QUERY, sql_conn_id="x", sql_parameters=given)
+    written = json.dumps(DagSerialization.to_dict(dag), default=str)
+    assert JANE not in written
+    assert "<private>" in written
+    assert ("{{ ds }}" in written) == isinstance(given, dict)
+
+
+@pytest.mark.parametrize("given", [[JANE], {"who": JANE}], ids=["list", "mapping"])
 def test_parameters_that_airflow_would_store_with_the_dag_are_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="sql_parameters: an address in partial"):
         HubPrefsBatchUnsubscribeOperator.partial(task_id="t", sql=QUERY, sql_parameters=given)
@@ -608,3 +616,16 @@ class TestKeptRows:
         rows = list(read_rows(kept, columns=Columns(legal_basis_explanation="x"), options=ReadOptions()))
         assert [row.subscriber for row in rows] == ["a@example.com"]
         assert [row[0] for row in kept] == ["a@example.com"]
+
+
+def test_the_tables_of_a_query_are_in_the_lineage(warehouse: Database) -> None:
+    pytest.importorskip("airflow.providers.openlineage")
+    warehouse.run("CREATE TABLE consent (email text)")
+    operator = HubPrefsBatchUnsubscribeOperator(
+        task_id="t", sql="SELECT email FROM consent JOIN crm.people USING (email)", sql_conn_id="warehouse"
+    )
+    store = f"postgres://127.0.0.1:{warehouse.port}"
+    names = [f"{warehouse.name}.public.consent", f"{warehouse.name}.crm.people"]
+    assert sorted(operator.lineage_inputs()) == sorted((store, name) for name in names)
+    operator.sql_conn_id = "missing"
+    assert operator.lineage_inputs() == []
