@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
+    PrivateParameters,
     choice,
     column,
     count,
@@ -15,6 +16,7 @@ from airflow_provider_hubprefs.arguments import (
     path,
     paths,
     positive,
+    text,
     value_of,
     yes_or_no,
 )
@@ -29,7 +31,7 @@ from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
     from airflow_provider_hubprefs.arguments import Reader as ArgumentReader
@@ -49,6 +51,12 @@ RESULT = (
     *("reasons", "complete", "incomplete_because", "dead_letters", "report"),
 )
 """Fields of a run's summary that its task returns; all others are in the report."""
+
+
+_ORDER = (
+    "A retry, or the task after a wait in the triggerer, reads the query again and resumes by the number of a row. Add "
+    "an order, or set resume=False and, where it waits, deferrable=False"
+)
 
 
 def _read_options(_: str, value: object) -> ReadOptions:
@@ -74,12 +82,21 @@ class HubPrefsBatchOperator(WaitingBase):
     cannot, a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
-        result, or what ``expand`` gives. Never stored. Either this or ``source``.
+        result, or what ``expand`` gives. Never stored. Exactly one of this, ``source`` and ``sql``.
     :param source: path or URL, read through ``ObjectStoragePath``, of a file, a folder (read with its subfolders), or
         with wildcards (``s3://bucket/unload/part-*.csv``); or a list of them. All files are one source: a list in its
         order, others in the order of their names, each with its own header. CSV with a header or one address a line,
         JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
-    :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
+    :param sql: a query whose rows are the source, of any database of which Airflow has a ``DbApiHook``; or the name of
+        a ``.sql`` file. All of its rows are read before the first request, without a transaction that writes, and kept
+        encrypted on disk, so that nothing holds a cursor open while the run goes on. Unless ``resume=False`` it needs
+        an ORDER BY of its own, of a unique key: a retry resumes where the query gives the same rows in the same order.
+        (templated)
+    :param sql_conn_id: connection of the database. (templated)
+    :param sql_parameters: values for the query's placeholders, as its driver has them (``%s``, ``%(name)s``, ``?``): a
+        list or a mapping. The driver binds them; they are never part of the text, and never stored or shown, because an
+        address may be among them. (templated)
+    :param email_column: where the address is, in CSV, JSONL, Parquet and the query's result. (templated)
     :param read_options: how the source is read, a mapping with any of these names. (templated)
         ``format``: ``csv``, ``lines`` (one address a line), ``jsonl`` or ``parquet``; by default the name and the
         first lines of a file say it. ``encoding``: UTF-8 by default; a byte order mark counts more. ``delimiter``:
@@ -128,6 +145,9 @@ class HubPrefsBatchOperator(WaitingBase):
     template_fields: Sequence[str] = (
         "subscribers",
         "source",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
         "email_column",
         "read_options",
         "max_changes",
@@ -136,9 +156,13 @@ class HubPrefsBatchOperator(WaitingBase):
         "hubprefs_conn_id",
         "api_version",
     )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
+        "sql": optional(text),
+        "sql_conn_id": optional(text),
         "email_column": optional(column, default="email"),
         "read_options": optional(_read_options),
         "batch_size": positive,
@@ -157,6 +181,9 @@ class HubPrefsBatchOperator(WaitingBase):
     operator_extra_links = BATCH_LINKS
     subscribers = PrivateArgument()
     source: Any
+    sql: str | None
+    sql_conn_id: str | None
+    sql_parameters = PrivateParameters()
     email_column: str
     read_options: ReadOptions | None
     batch_size: int
@@ -228,10 +255,26 @@ class HubPrefsBatchOperator(WaitingBase):
     def _source(self) -> Any:
         from airflow_provider_hubprefs.bulk.source.items import flattened
         from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+        from airflow_provider_hubprefs.operators._sql import rows_of_query
 
         if self.source is not None:
             return files_at(self.source)
+        if self.sql is not None:
+            reading = self._reading()
+            return rows_of_query(
+                self._query(),
+                value_of(self.sql_parameters),
+                conn_id=str(self.sql_conn_id),
+                columns=reading["columns"],
+                options=reading["options"],
+            )
         return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
+
+    def lineage_inputs(self) -> Iterable[tuple[str, str]]:
+        """The source's files, or the tables of its query."""
+        from airflow_provider_hubprefs.operators._database import tables_of
+
+        return tables_of(self.sql, str(self.sql_conn_id)) if self.sql else super().lineage_inputs()
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
@@ -255,10 +298,28 @@ class HubPrefsBatchOperator(WaitingBase):
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
-        if (value_of(self.subscribers) is None) == (self.source is None):
-            got = "neither" if self.source is None else "both"
-            raise ValidationError(f"expected either subscribers or source, got {got}")
+        sources = {"subscribers": value_of(self.subscribers), "source": self.source, "sql": self.sql}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            raise ValidationError(f"expected one of subscribers, source and sql, got {got}")
+        self._query()
         self._reading()
+
+    def _query(self) -> str:
+        """The query, checked; nothing where another source is given.
+
+        :raises ValidationError: it cannot work, or something belongs to it that is missing or given without it.
+        """
+        from airflow_provider_hubprefs.operators._sql_text import query_of
+
+        needs_order = self.resume or (self.wait_for_completion and self.deferrable)
+        return query_of(
+            self.sql,
+            conn_id=self.sql_conn_id,
+            parameters=value_of(self.sql_parameters),
+            ordered_because=_ORDER if needs_order else "",
+        )
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None

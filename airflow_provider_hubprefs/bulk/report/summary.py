@@ -22,6 +22,10 @@ SCHEMA = 2
 """Version of :class:`Summary`. It rises when a field is removed or changes its meaning."""
 
 
+Kind = Literal["write", "plan", "read"]
+"""What a run does to HubSpot."""
+
+
 class About(TypedDict):
     """What is the same from a run's beginning to its end.
 
@@ -29,6 +33,8 @@ class About(TypedDict):
         ``started_by`` of an Airflow task; empty outside of Airflow.
     :param write: what it does to every subscriber, such as ``opt out of everything``.
     :param done: what it has done to one, such as ``opted out``.
+    :param kind: ``write``; ``plan``: it writes nothing, and ``changed`` counts what applying the plan would change; or
+        ``read``.
     :param connection: name of the connection.
     :param portal: HubSpot's id of the portal; null where it is not known.
     :param source_names: the first files of the source; masked where they look like an address.
@@ -38,6 +44,7 @@ class About(TypedDict):
     run: dict[str, Any]
     write: str
     done: str
+    kind: Kind
     connection: str | None
     portal: int | None
     api_version: str
