@@ -176,12 +176,12 @@ def get_provider_info() -> dict[str, Any]:
                     "audit_addresses": {
                         "description": (
                             "Whether audits have addresses, and not only fingerprints of them; tasks override it with "
-                            "audit_addresses=."
+                            "audit_addresses=. Empty: False."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
-                        "example": None,
-                        "default": "False",
+                        "example": "True",
+                        "default": "",
                     },
                     "time_zone": {
                         "description": (

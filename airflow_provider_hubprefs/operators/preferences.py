@@ -44,6 +44,7 @@ class _OneSubscriberOperator(WaitingBase):
     ui_color = "#ffe3d9"
     subscription_id: int | None = None
     business_unit_id: int | str | None = None
+    _known: dict[str, Any]
 
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class _OneSubscriberOperator(WaitingBase):
                 "%s: what an earlier try wrote ended without effect; it is written again", found["subscriber"]
             )
             return self.execute(context)
-        outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
+        outcome: OutcomeName = "changed" if self._is_as_wanted(found) else "unconfirmed"
         with airflow_errors():
             self._record(context, outcome)
         return self._ended(found["subscriber"], outcome, found["operation"])
