@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
-    PrivateParameters,
     choice,
     column,
     count,
@@ -25,6 +24,7 @@ from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.links import BATCH_LINKS, announced
 from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
+from airflow_provider_hubprefs.operators._parameters import PrivateParameters
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
