@@ -23,6 +23,7 @@ from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.links import BATCH_LINKS, announced
+from airflow_provider_hubprefs.operators._audit import audit_of
 from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
 from airflow_provider_hubprefs.operators._parameters import PrivateParameters
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
-    from airflow_provider_hubprefs.arguments import Reader
+    from airflow_provider_hubprefs.arguments import Reader as ArgumentReader
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+    from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+    from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
     from airflow_provider_hubprefs.storage import Place
 
@@ -128,6 +131,8 @@ class HubPrefsBatchOperator(WaitingBase):
         ``status_column="status"`` and the like where columns said what was wanted. Letters of an earlier run of the
         same task instance stay until there are new ones. Files on a local disk can be read by their owner alone; they
         do not outlive a pod: a retry elsewhere that misses the letters begins again. (templated)
+    :param audit_addresses: whether the audit, which lies beside the report and says what was written, has addresses and
+        not only fingerprints of them; by default ``[hubprefs] audit_addresses``. (templated)
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
@@ -147,12 +152,13 @@ class HubPrefsBatchOperator(WaitingBase):
         "read_options",
         "max_changes",
         "output_folder",
+        "audit_addresses",
         "hubprefs_conn_id",
         "api_version",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
-    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+    ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
         "sql": optional(text),
@@ -168,6 +174,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
+        "audit_addresses": optional(yes_or_no),
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
@@ -189,11 +196,14 @@ class HubPrefsBatchOperator(WaitingBase):
     on_rejected: Literal["fail", "report"]
     output_folder: str | ObjectStoragePath | None
     """``output``, which is another attribute of Airflow's operators: their result."""
+    audit_addresses: bool | None
     resume: bool
     on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
     _running: HubPrefsHook | None = None
+    _plan_digest: str | None = None
+    """Of the plan that is applied, for the audit."""
     _known: dict[str, Any]
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -315,41 +325,85 @@ class HubPrefsBatchOperator(WaitingBase):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
-        from airflow_provider_hubprefs.bulk.source.reader import reader_of
-        from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
             folder.check_apart_from(given.given)
         write = self._what_to_write(hook)
+        read, arguments = self._arguments_of_run(hook, given, write, context, event, folder=folder)
+        return run_bulk(hook.client, write, read, **arguments)
+
+    def _arguments_of_run(
+        self,
+        hook: HubPrefsHook,
+        given: Any,
+        write: Write,
+        context: Context,
+        event: Mapping[str, Any] | None,
+        *,
+        folder: RunFolder | None,
+        key: str = "hubprefs_run",
+    ) -> tuple[Reader, dict[str, Any]]:
+        """Return what reads the rows, and the keyword arguments of a run over them.
+
+        :param key: of the run's checkpoint in Airflow's own store; a task may have several runs.
+        """
+        from airflow_provider_hubprefs.bulk.source.reader import reader_of
+        from airflow_provider_hubprefs.bulk.source.size import SourceSize
+
         options = self._reading()
-        checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder)
+        checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder, key=key)
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
         source_size = SourceSize(given)
         deferrable = self.deferrable and checkpoint is not None
-        return run_bulk(
-            hook.client,
+        return reader_of(source_size.source, **options, check=write.row_check), {
+            "source_size": source_size,
+            "daily_reserve": self.daily_reserve,
+            "partial": self.on_insufficient_budget == "partial",
+            "batch_size": self.batch_size,
+            "verify": self.verify,
+            "max_changes": self.max_changes,
+            "stop_when_refused_alike": self.stop_when_refused_alike,
+            "wait": BatchWait(self, hook, write, event or {}, deferrable)
+            if self.wait_for_completion
+            else None,
+            "after_wait": event is not None,
+            "folder": folder,
+            "checkpoint": checkpoint,
+            "recorders": self._recorders(
+                hook, given, write, context=context, folder=folder, checkpoint=checkpoint
+            ),
+            "restart": self.on_changed_source == "restart",
+            "run": task_of(self, context),
+            "connection": self.hubprefs_conn_id,
+            "latest": self._known,
+        }
+
+    def _recorders(
+        self,
+        hook: HubPrefsHook,
+        given: Any,
+        write: Write,
+        *,
+        context: Context,
+        folder: RunFolder | None,
+        checkpoint: Checkpoint | None,
+    ) -> list[RowRecorder]:
+        """What the run writes of every row besides its dead letters."""
+        audit = audit_of(
+            self,
+            context,
+            hook,
             write,
-            reader_of(source_size.source, **options, check=write.row_check),
-            source_size=source_size,
-            daily_reserve=self.daily_reserve,
-            partial=self.on_insufficient_budget == "partial",
-            batch_size=self.batch_size,
-            verify=self.verify,
-            max_changes=self.max_changes,
-            stop_when_refused_alike=self.stop_when_refused_alike,
-            wait=BatchWait(self, hook, write, event or {}, deferrable) if self.wait_for_completion else None,
-            after_wait=event is not None,
-            folder=folder,
-            checkpoint=checkpoint,
-            restart=self.on_changed_source == "restart",
-            run=task_of(self, context),
-            connection=self.hubprefs_conn_id,
-            latest=self._known,
+            folder,
+            source=given,
+            plan=self._plan_digest,
+            portal=lambda: checkpoint.portal if checkpoint else None,
         )
+        return [audit] if audit else []
 
     def _checkpoint(
         self,
@@ -360,13 +414,14 @@ class HubPrefsBatchOperator(WaitingBase):
         *,
         context: Context,
         folder: RunFolder | None,
+        key: str,
     ) -> Checkpoint | None:
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
 
         place: Place
-        if (in_airflow := TaskState(context, "hubprefs_run")).available:
+        if (in_airflow := TaskState(context, key)).available:
             place = in_airflow
         elif folder is not None:
             place = ObjectPlace(folder.checkpoint)

@@ -90,7 +90,7 @@ class Identity:
         :param secret: of the run.
         """
         return {
-            "source": _fingerprint_of_source(self._source, key=secret),
+            "source": fingerprint_of_source(self._source, key=secret),
             "arguments": fingerprint(self._arguments, key=secret),
             "connection": fingerprint(f"{self._client.url} {self._connection}", key=secret),
         }
@@ -110,7 +110,8 @@ class Identity:
         return auth.hub_id if isinstance(auth, OAuthRefresh) else None
 
 
-def _fingerprint_of_source(source: Any, *, key: str) -> str | None:
+def fingerprint_of_source(source: Any, *, key: str) -> str | None:
+    """Return what differs where another source is read, a path or a sequence; None: it can be read only once."""
     if not isinstance(source, Sequence) or isinstance(source, str | bytes):
         return fingerprint_of(source, key=key)
     digest = hashlib.blake2b(key=key.encode()[:64], digest_size=16)

@@ -167,6 +167,9 @@ class RunFiles:
             if state.complete:
                 state.complete, state.incomplete_because = False, type(error).__name__
                 state.error = said_by(error)
+                if checkpoint is not None and end is WaitEnd.COMPLETE:
+                    with suppress(Exception):  # a retry writes the files then, and sends nothing again
+                        checkpoint.save(state, last=True, ended=True)
             self._write(going_on=False, page=True)
             raise
         summary = self._write(going_on=goes_on_elsewhere, page=True)
@@ -221,6 +224,8 @@ class RunFiles:
             budget_before=self._budget_before,
             budget_after=budget,
         )
+        for recorder in self._recorders:
+            summary.update(recorder.reported())  # type: ignore[typeddict-item]
         self._latest.update(summary)
         self._reported_at = time.monotonic()
         if folder is not None:
