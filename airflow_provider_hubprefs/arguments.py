@@ -108,35 +108,6 @@ class PrivateArgument:
             )
 
 
-class PrivateParameters(PrivateArgument):
-    """The same for what is bound to a query: templates and results may also be the values of a list or a mapping.
-
-    Parameters of mapped tasks, which Airflow stores, may be anything but addresses.
-    """
-
-    def _kept(self, value: Any, *, rendered: bool) -> Any:
-        if isinstance(value, Mapping) and not rendered:
-            return {
-                name: super(PrivateParameters, self)._kept(one, rendered=False) for name, one in value.items()
-            }
-        if isinstance(value, list | tuple) and not rendered:
-            return [super(PrivateParameters, self)._kept(one, rendered=False) for one in value]
-        return super()._kept(value, rendered=rendered)
-
-    def refuse_literal(self, value: Any, where: str) -> None:
-        """Refuse an address; see :meth:`PrivateArgument.refuse_literal`."""
-        several = (
-            value.values()
-            if isinstance(value, Mapping)
-            else value
-            if isinstance(value, list | tuple)
-            else [value]
-        )
-        for one in several:
-            if isinstance(one, str) and "@" in one:
-                super().refuse_literal(one, where)
-
-
 class ReadsArguments:
     """Base of the operators and sensors: reads their arguments, and keeps addresses out of mapped tasks."""
 
