@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,76 +74,6 @@ class PrivateArgument:
         else:
             kept = PrivateValue(value)
         operator.__dict__[self._slot] = kept
-
-
-class ReadsArguments:
-    """Base of the operators and sensors: reads their arguments, and keeps addresses out of mapped tasks."""
-
-    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
-    """The arguments, but for the private ones, with a reader for each."""
-
-    def keep_arguments(self, given: Mapping[str, Any]) -> None:
-        """Keep what a constructor was given, as attributes.
-
-        What Airflow does besides, where an attribute is set, is for attributes that change later, and makes an operator
-        cost twice as much. For the same reason each operator has one constructor, with all of its arguments.
-
-        :param given: the constructor's arguments; private ones are set one by one.
-        """
-        from airflow_provider_hubprefs.retry_policy import use_policy
-
-        vars(self).update({name: given[name] for name in self.ARGUMENTS})
-        use_policy(self)
-
-    def read_arguments(self) -> None:
-        """Replace each rendered argument by what is meant; reading twice does no harm.
-
-        :raises ValidationError: an argument is missing or cannot work; names it.
-        """
-        for name, read in self.ARGUMENTS.items():
-            setattr(self, name, read(name, getattr(self, name)))
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Begin a mapped task. Airflow stores what mapped tasks are given, so addresses are refused in it.
-
-        :raises ValueError: a private argument is given an address itself.
-        """
-        private = [name for name in dir(cls) if isinstance(getattr(cls, name, None), PrivateArgument)]
-        for name in private:
-            _refuse_literal(name, kwargs.get(name), "partial()")
-        return _Partial(super().partial(**kwargs), private)  # type: ignore[misc]
-
-
-class _Partial:
-    """A mapped task that has begun; see :meth:`ReadsArguments.partial`.
-
-    :param partial: Airflow's own.
-    :param private: names of the private arguments.
-    """
-
-    def __init__(self, partial: Any, private: Iterable[str]) -> None:
-        self._partial = partial
-        self._private = private
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._partial, name)
-
-    def expand(self, **mapped: Any) -> Any:
-        """Airflow's ``expand``."""
-        self._refuse(mapped)
-        return self._partial.expand(**mapped)
-
-    def expand_kwargs(self, kwargs: Any, **more: Any) -> Any:
-        """Airflow's ``expand_kwargs``."""
-        for one in () if _is_reference(kwargs) else kwargs:
-            if isinstance(one, Mapping):
-                self._refuse({name: [value] for name, value in one.items()})
-        return self._partial.expand_kwargs(kwargs, **more)
-
-    def _refuse(self, mapped: Mapping[str, Any]) -> None:
-        for name in self._private:
-            _refuse_mapped(name, mapped.get(name))
 
 
 def value_of(argument: Any) -> Any:

@@ -16,11 +16,9 @@ from airflow_provider_hubprefs.arguments import (
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import announced
-from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT, WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
+from airflow_provider_hubprefs.operators._waiting import POKE_INTERVAL, TIMEOUT, WaitingBase
+from airflow_provider_hubprefs.task import DEFERRABLE, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    from airflow_provider_hubprefs.task_state import TaskState
 
 
 class _OneSubscriberOperator(WaitingBase):
@@ -43,11 +43,11 @@ class _OneSubscriberOperator(WaitingBase):
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
-        with airflow_errors():
-            self.read_arguments()
+        self.read_arguments()
         self.note_lineage(self._hook)
         event = event or {}
         status = event.get("status")
@@ -63,8 +63,7 @@ class _OneSubscriberOperator(WaitingBase):
             _sent(context).clear()
         if status == events.CANCELED:
             # As without waiting: a retry writes again.
-            with airflow_errors():
-                raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
+            raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
         found = events.result_of(event)
         if resumed and not self._is_as_wanted(found):
             self.log.info(
@@ -76,6 +75,8 @@ class _OneSubscriberOperator(WaitingBase):
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
 
     def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
@@ -114,6 +115,8 @@ class _OneSubscriberOperator(WaitingBase):
 
         :raises HubPrefsException: the write is unconfirmed, which is no success.
         """
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
+
         self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
         self.note_lineage(self._hook, {"outcome": outcome})
         if outcome == "unconfirmed":
@@ -145,6 +148,8 @@ def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
 
 def _sent(context: Context) -> TaskState:
     """Where Airflow's task state store (3.3) keeps the write that was sent, until its operation has ended."""
+    from airflow_provider_hubprefs.task_state import TaskState
+
     return TaskState(context, "hubprefs_write")
 
 
@@ -205,7 +210,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -220,23 +225,22 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         from airflow_provider_hubprefs.bulk.send.writes import SetStatus
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
-        with airflow_errors():
-            self._begin()
-            hook = self._hook
-            write = SetStatus(
-                hook.client.calls,
-                subscription_id=self.subscription_id,
-                status=self.status,
-                legal_basis=self.legal_basis,
-                legal_basis_explanation=self.legal_basis_explanation,
-                allow_resubscribe=self.allow_resubscribe,
-            )
-            try:
-                return self._write(hook, write, context)
-            except HubSpotError as error:
-                if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
-                    _check_subscription(hook, self.subscription_id)
-                raise
+        self._begin()
+        hook = self._hook
+        write = SetStatus(
+            hook.client.calls,
+            subscription_id=self.subscription_id,
+            status=self.status,
+            legal_basis=self.legal_basis,
+            legal_basis_explanation=self.legal_basis_explanation,
+            allow_resubscribe=self.allow_resubscribe,
+        )
+        try:
+            return self._write(hook, write, context)
+        except HubSpotError as error:
+            if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
+                _check_subscription(hook, self.subscription_id)
+            raise
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["status"] == self.status)
@@ -284,7 +288,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -297,11 +301,10 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         """Opt the subscriber out."""
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 
-        with airflow_errors():
-            self._begin()
-            hook = self._hook
-            write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
-            return self._write(hook, write, context)
+        self._begin()
+        hook = self._hook
+        write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
+        return self._write(hook, write, context)
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["opted_out"])
