@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -26,6 +26,7 @@ from airflow_provider_hubprefs.compat import (
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
+    conf,
 )
 from airflow_provider_hubprefs.get_provider_info import CONN_ID
 from airflow_provider_hubprefs.task import DEFERRABLE, TaskBase, announced
@@ -127,10 +128,12 @@ class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
-            durations: dict[str, Any] = {"poke_interval": seconds("poke_interval", poke_interval)}
-            for name, given in (("timeout", timeout), ("max_wait", max_wait)):
-                if not is_absent(given):  # the base class of Airflow 2.11 refuses None
-                    durations[name] = seconds(name, given)
+            durations: dict[str, Any] = {
+                "poke_interval": seconds("poke_interval", poke_interval),
+                "timeout": _default_timeout() if is_absent(timeout) else seconds("timeout", timeout),
+            }
+            if not is_absent(max_wait):
+                durations["max_wait"] = seconds("max_wait", max_wait)
         except Exception as error:  # noqa: BLE001 - ValidationError, which no DAG file needs to load
             from airflow_provider_hubprefs.exceptions import HubPrefsFailException
 
@@ -281,3 +284,9 @@ def _kept(context: Context) -> TaskState:
     from airflow_provider_hubprefs.task_state import TaskState
 
     return TaskState(context, "hubprefs_transient_failures")
+
+
+@cache
+def _default_timeout() -> float:
+    """Airflow's. Each sensor of Airflow looks it up anew, which takes longer than all that is special to this one."""
+    return conf.getfloat("sensors", "default_timeout")
