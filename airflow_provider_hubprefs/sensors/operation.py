@@ -289,4 +289,4 @@ def _kept(context: Context) -> TaskState:
 @cache
 def _default_timeout() -> float:
     """Airflow's. Each sensor of Airflow looks it up anew, which takes longer than all that is special to this one."""
-    return conf.getfloat("sensors", "default_timeout")
+    return float(conf.getfloat("sensors", "default_timeout"))
