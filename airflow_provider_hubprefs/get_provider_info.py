@@ -7,6 +7,8 @@ from typing import Any
 _PACKAGE = "airflow_provider_hubprefs"
 _NAME = "HubSpot Communication Preferences"
 
+CONN_ID = "hubprefs_default"
+
 _MAIN = "API version and brand"
 _OAUTH = "OAuth app (instead of a token; it takes all three)"
 _ALL_THREE = "OAuth takes all three of these fields, and no token"

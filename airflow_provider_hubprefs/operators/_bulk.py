@@ -15,15 +15,9 @@ from airflow_provider_hubprefs.arguments import (
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import BATCH_LINKS, announced
-from airflow_provider_hubprefs.operators._audit import audit_of
-from airflow_provider_hubprefs.operators._files import folder_at, task_of
-from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._source import ReadsSource
 from airflow_provider_hubprefs.operators._waiting import BatchWait
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.task import Links, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.storage import Place
 
 
@@ -154,7 +149,7 @@ class HubPrefsBatchOperator(ReadsSource):
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
-    operator_extra_links = BATCH_LINKS
+    operator_extra_links = Links("BATCH_LINKS")
     batch_size: int
     verify: bool
     max_budget_share: float
@@ -189,25 +184,29 @@ class HubPrefsBatchOperator(ReadsSource):
 
     @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        with airflow_errors():
-            self._begin()
-            self._check_arguments()
-            given = self._source()
-            self._running = HubPrefsHook(
-                self.hubprefs_conn_id,
-                self.api_version,
-                business_unit_id=self.business_unit_id,
-                max_budget_share=self.max_budget_share,
-            )
-            self.note_lineage(self._running)
-            summary = self._run(self._running, given, context, event)
-            self.note_lineage(self._running, summary)
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+        from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
+
+        self._begin()
+        self._check_arguments()
+        given = self._source()
+        self._running = HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            max_budget_share=self.max_budget_share,
+        )
+        self.note_lineage(self._running)
+        summary = self._run(self._running, given, context, event)
+        self.note_lineage(self._running, summary)
         result = {name: summary[name] for name in RESULT}
         fail_if_not_applied(self, result, context)
         return result
 
     def _report_folder(self, context: Context) -> str | None:
         """Where the run's report will be, as far as that is known before the arguments are checked."""
+        from airflow_provider_hubprefs.operators._files import folder_at
+
         try:
             folder = folder_at(optional(path)("output", self.output_folder), self, context)
         except Exception:  # noqa: BLE001 - the run says what is wrong
@@ -227,6 +226,7 @@ class HubPrefsBatchOperator(ReadsSource):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
+        from airflow_provider_hubprefs.operators._files import folder_at
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
@@ -252,6 +252,7 @@ class HubPrefsBatchOperator(ReadsSource):
         """
         from airflow_provider_hubprefs.bulk.source.reader import reader_of
         from airflow_provider_hubprefs.bulk.source.size import SourceSize
+        from airflow_provider_hubprefs.operators._files import task_of
 
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder, key=key)
@@ -269,7 +270,7 @@ class HubPrefsBatchOperator(ReadsSource):
             "verify": self.verify,
             "max_changes": self.max_changes,
             "stop_when_refused_alike": self.stop_when_refused_alike,
-            "wait": BatchWait(self, hook, write, event or {}, deferrable)
+            "wait": BatchWait(self, hook, write, event or {}, deferrable=deferrable)
             if self.wait_for_completion
             else None,
             "after_wait": event is not None,
@@ -295,6 +296,8 @@ class HubPrefsBatchOperator(ReadsSource):
         checkpoint: Checkpoint | None,
     ) -> list[RowRecorder]:
         """What the run writes of every row besides its dead letters."""
+        from airflow_provider_hubprefs.operators._audit import audit_of
+
         audit = audit_of(
             self,
             context,
@@ -321,6 +324,7 @@ class HubPrefsBatchOperator(ReadsSource):
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
+        from airflow_provider_hubprefs.task_state import TaskState
 
         place: Place
         if (in_airflow := TaskState(context, key)).available:

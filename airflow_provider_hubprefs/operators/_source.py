@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.arguments import PrivateArgument, column, optional, paths, text, value_of
-from airflow_provider_hubprefs.operators._files import files_at
-from airflow_provider_hubprefs.operators._parameters import PrivateParameters
+from airflow_provider_hubprefs.arguments import (
+    PrivateArgument,
+    PrivateParameters,
+    column,
+    optional,
+    paths,
+    text,
+    value_of,
+)
 from airflow_provider_hubprefs.operators._waiting import WaitingBase
 
 if TYPE_CHECKING:
@@ -51,6 +57,7 @@ class ReadsSource(WaitingBase):
     def _source(self) -> Any:
         from airflow_provider_hubprefs.bulk.source.items import flattened
         from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+        from airflow_provider_hubprefs.operators._files import files_at
         from airflow_provider_hubprefs.operators._sql import rows_of_query
 
         if self.source is not None:
