@@ -27,7 +27,7 @@ PREFIX = "/hubprefs"
 
 OUTCOMES = ("read", "changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
-_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write")
+_FROM_REPORT = (*OUTCOMES, "reasons", "outcome", "state", "portal", "write", "done")
 _WAITS = {"TaskDeferred", "AirflowRescheduleException"}
 _log = logging.getLogger(__name__)
 
