@@ -60,8 +60,8 @@ def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str |
     report: dict[str, Any] = {**known, "run": run.key, "incomplete_because": known.get("because")}
     if not known.get("folder"):
         kept = (
-            "Neither the task's output nor [hubprefs] output names a folder, so no report is kept, and no dead "
-            "letters."
+            "No report and no dead letters are kept: neither the task's output nor [hubprefs] output names a "
+            "folder. Set one of them."
         )
         return report, [], kept if "Batch" in run.operator else None
     try:

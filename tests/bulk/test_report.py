@@ -455,6 +455,11 @@ class TestTheLastLine:
                 "10 not: 10 not finished by HubSpot yet -> /r/report.html",
             ),
             (
+                {},
+                {"state": "running", "ended_at": "2026-11-26T03:00:00+00:00"},
+                "Still running as of 2026-11-26T03:00:00+00:00: no row has an outcome yet -> /r/report.html",
+            ),
+            (
                 {"changed": 1_000, "unconfirmed": 2_500},
                 {"state": "waiting"},
                 "1,000 of 3,500 opted out (1,000 new), 2,500 not: 2,500 not finished by HubSpot yet -> /r/report.html",
@@ -480,7 +485,7 @@ class TestTheLastLine:
             ),
         ],
         ids=[
-            *("all kinds", "one", "no page", "no report", "where", "running", "waiting"),
+            *("all kinds", "one", "no page", "no report", "where", "running", "not yet", "waiting"),
             *("early", "partial", "at once"),
         ],
     )

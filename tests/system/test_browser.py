@@ -349,7 +349,7 @@ def test_a_run_without_a_folder_says_that_no_report_is_kept(
     newcomer.open_task(run, "opt_out")
     newcomer.wait_for_state("Success")
     main = newcomer.open_tab()
-    expect(main).to_contain_text("names a folder, so no report is kept")
+    expect(main).to_contain_text("No report and no dead letters are kept")
     expect(main).to_contain_text("This is not an e-mail address.")
     expect(main).to_contain_text("2 of 3 opted out")
     newcomer.look_at_it_in_every_way("tab without output")
@@ -367,7 +367,7 @@ def test_a_task_about_one_subscriber_has_a_tab_too(ui: tuple[MakeUI, object], ne
     newcomer.wait_for_state("Success")
     main = newcomer.open_tab()
     expect(main).to_contain_text("1 subscriber")
-    expect(main).not_to_contain_text("no report is kept")
+    expect(main).not_to_contain_text("No report")
     newcomer.look_at_it_in_every_way("tab of one subscriber")
 
 

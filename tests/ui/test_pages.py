@@ -360,7 +360,7 @@ class TestWithoutAReport:
         known = known_of(None, read=42, invalid=1, done="opted out", reasons={"invalid: INVALID_ADDRESS": 1})
         record(known=known)
         text = viewer.get(PAGE + "page").text
-        assert "no report is kept, and no dead letters" in text
+        assert "No report and no dead letters are kept" in text
         assert "41 of 42 opted out" in text
         assert "Look at the reasons below.</p>" in text
         assert "This is not an e-mail address." in text

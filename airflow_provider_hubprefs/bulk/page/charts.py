@@ -99,8 +99,8 @@ def _svg(points: Sequence[Point], highest: float) -> str:
     size, unit = (1, "s") if end < 120 else (60, "min") if end < 7200 else (3600, "h")
     every = next((one for one in _STEPS if (end - begin) / one <= 5), math.ceil((end - begin) / 5))
     chart: Any = pygal.XY(
-        js=[], css=[], width=_WIDTH, height=_HEIGHT, margin=4, show_legend=False, show_dots=False, fill=True,
-        no_prefix=True, range=(0, top), xrange=(begin, max(end, begin + 1)), value_formatter=_amount,
+        js=[], css=[], width=_WIDTH, height=_HEIGHT, margin=4, margin_right=18, show_legend=False, show_dots=False,
+        fill=True, no_prefix=True, range=(0, top), xrange=(begin, max(end, begin + 1)), value_formatter=_amount,
         x_value_formatter=lambda value: f"{value / size:.4g} {unit}", style=pygal.style.Style(label_font_size=14),
     )  # fmt: skip
     chart.y_labels = ticks
