@@ -34,7 +34,7 @@ class Person:
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._hear)
-        page.set_default_timeout(SLOWEST)
+        page.context.set_default_timeout(SLOWEST)  # of new tabs as well
         self._pictures = os.environ.get("HUBPREFS_SCREENSHOTS")
 
     def _hear(self, message: ConsoleMessage) -> None:
@@ -59,7 +59,7 @@ class Person:
             return
         was = self.page.viewport_size
         for theme in ("dark", "light"):
-            self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # of a page outside of Airflow's UI
+            self.page.emulate_media(color_scheme=theme)  # of a page outside of Airflow's UI
             self.page.evaluate(
                 "theme => { for (const each of ['light', 'dark'])"
                 " document.documentElement.classList.toggle(each, each === theme) }",

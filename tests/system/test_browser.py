@@ -85,7 +85,7 @@ class MakeUI:
         return (self.folder / "output.txt").read_text()
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        ready = wait_for("the address", lambda: self.url in self.output() or process.poll(), timeout=400)
+        ready = wait_for("the address", lambda: self.url in self.output() or process.poll(), timeout=600)
         assert ready is True, self.output()
 
     def connection(self) -> dict[str, str]:
