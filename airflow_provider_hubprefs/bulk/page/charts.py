@@ -38,7 +38,7 @@ class Chart(NamedTuple):
 
 
 def charts_of(history: object, *, daily: float | None = None, burst: float | None = None) -> list[Chart]:
-    """Return the charts that a history has figures for; none of fewer than two points in time.
+    """Return the charts that a history has figures for; none of fewer than two points in time, or of zeros.
 
     :param history: of the report: seconds, rows, requests, requests left of the day, requests of the burst used.
     :param daily: the account's requests a day.
@@ -87,6 +87,8 @@ def _chart(title: str, points: Sequence[Point], note: str, limit: float | None =
     if len(points) < 2:
         return None
     last, most = points[-1][1], max(value for _, value in points)
+    if not max(most, limit or 0):  # no row is through yet
+        return None
     words = note.format(last=_exact(last), most=_exact(most), limit=_exact(most if limit is None else limit))
     return Chart(title, words, _svg(points, max(most, limit or 0)))
 
