@@ -24,7 +24,7 @@ PREFIX = "/hubprefs"
 
 OUTCOMES = ("read", "changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
-_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write", "kind", "audit_head")
+_FROM_REPORT = (*OUTCOMES, "reasons", "outcome", "state", "portal", "write", "done", "kind", "audit_head")
 _WAITS = {"TaskDeferred", "AirflowRescheduleException"}
 _log = logging.getLogger(__name__)
 

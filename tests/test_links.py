@@ -73,6 +73,7 @@ class TestWhatARunSays:
         }
         assert ti.all[0] == (REPORT, first)  # before anything is asked
         assert {"read": 4, "changed": 3, "invalid": 1, "state": "complete"}.items() <= last.items()
+        assert (last["done"], last["reasons"]) == ("opted out", {"invalid: INVALID_ADDRESS": 1})
         assert last["folder"] == folder
         assert last["budget"]["daily_remaining"] < last["budget"]["daily"]
         assert "because" not in last

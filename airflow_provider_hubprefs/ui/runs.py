@@ -23,7 +23,8 @@ MOST = 200
 """Runs on the page of recent runs."""
 
 _WATCHER = "airflow_provider_hubprefs.triggers.opt_out.HubPrefsOptOutTrigger"
-_TEXTS = ("folder", "connection", "state", "write", "because", "outcome", "kind")
+_TEXTS = ("folder", "connection", "state", "write", "done", "because", "outcome", "kind")
+_REASONS = 50
 
 
 def tidy(value: object) -> dict[str, Any] | None:
@@ -37,6 +38,8 @@ def tidy(value: object) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = {name: value[name][:1000] for name in _TEXTS if isinstance(value.get(name), str)}
     found |= _numbers(value, (*OUTCOMES, "portal", "kept"))
+    if isinstance(reasons := value.get("reasons"), dict):
+        found["reasons"] = _numbers(reasons, list(reasons)[:_REASONS])
     if isinstance(value.get("budget"), dict):
         found["budget"] = _numbers(value["budget"], ("daily", "daily_remaining"))
     return found

@@ -304,8 +304,9 @@ class _Page:
             means = f"{counted(unconfirmed, 'row is', 'rows are')} neither confirmed nor refused by HubSpot."
             return Advice(means, "Clear the task: it asks HubSpot about them again.")
         means = f"{counted(self.failed, 'row was', 'rows were')} not {self.words.rest}; all others are done."
-        again = 'The dead letters can be sent again, as a source with email_column="subscriber".'
-        return Advice(means, f"Look at the reasons below. {again}")
+        look = "Look at the reasons below." if self.reasons else "The task's log says more."
+        again = ' The dead letters can be sent again, as a source with email_column="subscriber".'
+        return Advice(means, f"{look}{again if self.text('dead_letters') else ''}")
 
     @property
     def said(self) -> str | None:

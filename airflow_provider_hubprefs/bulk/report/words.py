@@ -91,6 +91,7 @@ def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a r
         text = f"{early} after {counted(read, 'row')}: {text}"
     elif state == "running":
         share = "" if (share := summary.get("share")) is None else f", {share:.0%} of the source read"
+        text = text if read else "no row has an outcome yet"
         text = f"Still running as of {summary.get('ended_at')}{share}: {text}"
     elif not read:
         text = "No rows were read"

@@ -340,7 +340,7 @@ def test_a_tab_without_links_has_none() -> None:
         ([[0, 0, 0, None, None], [0, 5, 1, None, None]], 0),
         ([[0, 0, 0, None, None], [5, 500, 5, None, None]], 2),
         ([[0, 0, 0, 100, 1], [5, 500, 5, 95, 5], [9, 0, 6, 94, 5]], 4),
-        ([[0.0, 0, 0, 0, 0], [9e6, 0, 0, 0, 0]], 4),
+        ([[0.0, 0, 0, 0, 0], [9e6, 0, 0, 0, 0]], 2),  # of what has a limit
     ],
     ids=["empty", "one", "same-time", "no-budget", "begun-again", "zeros"],
 )
