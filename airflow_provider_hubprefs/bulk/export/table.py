@@ -49,7 +49,8 @@ class TableTarget:
         if not re.fullmatch(f"(?:{_NAME.pattern}){{1,3}}", table):
             raise ValidationError(f"table: expected a name such as schema.table, got {shown(table)}")
         self._hook, self._table, self._only, self._create = hook, table, only, create
-        quoted = hook.dialect.escape_word
+        # Where quotes change nothing else (Airflow knows no reserved words of DuckDB).
+        quoted = '"{}"'.format if hook.dialect_name == "duckdb" else hook.dialect.escape_word
         self._columns = columns
         self._names = [quoted(column.name) for column in columns]
         self._keys = [quoted(column.name) for column in columns if column.field.key]
@@ -159,7 +160,9 @@ class TableTarget:
         )
 
     def _error(self, error: Exception) -> TargetError:
-        said = scrub(str(error).partition("\n")[0])[:160] or type(error).__name__
+        # DuckDB quotes the whole list of values after that.
+        first = str(error).partition("\n")[0].partition(" when casting")[0]
+        said = scrub(first)[:160] or type(error).__name__
         return TargetError(
             f"{said.rstrip('.')}. Expected a table {self._table} that this connection may write, with the columns "
             f"{', '.join(self._names)}; create_table=True makes one. No row of it was changed",

@@ -21,4 +21,4 @@ def escaped(cell: str) -> str:
 
 def unescaped(cell: str) -> str:
     """Return what :func:`escaped` was given; a cell without an apostrophe before a formula stays as it is."""
-    return cell[1:] if _ESCAPED.match(cell) else cell
+    return cell[1:] if cell[:1] == "'" and _ESCAPED.match(cell) else cell
