@@ -213,9 +213,9 @@ class TestSeveralAtOnce:
             assert all(f"-{run_id}-{index}@" in one for one in found)
         assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 12
 
-    @pytest.mark.parametrize("slow", ["old", "new"])
+    @pytest.mark.parametrize("ms", [100, 20], ids=["slow", "quick"])
     def test_an_old_try_that_still_runs_stops_and_leaves_the_later_ones_files_alone(
-        self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path, slow: str
+        self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path, ms: int
     ) -> None:
         rows = with_letters(200)
         done: dict[str, Any] = {}
@@ -243,7 +243,7 @@ class TestSeveralAtOnce:
         while begun_by() == first:
             time.sleep(0.005)
         hubspot.clear_faults()
-        hubspot.fault("latency", ms=[100, 100] if slow == "old" else [20, 20], **of_writes)
+        hubspot.fault("latency", ms=[ms, ms], **of_writes)
         for thread in (old, new):
             thread.join()
         assert "A later try of this task has begun" in str(done["old"])
