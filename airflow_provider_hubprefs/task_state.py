@@ -17,7 +17,7 @@ class TaskState:
     """
 
     def __init__(self, context: Context, key: str, *, store: Any = None) -> None:
-        self._store: Any = store or context.get("task_state_store")
+        self._store: Any = context.get("task_state_store") if store is None else store
         self._key = key
 
     @property

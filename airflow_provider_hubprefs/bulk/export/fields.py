@@ -11,6 +11,7 @@ from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
 T = TypeVar("T")
 
@@ -62,9 +63,10 @@ class Target(Protocol):
         :raises TargetError: it cannot.
         """
 
-    def write(self, rows: Iterable[Sequence[Cell]]) -> int:
+    def write(self, rows: Iterable[Sequence[Cell]], *, whole: bool = True) -> int:
         """Write all rows, of cells in the order of the fields; writing them again changes nothing. Return their number.
 
+        :param whole: whether they are all that there are: otherwise no row is deleted because it is not among them.
         :raises TargetError: it cannot be written; what was there before still is.
         """
 
@@ -145,3 +147,18 @@ def in_parts(rows: Iterable[T], most: int) -> Iterator[list[T]]:
     left = iter(rows)
     while some := list(islice(left, most)):
         yield some
+
+
+def rows_of_definition(one: Any) -> Iterator[list[Any]]:
+    """The rows of one subscription: its own, and one for each translation."""
+    rest = [getattr(one, field.name) for field in DEFINITIONS[4:10]]
+    own = [one.id, "", one.name, one.description, *rest, time_cell(one.created_at), time_cell(one.updated_at)]
+    yield own
+    for other in one.translations or ():
+        times = [time_cell(other.created_at), time_cell(other.updated_at)]
+        yield [one.id, other.language_code or "", other.name, other.description, *rest, *times]
+
+
+def time_cell(time: datetime | None) -> str | None:
+    """A time of HubSpot's, in its precision."""
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

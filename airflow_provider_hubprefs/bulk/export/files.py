@@ -67,7 +67,7 @@ class FileTarget:
                     f"{shown(self._path.name)}"
                 )
 
-    def write(self, rows: Iterable[Sequence[Cell]]) -> int:
+    def write(self, rows: Iterable[Sequence[Cell]], *, whole: bool = True) -> int:
         """See :class:`~.fields.Target`."""
         count = self._write(rows)
         with _errors_of(self._path):

@@ -12,6 +12,7 @@ from airflow_provider_hubprefs.bulk.export.fields import (
     OPTED_OUT,
     STATUSES,
     Field,
+    time_cell,
 )
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, Outcome, outcome_unknown
 from airflow_provider_hubprefs.bulk.send.writes import SetStatus, UnsubscribeAll, Write, opted_out_of
@@ -30,10 +31,13 @@ Record = list[Any]
 
 
 class ExportRecorder:
-    """Keeps what HubSpot shows; fills the target when the run is complete, and nothing is left for a retry.
+    """Keeps what HubSpot shows, and fills the target with all of it when the run is complete.
+
+    So it does where rows are unconfirmed: one bad row never blocks the others, and the task fails because of it.
 
     :param record_of: makes what is kept of a subscriber.
     :param rows_of: makes the target's rows of it.
+    :param name: of the target, for the report.
     """
 
     kind = "export"
@@ -43,10 +47,11 @@ class ExportRecorder:
         record_of: Callable[[Outcome], Record],
         rows_of: Callable[[Record], Iterable[Sequence[Cell]]],
         target: Target,
+        *,
+        name: str,
     ) -> None:
         self._record_of, self._rows_of, self._target = record_of, rows_of, target
-        self.written: int | None = None
-        """How many rows the target got; None: none was written."""
+        self._reported: dict[str, Any] = {"target": name, "rows": None}
 
     def lines(self, outcomes: Sequence[Outcome]) -> list[str]:
         """See :class:`~.recorder.RowRecorder`."""
@@ -55,9 +60,14 @@ class ExportRecorder:
 
     def finish(self, lines: Iterator[bytes], counts: Mapping[str, int], *, complete: bool) -> None:
         """See :class:`~.recorder.RowRecorder`."""
-        if complete and not counts.get("unconfirmed"):
-            records = map(msgspec.json.decode, lines)
-            self.written = self._target.write(row for one in records for row in self._rows_of(one))
+        if complete:
+            rows = (row for line in lines for row in self._rows_of(msgspec.json.decode(line)))
+            whole = not (counts.get("unconfirmed") or counts.get("rejected"))
+            self._reported["rows"] = self._target.write(rows, whole=whole)
+
+    def reported(self) -> Mapping[str, Any]:
+        """See :class:`~.recorder.RowRecorder`. Without rows the target was not written."""
+        return self._reported
 
 
 class ReadStatuses(Write):
@@ -118,7 +128,7 @@ def _cells(one: SubscriptionStatus) -> Record:
     return [
         one.subscription_id,
         *(text and text.replace("\0", "") for text in texts),
-        one.timestamp,
+        time_cell(one.timestamp),
     ]
 
 
@@ -157,10 +167,12 @@ class GenerateLinks(Write):
     :param arguments: of :meth:`~.calls.Calls.generate_links`.
     """
 
+    fields = LINKS
+
     def __init__(self, calls: Calls, **arguments: Any) -> None:
         def generate(row: Row) -> Call[Operation[Any]]:
-            call = calls.generate_links(row.subscriber, **arguments)
-            return replace(  # type: ignore[return-value]
+            call: Call[Any] = calls.generate_links(row.subscriber, **arguments)
+            return replace(
                 call, read=lambda reply: Operation(status="COMPLETE", given_results=[call.read(reply)])
             )
 
@@ -189,3 +201,8 @@ class GenerateLinks(Write):
         """What is kept of a subscriber."""
         (links,) = (outcome.actual or ())[-1:]
         return [outcome.row.subscriber, *(getattr(links, one.name) for one in LINKS[1:])]
+
+    @staticmethod
+    def rows_of(record: Record) -> list[Record]:
+        """The target's rows about one subscriber."""
+        return [record]

@@ -68,10 +68,11 @@ class TableTarget:
             self._by_key = False
             self._load((), undo=True)
 
-    def write(self, rows: Iterable[Sequence[Cell]]) -> int:
+    def write(self, rows: Iterable[Sequence[Cell]], *, whole: bool = True) -> int:
         """See :class:`~.fields.Target`."""
         if self._by_key is None:
             self.check()
+        self._only = self._only and whole
         return self._load(rows)
 
     def _load(self, rows: Iterable[Sequence[Cell]], *, undo: bool = False) -> int:

@@ -17,8 +17,7 @@ from airflow_provider_hubprefs.bulk.source.formulas import escaped, unescaped
 from airflow_provider_hubprefs.bulk.source.reader import read_rows
 from airflow_provider_hubprefs.compat import ObjectStoragePath
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-from .conftest import Warehouse
+from tests.warehouses import Warehouse
 
 ALL = columns_of(STATUSES, None, keys=True)
 CONSENT = columns_of(
@@ -307,7 +306,8 @@ def test_a_table_that_the_user_may_not_write_is_found_before_the_run(
         "AIRFLOW_CONN_READER",
         warehouse.uri.replace(f"{warehouse.user}:{warehouse.password}", "reader:reader"),
     )
-    hook = BaseHook.get_connection("reader").get_hook()
+    connection: Any = BaseHook.get_connection("reader")
+    hook = connection.get_hook()
     with pytest.raises(
         TargetError, match=r"^permission denied for table consent\. Expected a table"
     ) as raised:
@@ -321,7 +321,8 @@ def test_a_database_that_does_not_answer_may_answer_a_retry(monkeypatch: pytest.
     from airflow_provider_hubprefs.compat import BaseHook
 
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://u:pa55@127.0.0.1:1/none")
-    target = TableTarget(BaseHook.get_connection("warehouse").get_hook(), "consent", CONSENT)
+    connection: Any = BaseHook.get_connection("warehouse")
+    target = TableTarget(connection.get_hook(), "consent", CONSENT)
     with pytest.raises(TargetError, match="Expected a table consent") as raised:
         target.check()
     assert not raised.value.permanent

@@ -27,7 +27,8 @@ class Warehouse:
     def hook(self) -> Any:
         from airflow_provider_hubprefs.compat import BaseHook
 
-        return BaseHook.get_connection("warehouse").get_hook()
+        connection: Any = BaseHook.get_connection("warehouse")
+        return connection.get_hook()
 
     def texts(self, query: str) -> list[tuple[str | None, ...]]:
         """All rows of a query, in order, each cell as text."""
