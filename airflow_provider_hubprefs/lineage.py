@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call
 
@@ -34,6 +34,8 @@ class ReportsLineage:
 
     only_reads = False
     _where: tuple[str, str] | None = None
+    _written_to: Sequence[tuple[str, str]] = ()
+    """Of an export: namespace and name of its file or table."""
     _lineage_result: Mapping[str, Any] = MappingProxyType({})
 
     def note_lineage(self, hook: Any, result: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -80,7 +82,7 @@ class ReportsLineage:
         except ImportError:
             return None
         result = self._lineage_result
-        places = [] if (source := getattr(self, "source", None)) is None else _datasets(source)
+        places = [] if (source := getattr(self, "source", None)) is None else datasets_at(source)
         inputs = [InputDataset(namespace=store, name=name) for store, name in places]
         if len(inputs) == 1 and "read" in result:
             statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
@@ -93,8 +95,11 @@ class ReportsLineage:
             return OperatorLineage(inputs=inputs, run_facets=facets)
         store, name = self._where
         if self.only_reads:
+            written_to = [OutputDataset(namespace=where, name=one) for where, one in self._written_to]
             return OperatorLineage(
-                inputs=[*inputs, InputDataset(namespace=store, name=name)], run_facets=facets
+                inputs=[*inputs, InputDataset(namespace=store, name=name)],
+                outputs=written_to,
+                run_facets=facets,
             )
         output = OutputDataset(namespace=store, name=name)
         if outcomes:
@@ -147,7 +152,7 @@ def _outcomes(result: Mapping[str, Any]) -> dict[str, int]:
     return {name: result[name] for name in _OUTCOMES if name in result}
 
 
-def _datasets(source: Any) -> Iterable[tuple[str, str]]:
+def datasets_at(source: Any) -> Iterable[tuple[str, str]]:
     """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them.
 
     Of more than :data:`_MOST`, the folders of the first thousand: an event of 100,000 files helps no one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, optional, path, text, yes_or_no
+from airflow_provider_hubprefs.lineage import datasets_at
 from airflow_provider_hubprefs.operators._files import path_at
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def places_of(given: Any) -> list[Any]:
     return [one if pattern is None else pattern[0] for one, pattern in found]
 
 
+def _dataset_of(hook: Any, connection: Any, table: str) -> list[tuple[str, str]]:
+    """Namespace and name of a table, where its hook says how OpenLineage names its database."""
+    try:
+        info = hook.get_openlineage_database_info(connection)
+        schema = None if "." in table else hook.get_openlineage_default_schema()
+        name = ".".join(filter(None, (info.database, schema, table)))
+    except Exception:  # noqa: BLE001 - lineage must not fail an export
+        return []
+    return [(f"{info.scheme}://{info.authority}" if info.authority else info.scheme, name)]
+
+
 class WritesTarget:
     """Where an operator writes to.
 
@@ -63,6 +75,7 @@ class WritesTarget:
     target_conn_id: str | None = None
     on_missing: Literal["keep", "delete"] = "keep"
     create_table: bool = False
+    _written_to: Sequence[tuple[str, str]] = ()
 
     def _check_target(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
@@ -84,6 +97,7 @@ class WritesTarget:
         columns = columns_of(fields, self.columns, keys=self.table is not None)
         found: FileTarget | TableTarget
         if self.table is None:
+            self._written_to = list(datasets_at(self.target))
             found = FileTarget(path_at(self.target), columns, self.format)
             found.check_apart_from(apart_from)
         else:
@@ -93,6 +107,7 @@ class WritesTarget:
                 raise ValidationError(
                     f"target_conn_id: expected a connection to a database, got one of the type {type(hook).__name__}"
                 )
+            self._written_to = _dataset_of(hook, connection, self.table)
             only = self.on_missing == "delete"
             found = TableTarget(hook, self.table, columns, only=only, create=self.create_table)
         found.check()

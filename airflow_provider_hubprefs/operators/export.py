@@ -51,6 +51,8 @@ class _ExportRun(HubPrefsBatchOperator, WritesTarget):
         name for name in HubPrefsBatchOperator.template_fields if name != "max_changes"
     )
     only_reads = True
+    subscription_column = ""
+    """For lineage: statuses of several subscriptions are read."""
     verify = wait_for_completion = deferrable = False
     stop_when_refused_alike = True
     max_changes = None
@@ -159,7 +161,7 @@ class HubPrefsExportStatusesOperator(_ExportRun):
 class HubPrefsGenerateLinksOperator(_ExportRun):
     """Write subscribers' links to their own preference pages to a file: never to a table, a result or a log.
 
-    Whoever has such a link can change the preferences: keep the file as you keep passwords, and delete it soon. On a
+    Who has such a link can change the preferences: keep the file as you keep passwords, and delete it soon. On a
     local disk its owner alone can read it; until the run ends, the links are in its ``output`` folder as well. HubSpot
     makes the links of one subscriber at a time, so the run takes one request for each.
 
@@ -352,6 +354,8 @@ class HubPrefsExportDefinitionsOperator(_PortalExport):
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments(locals())
+
+    subscription_column = ""
 
     def _export(self, hook: HubPrefsHook, context: Context) -> int:
         from airflow_provider_hubprefs.bulk.export.fields import DEFINITIONS, rows_of_definition

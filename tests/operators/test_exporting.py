@@ -23,7 +23,7 @@ from tests.helpers import Store, outcomes, people, reported, writes
 from tests.warehouses import Warehouse
 
 pytestmark = pytest.mark.usefixtures("hubprefs_default")
-Context = dict[str, Any]
+Context = Any
 
 JANE, BOB, ZOE = "jane@example.com", "bob@example.com", "+zoe@münchen.example"
 
@@ -168,6 +168,7 @@ def test_a_row_that_hubspot_does_not_show_fails_the_task_and_a_retry_asks_about_
     assert [one.json()["inputs"] for one in hubspot.requests[begin:] if "/batch/" in one.path] == [[BOB]]
 
 
+@pytest.mark.parametrize("any_warehouse", ["sqlite"], indirect=True)
 def test_a_table_loses_no_row_of_a_subscriber_whom_hubspot_does_not_show(
     hubspot: Simulator, newsletter: int, context: Context, tmp_path: Path, any_warehouse: Warehouse
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_table_is_the_same_after_the_task_has_run_again(
     assert {str(one[0])[:2] for one in times} <= {"20"}
 
 
+@pytest.mark.parametrize("any_warehouse", ["sqlite"], indirect=True)
 def test_a_table_that_cannot_be_written_is_found_before_the_first_request(
     hubspot: Simulator, newsletter: int, context: Context, tmp_path: Path, any_warehouse: Warehouse
 ) -> None:
@@ -285,6 +287,7 @@ def test_arguments_that_cannot_work_are_refused_before_a_request(
     assert not [one for one in hubspot.requests if "/read" in one.path]
 
 
+@pytest.mark.parametrize("any_warehouse", ["postgres", "sqlite"], indirect=True)
 def test_no_address_is_in_results_and_logs(
     newsletter: int,
     context: Context,
@@ -358,6 +361,7 @@ def test_each_task_has_a_cursor_of_its_own(
         assert opt_outs(context, tmp_path, mode="new")["rows"] == 0
 
 
+@pytest.mark.parametrize("any_warehouse", ["sqlite"], indirect=True)
 def test_another_table_gets_all_opt_outs(
     newsletter: int,
     context: Context,
@@ -375,6 +379,7 @@ def test_another_table_gets_all_opt_outs(
 
 
 @pytest.mark.usefixtures("newsletter")
+@pytest.mark.parametrize("any_warehouse", ["sqlite"], indirect=True)
 def test_a_task_that_is_killed_between_table_and_cursor_leaves_the_same_rows(
     hubspot: Simulator,
     context: Context,
@@ -397,6 +402,7 @@ def test_a_task_that_is_killed_between_table_and_cursor_leaves_the_same_rows(
     assert any_warehouse.texts("SELECT contact_id, subscriber, opted_out_at FROM opted_out") == rows
 
 
+@pytest.mark.parametrize("any_warehouse", ["sqlite"], indirect=True)
 def test_contacts_that_have_come_back_leave_a_table_that_mirrors_the_portal(
     hubspot: Simulator, newsletter: int, context: Context, tmp_path: Path, any_warehouse: Warehouse
 ) -> None:

@@ -119,9 +119,9 @@ class TableTarget:
                     copy.write_row(row)
                     count += 1
             return count
-        mark = self._hook.placeholder
-        lists = ", ".join([f"unnest({mark})"] * width)
-        one = f"({', '.join([mark] * width)})"
+        cell = self._hook.placeholder
+        lists = ", ".join([f"unnest({cell})"] * width)
+        one = f"({', '.join([cell] * width)})"
         for some in in_parts(picked, 10_000 if dialect == "duckdb" else max(1, _PARAMETERS // width)):
             count += len(some)
             if dialect == "duckdb":  # takes lists fast, and single values slowly
@@ -130,9 +130,9 @@ class TableTarget:
                     list(map(list, zip(*some, strict=True))),
                 )
             else:
-                rows_of_marks = ", ".join([one] * len(some))
+                values = ", ".join([one] * len(some))
                 cursor.execute(
-                    f"INSERT INTO {staging} ({names}) VALUES {rows_of_marks}", list(chain.from_iterable(some))
+                    f"INSERT INTO {staging} ({names}) VALUES {values}", list(chain.from_iterable(some))
                 )
         return count
 
