@@ -1,8 +1,8 @@
 """Which data sets a task reads and writes: for OpenLineage, and for Airflow's own collector. No address, no request.
 
-Read are the source's files, by OpenLineage's names for their store, without credentials; a sensor reads what it asks
-about. Written is what :mod:`~airflow_provider_hubprefs.assets.hubspot` names; it is reported when the task ends: only
-then its portal and brand are known.
+Read are the source's files, by OpenLineage's names for their store, without credentials, or the tables of a query; a
+sensor reads what it asks about. Written is what :mod:`~airflow_provider_hubprefs.assets.hubspot` names; it is reported
+when the task ends: only then its portal and brand are known.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class ReportsLineage:
         """As much as is known; OpenLineage's provider adds the error."""
         return self._lineage(ended=True)
 
+    def lineage_inputs(self) -> Iterable[tuple[str, str]]:
+        """Namespace and name of each data set that is read, besides HubSpot's."""
+        source = getattr(self, "source", None)
+        return [] if source is None else datasets_at(source)
+
     def _lineage(self, *, ended: bool = False) -> Any:
         try:
             from airflow.providers.openlineage.extractors import OperatorLineage
@@ -82,8 +87,7 @@ class ReportsLineage:
         except ImportError:
             return None
         result = self._lineage_result
-        places = [] if (source := getattr(self, "source", None)) is None else datasets_at(source)
-        inputs = [InputDataset(namespace=store, name=name) for store, name in places]
+        inputs = [InputDataset(namespace=store, name=name) for store, name in self.lineage_inputs()]
         if len(inputs) == 1 and "read" in result:
             statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
                 rowCount=result["read"]

@@ -27,7 +27,7 @@ PREFIX = "/hubprefs"
 
 OUTCOMES = ("read", "changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
-_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write")
+_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write", "kind", "audit_head")
 _WAITS = {"TaskDeferred", "AirflowRescheduleException"}
 _log = logging.getLogger(__name__)
 
@@ -138,9 +138,12 @@ def announced(method: Method) -> Method:
 
 def _known_at_the_end(report: dict[str, Any], end: BaseException | None) -> dict[str, Any]:
     """What the XCom says when a task ends or waits: outcomes, state, budget, and why it failed; no address."""
+    from airflow_provider_hubprefs.bulk.report.outcome import left_to_hubspot
     from airflow_provider_hubprefs.hubspot.privacy import scrub
 
     known = {name: report[name] for name in _FROM_REPORT if report.get(name) is not None}
+    if kept := left_to_hubspot(report.get("reasons") or {}):
+        known["kept"] = kept
     if type(end).__name__ in _WAITS:
         return {**known, "state": "waiting"}
     if known.get("state") in {None, "running", "waiting"}:

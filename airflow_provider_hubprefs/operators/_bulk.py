@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
+    PrivateParameters,
     choice,
     column,
     count,
@@ -15,6 +16,7 @@ from airflow_provider_hubprefs.arguments import (
     path,
     paths,
     positive,
+    text,
     value_of,
     yes_or_no,
 )
@@ -22,13 +24,14 @@ from airflow_provider_hubprefs.compat import AirflowTaskTimeout
 from airflow_provider_hubprefs.exceptions import airflow_errors
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.links import BATCH_LINKS, announced
+from airflow_provider_hubprefs.operators._audit import audit_of
 from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
 from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
 from airflow_provider_hubprefs.task_state import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
     from airflow_provider_hubprefs.arguments import Reader as ArgumentReader
@@ -48,6 +51,12 @@ RESULT = (
     *("reasons", "complete", "incomplete_because", "dead_letters", "report"),
 )
 """Fields of a run's summary that its task returns; all others are in the report."""
+
+
+_ORDER = (
+    "A retry, or the task after a wait in the triggerer, reads the query again and resumes by the number of a row. Add "
+    "an order, or set resume=False and, where it waits, deferrable=False"
+)
 
 
 def _read_options(_: str, value: object) -> ReadOptions:
@@ -73,12 +82,21 @@ class HubPrefsBatchOperator(WaitingBase):
     cannot, a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
-        result, or what ``expand`` gives. Never stored. Either this or ``source``.
+        result, or what ``expand`` gives. Never stored. Exactly one of this, ``source`` and ``sql``.
     :param source: path or URL, read through ``ObjectStoragePath``, of a file, a folder (read with its subfolders), or
         with wildcards (``s3://bucket/unload/part-*.csv``); or a list of them. All files are one source: a list in its
         order, others in the order of their names, each with its own header. CSV with a header or one address a line,
         JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
-    :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
+    :param sql: a query whose rows are the source, of any database of which Airflow has a ``DbApiHook``; or the name of
+        a ``.sql`` file. All of its rows are read before the first request, without a transaction that writes, and kept
+        encrypted on disk, so that nothing holds a cursor open while the run goes on. Unless ``resume=False`` it needs
+        an ORDER BY of its own, of a unique key: a retry resumes where the query gives the same rows in the same order.
+        (templated)
+    :param sql_conn_id: connection of the database. (templated)
+    :param sql_parameters: values for the query's placeholders, as its driver has them (``%s``, ``%(name)s``, ``?``): a
+        list or a mapping. The driver binds them; they are never part of the text, and never stored or shown, because an
+        address may be among them. (templated)
+    :param email_column: where the address is, in CSV, JSONL, Parquet and the query's result. (templated)
     :param read_options: how the source is read, a mapping with any of these names. (templated)
         ``format``: ``csv``, ``lines`` (one address a line), ``jsonl`` or ``parquet``; by default the name and the
         first lines of a file say it. ``encoding``: UTF-8 by default; a byte order mark counts more. ``delimiter``:
@@ -113,6 +131,8 @@ class HubPrefsBatchOperator(WaitingBase):
         ``status_column="status"`` and the like where columns said what was wanted. Letters of an earlier run of the
         same task instance stay until there are new ones. Files on a local disk can be read by their owner alone; they
         do not outlive a pod: a retry elsewhere that misses the letters begins again. (templated)
+    :param audit_addresses: whether the audit, which lies beside the report and says what was written, has addresses and
+        not only fingerprints of them; by default ``[hubprefs] audit_addresses``. (templated)
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
@@ -125,16 +145,24 @@ class HubPrefsBatchOperator(WaitingBase):
     template_fields: Sequence[str] = (
         "subscribers",
         "source",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
         "email_column",
         "read_options",
         "max_changes",
         "output_folder",
+        "audit_addresses",
         "hubprefs_conn_id",
         "api_version",
     )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
+        "sql": optional(text),
+        "sql_conn_id": optional(text),
         "email_column": optional(column, default="email"),
         "read_options": optional(_read_options),
         "batch_size": positive,
@@ -146,6 +174,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
+        "audit_addresses": optional(yes_or_no),
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
@@ -154,6 +183,9 @@ class HubPrefsBatchOperator(WaitingBase):
     operator_extra_links = BATCH_LINKS
     subscribers = PrivateArgument()
     source: Any
+    sql: str | None
+    sql_conn_id: str | None
+    sql_parameters = PrivateParameters()
     email_column: str
     read_options: ReadOptions | None
     batch_size: int
@@ -166,11 +198,14 @@ class HubPrefsBatchOperator(WaitingBase):
     on_rejected: Literal["fail", "report"]
     output_folder: str | ObjectStoragePath | None
     """``output``, which is another attribute of Airflow's operators: their result."""
+    audit_addresses: bool | None
     resume: bool
     on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
     _running: HubPrefsHook | None = None
+    _plan_digest: str | None = None
+    """Of the plan that is applied, for the audit."""
     _known: dict[str, Any]
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -222,10 +257,26 @@ class HubPrefsBatchOperator(WaitingBase):
     def _source(self) -> Any:
         from airflow_provider_hubprefs.bulk.source.items import flattened
         from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+        from airflow_provider_hubprefs.operators._sql import rows_of_query
 
         if self.source is not None:
             return files_at(self.source)
+        if self.sql is not None:
+            reading = self._reading()
+            return rows_of_query(
+                self._query(),
+                value_of(self.sql_parameters),
+                conn_id=str(self.sql_conn_id),
+                columns=reading["columns"],
+                options=reading["options"],
+            )
         return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
+
+    def lineage_inputs(self) -> Iterable[tuple[str, str]]:
+        """The source's files, or the tables of its query."""
+        from airflow_provider_hubprefs.operators._database import tables_of
+
+        return tables_of(self.sql, str(self.sql_conn_id)) if self.sql else super().lineage_inputs()
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
@@ -249,10 +300,28 @@ class HubPrefsBatchOperator(WaitingBase):
     def _check_arguments(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
-        if (value_of(self.subscribers) is None) == (self.source is None):
-            got = "neither" if self.source is None else "both"
-            raise ValidationError(f"expected either subscribers or source, got {got}")
+        sources = {"subscribers": value_of(self.subscribers), "source": self.source, "sql": self.sql}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            raise ValidationError(f"expected one of subscribers, source and sql, got {got}")
+        self._query()
         self._reading()
+
+    def _query(self) -> str:
+        """The query, checked; nothing where another source is given.
+
+        :raises ValidationError: it cannot work, or something belongs to it that is missing or given without it.
+        """
+        from airflow_provider_hubprefs.operators._sql_text import query_of
+
+        needs_order = self.resume or (self.wait_for_completion and self.deferrable)
+        return query_of(
+            self.sql,
+            conn_id=self.sql_conn_id,
+            parameters=value_of(self.sql_parameters),
+            ordered_because=_ORDER if needs_order else "",
+        )
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
@@ -326,7 +395,17 @@ class HubPrefsBatchOperator(WaitingBase):
         checkpoint: Checkpoint | None,
     ) -> list[RowRecorder]:
         """What the run writes of every row besides its dead letters."""
-        return []
+        audit = audit_of(
+            self,
+            context,
+            hook,
+            write,
+            folder,
+            source=given,
+            plan=self._plan_digest,
+            portal=lambda: checkpoint.portal if checkpoint else None,
+        )
+        return [audit] if audit else []
 
     def _checkpoint(
         self,

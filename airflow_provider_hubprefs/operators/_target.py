@@ -37,10 +37,10 @@ def places_of(given: Any) -> list[Any]:
     return [one if pattern is None else pattern[0] for one, pattern in found]
 
 
-def _dataset_of(hook: Any, connection: Any, table: str) -> list[tuple[str, str]]:
+def _dataset_of(hook: Any, table: str) -> list[tuple[str, str]]:
     """Namespace and name of a table, where its hook says how OpenLineage names its database."""
     try:
-        info = hook.get_openlineage_database_info(connection)
+        info = hook.get_openlineage_database_info(hook.connection)
         schema = None if "." in table else hook.get_openlineage_default_schema()
         name = ".".join(filter(None, (info.database, schema, table)))
     except Exception:  # noqa: BLE001 - lineage must not fail an export
@@ -91,8 +91,7 @@ class WritesTarget:
         from airflow_provider_hubprefs.bulk.export.fields import columns_of
         from airflow_provider_hubprefs.bulk.export.files import FileTarget
         from airflow_provider_hubprefs.bulk.export.table import TableTarget
-        from airflow_provider_hubprefs.compat import BaseHook
-        from airflow_provider_hubprefs.hubspot.errors import ValidationError
+        from airflow_provider_hubprefs.operators._database import hook_of
 
         columns = columns_of(fields, self.columns, keys=self.table is not None)
         found: FileTarget | TableTarget
@@ -101,13 +100,8 @@ class WritesTarget:
             found = FileTarget(path_at(self.target), columns, self.format)
             found.check_apart_from(apart_from)
         else:
-            connection: Any = BaseHook.get_connection(str(self.target_conn_id))
-            hook = connection.get_hook()
-            if not hasattr(hook, "insert_rows"):
-                raise ValidationError(
-                    f"target_conn_id: expected a connection to a database, got one of the type {type(hook).__name__}"
-                )
-            self._written_to = _dataset_of(hook, connection, self.table)
+            hook = hook_of(str(self.target_conn_id), "target_conn_id")
+            self._written_to = _dataset_of(hook, self.table)
             only = self.on_missing == "delete"
             found = TableTarget(hook, self.table, columns, only=only, create=self.create_table)
         found.check()

@@ -43,6 +43,9 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         batch_size: int = 100,
@@ -54,6 +57,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         output: str | ObjectStoragePath | None = None,
+        audit_addresses: bool | str | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
         business_unit_id: int | str | None = None,
@@ -67,7 +71,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
@@ -153,6 +157,9 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         batch_size: int = 100,
@@ -164,6 +171,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         output: str | ObjectStoragePath | None = None,
+        audit_addresses: bool | str | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
         subscription_id: int | str | None = None,
@@ -186,7 +194,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _reading(self) -> dict[str, Any]:
         return {**super()._reading(), "on_conflict": self.on_conflict}

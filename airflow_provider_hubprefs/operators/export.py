@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.storage import Place
 
 _CONNECTION = {"hubprefs_conn_id", "api_version"}
+_OF_WRITES = {"verify", "max_changes", "stop_when_refused_alike", "audit_addresses"}
 
 
 def _subscriptions(name: str, value: object) -> dict[int, str]:
@@ -43,19 +44,18 @@ class _ExportRun(HubPrefsBatchOperator, WritesTarget):
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         name: read
         for name, read in HubPrefsBatchOperator.ARGUMENTS.items()
-        if name
-        not in {*WaitingBase.ARGUMENTS, "verify", "max_changes", "stop_when_refused_alike"} - _CONNECTION
+        if name not in {*WaitingBase.ARGUMENTS, *_OF_WRITES} - _CONNECTION
     }
     RESULT: ClassVar[Sequence[str]] = (*HubPrefsBatchOperator.RESULT, "target", "rows")
     template_fields: Sequence[str] = tuple(
-        name for name in HubPrefsBatchOperator.template_fields if name != "max_changes"
+        name for name in HubPrefsBatchOperator.template_fields if name not in _OF_WRITES
     )
     only_reads = True
     subscription_column = ""
     """For lineage: statuses of several subscriptions are read."""
     verify = wait_for_completion = deferrable = False
     stop_when_refused_alike = True
-    max_changes = None
+    max_changes = audit_addresses = None
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
@@ -113,6 +113,9 @@ class HubPrefsExportStatusesOperator(_ExportRun):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         target: str | ObjectStoragePath | None = None,
@@ -139,7 +142,7 @@ class HubPrefsExportStatusesOperator(_ExportRun):
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.export.reads import ReadStatuses
@@ -194,6 +197,9 @@ class HubPrefsGenerateLinksOperator(_ExportRun):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         target: str | ObjectStoragePath | None = None,
@@ -215,7 +221,7 @@ class HubPrefsGenerateLinksOperator(_ExportRun):
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.export.reads import GenerateLinks

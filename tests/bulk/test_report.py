@@ -53,6 +53,7 @@ ABOUT = About(
     run={},
     write="opt out of everything",
     done="opted out",
+    kind="write",
     connection=None,
     portal=None,
     api_version="2026-09",
@@ -457,10 +458,46 @@ class TestTheLastLine:
                 {"state": "incomplete", "incomplete_because": "ServerError"},
                 "Stopped early (ServerError) before any row was done -> /r/report.html",
             ),
+            (
+                {"changed": 900, "rejected": 5},
+                {"reasons": {"rejected: CHANGED_IN_HUBSPOT": 3, "rejected: VALIDATION_ERROR": 2}},
+                "900 of 905 opted out (900 new), 3 left to HubSpot, 2 not: 2 refused -> /r/report.html",
+            ),
+            (
+                {"changed": 12, "unchanged": 985, "rejected": 3},
+                {
+                    "kind": "plan",
+                    "plan": {"actions": {"opt_out": 3, "subscribe": 9, "unchanged": 985, "refused": 3}},
+                    "reasons": {"rejected: NEWER_IN_HUBSPOT": 2, "rejected: LEGAL_BASIS_MISSING": 1},
+                },
+                "12 of 1,000 would change (3 opted out of everything, 9 subscribed), 985 as wanted, 2 left to HubSpot, "
+                "1 refused -> /r/report.html",
+            ),
+            (
+                {"changed": 1, "invalid": 1},
+                {
+                    "kind": "plan",
+                    "plan": {
+                        "guards": [{"name": "max_changes", "tripped": True}, {"name": "x", "tripped": False}]
+                    },
+                },
+                "1 of 2 would change, 1 invalid; tripped: max_changes -> /r/report.html",
+            ),
+            (
+                {"unchanged": 1_000},
+                {"kind": "read", "done": "read"},
+                "1,000 subscribers read -> /r/report.html",
+            ),
+            (
+                {"unchanged": 998, "invalid": 2},
+                {"kind": "read", "done": "have links"},
+                "998 of 1,000 subscribers have links, 2 not: 2 invalid -> /r/report.html",
+            ),
         ],
         ids=[
             *("all kinds", "one", "no page", "no report", "where", "running", "waiting"),
             *("early", "partial", "at once"),
+            *("left to HubSpot", "plan", "guards", "read", "links"),
         ],
     )
     def test_says_what_became_of_all_rows_and_where_the_report_is(

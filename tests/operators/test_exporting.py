@@ -247,7 +247,7 @@ def test_a_table_that_cannot_be_written_is_found_before_the_first_request(
         ({"table": "t"}, "expected table and target_conn_id together, got one"),
         (
             {"table": "t", "target_conn_id": "hubprefs_default"},
-            "target_conn_id: expected a connection to a database",
+            "target_conn_id: expected a connection to a database, got connection 'hubprefs_default'",
         ),
         ({"target": "a.csv", "output": None}, "output: expected a folder, got none"),
         ({"target": "a.csv", "subscriptions": ["x"]}, "subscriptions: expected a whole number"),

@@ -77,7 +77,7 @@ class TableTarget:
 
     def _load(self, rows: Iterable[Sequence[Cell]], *, undo: bool = False) -> int:
         try:
-            with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            with closing(self._connection()) as connection, closing(connection.cursor()) as cursor:
                 if self._hook.supports_autocommit:
                     self._hook.set_autocommit(connection, autocommit=False)
                 # A cursor of DuckDB is a connection of its own, and begins no transaction by itself.
@@ -96,6 +96,15 @@ class TableTarget:
             if isinstance(error, TargetError) or not _of_database(error):
                 raise
             raise self._error(error) from None
+
+    def _connection(self) -> Any:
+        try:
+            return self._hook.get_conn()
+        except Exception as error:  # noqa: BLE001 - its text may have a password in it
+            raise TargetError(
+                f"table {self._table}: its database cannot be reached ({type(error).__name__}). Check target_conn_id, "
+                "and that the database accepts connections from the worker"
+            ) from None
 
     def _carry_out(self, cursor: Any, rows: Iterable[Sequence[Cell]], *, undo: bool) -> int:
         names, staging = ", ".join(self._names), f"hubprefs_{token_hex(8)}"

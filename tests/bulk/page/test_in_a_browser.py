@@ -105,7 +105,7 @@ def sticks_out(page: Page) -> list[str]:
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["complete", "running", "million"])
+@pytest.mark.parametrize("name", ["complete", "running", "million", "planned"])
 def test_a_file_loads_nothing_and_fits_every_window(page: Page, tmp_path: Path, name: str) -> None:
     asked: list[str] = []
     file = tmp_path / "report.html"
