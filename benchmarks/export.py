@@ -54,12 +54,13 @@ def main() -> None:
     if (found := programs()) is None:
         raise SystemExit("needs PostgreSQL: Debian's package postgresql")
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "ERROR"  # a line for each 1,000 rows
-    with contextlib.closing(start(found)) as servers:
+    servers: Any = start(found)
+    with contextlib.closing(servers):
         server = next(servers)
         os.environ["AIRFLOW_CONN_WAREHOUSE"] = server.uri
         from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-        hook = PostgresHook(postgres_conn_id="warehouse")
+        hook: Any = PostgresHook(postgres_conn_id="warehouse")
         count = arguments.rows
         key = ["subscriber", "subscription_id"]
         ways: dict[str, Callable[[], Any]] = {

@@ -200,7 +200,7 @@ def test_no_rows_are_an_empty_target(newsletter: int, context: Context, tmp_path
 def test_a_table_is_the_same_after_the_task_has_run_again(
     hubspot: Simulator, newsletter: int, context: Context, tmp_path: Path, any_warehouse: Warehouse
 ) -> None:
-    given = {
+    given: dict[str, Any] = {
         "table": "consent",
         "target_conn_id": "warehouse",
         "create_table": True,

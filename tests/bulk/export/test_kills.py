@@ -120,7 +120,7 @@ def test_a_target_is_the_same_however_often_the_worker_is_killed(
 
     def there() -> list[tuple[str, str]]:
         if target == "table":
-            return sorted(warehouse.run(query))  # type: ignore[arg-type]
+            return sorted(warehouse.run(query))
         found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         return sorted(
             (one["subscriber"], one["status"]) for one in found if one["subscription_id"] == newsletter
