@@ -187,6 +187,23 @@ def test_a_table_loses_no_row_of_a_subscriber_whom_hubspot_does_not_show(
     assert any_warehouse.texts("SELECT subscriber, status FROM consent") == [(JANE, "NOT_SPECIFIED")]
 
 
+def test_the_target_stays_as_it_was_where_a_try_ends_early_and_a_retry_reads_the_rest(
+    hubspot: Simulator, newsletter: int, context: Context, tmp_path: Path
+) -> None:
+    target = tmp_path / "statuses.jsonl"
+    target.write_text("of yesterday\n")
+    given: dict[str, Any] = {"target": str(target), "subscriptions": [newsletter], "subscribers": people(40)}
+    hubspot.fault("daily", match={"body_contains": "person-25@"}, times=1)
+    with pytest.raises(HubPrefsException, match="day"):
+        export(context, tmp_path, batch_size=10, **given)
+    assert target.read_text() == "of yesterday\n"
+    begin = len(hubspot.requests)
+    export(context, tmp_path, batch_size=10, **given)
+    assert [one["subscriber"] for one in lines_of(target)] == people(40)
+    asked = [one.json()["inputs"] for one in hubspot.requests[begin:] if "/batch/" in one.path]
+    assert people(10) not in asked
+
+
 def test_no_rows_are_an_empty_target(newsletter: int, context: Context, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("email\n")
     target = tmp_path / "statuses.csv"
