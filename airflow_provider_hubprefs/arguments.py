@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ class PrivateArgument:
 
 
 class PrivateParameters(PrivateArgument):
-    """The same for what is bound to a query: templates and results may also be the values of a list or a mapping.
+    """An argument whose templates and results of earlier tasks may also be the values of a list or a mapping.
 
     Parameters of mapped tasks, which Airflow stores, may be anything but addresses.
     """
@@ -135,77 +135,6 @@ class PrivateParameters(PrivateArgument):
         for one in several:
             if isinstance(one, str) and "@" in one:
                 super().refuse_literal(one, where)
-
-
-class ReadsArguments:
-    """Base of the operators and sensors: reads their arguments, and keeps addresses out of mapped tasks."""
-
-    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
-    """The arguments, but for the private ones, with a reader for each."""
-
-    def keep_arguments(self, given: Mapping[str, Any]) -> None:
-        """Keep what a constructor was given, as attributes.
-
-        What Airflow does besides, where an attribute is set, is for attributes that change later, and makes an operator
-        cost twice as much. For the same reason each operator has one constructor, with all of its arguments.
-
-        :param given: the constructor's arguments; private ones are set one by one.
-        """
-        from airflow_provider_hubprefs.retry_policy import use_policy
-
-        vars(self).update({name: given[name] for name in self.ARGUMENTS})
-        use_policy(self)
-
-    def read_arguments(self) -> None:
-        """Replace each rendered argument by what is meant; reading twice does no harm.
-
-        :raises ValidationError: an argument is missing or cannot work; names it.
-        """
-        for name, read in self.ARGUMENTS.items():
-            setattr(self, name, read(name, getattr(self, name)))
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Begin a mapped task. Airflow stores what mapped tasks are given, so addresses are refused in it.
-
-        :raises ValueError: a private argument is given an address itself.
-        """
-        found = {name: getattr(cls, name, None) for name in dir(cls)}
-        private = {name: one for name, one in found.items() if isinstance(one, PrivateArgument)}
-        for name, argument in private.items():
-            argument.refuse_literal(kwargs.get(name), "partial()")
-        return _Partial(super().partial(**kwargs), private)  # type: ignore[misc]
-
-
-class _Partial:
-    """A mapped task that has begun; see :meth:`ReadsArguments.partial`.
-
-    :param partial: Airflow's own.
-    :param private: the private arguments, by name.
-    """
-
-    def __init__(self, partial: Any, private: Mapping[str, PrivateArgument]) -> None:
-        self._partial = partial
-        self._private = private
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._partial, name)
-
-    def expand(self, **mapped: Any) -> Any:
-        """Airflow's ``expand``."""
-        self._refuse(mapped)
-        return self._partial.expand(**mapped)
-
-    def expand_kwargs(self, kwargs: Any, **more: Any) -> Any:
-        """Airflow's ``expand_kwargs``."""
-        for one in () if _is_reference(kwargs) else kwargs:
-            if isinstance(one, Mapping):
-                self._refuse({name: [value] for name, value in one.items()})
-        return self._partial.expand_kwargs(kwargs, **more)
-
-    def _refuse(self, mapped: Mapping[str, Any]) -> None:
-        for name, argument in self._private.items():
-            argument.refuse_mapped(mapped.get(name))
 
 
 def value_of(argument: Any) -> Any:

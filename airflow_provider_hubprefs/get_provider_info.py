@@ -7,6 +7,8 @@ from typing import Any
 _PACKAGE = "airflow_provider_hubprefs"
 _NAME = "HubSpot Communication Preferences"
 
+CONN_ID = "hubprefs_default"
+
 _MAIN = "API version and brand"
 _OAUTH = "OAuth app (instead of a token; it takes all three)"
 _ALL_THREE = "OAuth takes all three of these fields, and no token"
@@ -178,12 +180,12 @@ def get_provider_info() -> dict[str, Any]:
                     "audit_addresses": {
                         "description": (
                             "Whether audits have addresses, and not only fingerprints of them; tasks override it with "
-                            "audit_addresses=."
+                            "audit_addresses=. Empty: False."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
-                        "example": None,
-                        "default": "False",
+                        "example": "True",
+                        "default": "",
                     },
                     "time_zone": {
                         "description": (

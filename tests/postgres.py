@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
 USER, PASSWORD = "consent", "pa55-word"
 _SETTINGS = {
@@ -95,7 +95,7 @@ def programs() -> Path | None:
     return next((path for path in [*reversed(debian), *on_path] if (path / "initdb").exists()), None)
 
 
-def start(bin_folder: Path) -> Iterator[Postgres]:
+def start(bin_folder: Path) -> Generator[Postgres, None, None]:
     """Start a server with its data in a temporary folder, and stop it in the end.
 
     PostgreSQL refuses to run as root: then it runs as the user ``postgres``, which Debian's package creates.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_hubprefs.arguments import yes_or_no
 from airflow_provider_hubprefs.operators._files import path_at, task_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def audit_of(
         )
     addresses = getattr(operator, "audit_addresses", None)
     if addresses is None:
-        addresses = conf.getboolean("hubprefs", "audit_addresses", fallback=False)
+        said = conf.get("hubprefs", "audit_addresses", fallback="") or "False"
+        addresses = yes_or_no("[hubprefs] audit_addresses", said)
 
     def about() -> dict[str, Any]:
         return {

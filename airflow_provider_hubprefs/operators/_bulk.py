@@ -6,32 +6,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
-    PrivateArgument,
-    PrivateParameters,
     choice,
-    column,
     count,
     number,
     optional,
     path,
-    paths,
     positive,
-    text,
-    value_of,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import BATCH_LINKS, announced
-from airflow_provider_hubprefs.operators._audit import audit_of
-from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
-from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
-from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.operators._source import ReadsSource
+from airflow_provider_hubprefs.operators._waiting import BatchWait
+from airflow_provider_hubprefs.task import Links, announced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from airflow_provider_hubprefs.arguments import Reader as ArgumentReader
@@ -39,10 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.send.writes import Write
-    from airflow_provider_hubprefs.bulk.source.columns import Columns
-    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
     from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.storage import Place
 
 
@@ -53,19 +41,7 @@ RESULT = (
 """Fields of a run's summary that its task returns; all others are in the report."""
 
 
-_ORDER = (
-    "A retry, or the task after a wait in the triggerer, reads the query again and resumes by the number of a row. Add "
-    "an order, or set resume=False and, where it waits, deferrable=False"
-)
-
-
-def _read_options(_: str, value: object) -> ReadOptions:
-    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-
-    return ReadOptions.of(value)
-
-
-class HubPrefsBatchOperator(WaitingBase):
+class HubPrefsBatchOperator(ReadsSource):
     """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
     Its other parameters are those of :class:`~airflow_provider_hubprefs.operators._waiting.WaitingBase`.
@@ -159,12 +135,7 @@ class HubPrefsBatchOperator(WaitingBase):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
-        **WaitingBase.ARGUMENTS,
-        "source": optional(paths),
-        "sql": optional(text),
-        "sql_conn_id": optional(text),
-        "email_column": optional(column, default="email"),
-        "read_options": optional(_read_options),
+        **ReadsSource.ARGUMENTS,
         "batch_size": positive,
         "verify": yes_or_no,
         "max_budget_share": number,
@@ -180,14 +151,7 @@ class HubPrefsBatchOperator(WaitingBase):
     }
     RESULT: ClassVar[Sequence[str]] = RESULT
     """Fields of the report that the task returns."""
-    operator_extra_links = BATCH_LINKS
-    subscribers = PrivateArgument()
-    source: Any
-    sql: str | None
-    sql_conn_id: str | None
-    sql_parameters = PrivateParameters()
-    email_column: str
-    read_options: ReadOptions | None
+    operator_extra_links = Links("BATCH_LINKS")
     batch_size: int
     verify: bool
     max_budget_share: float
@@ -199,7 +163,6 @@ class HubPrefsBatchOperator(WaitingBase):
     output_folder: str | ObjectStoragePath | None
     """``output``, which is another attribute of Airflow's operators: their result."""
     audit_addresses: bool | None
-    resume: bool
     on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
@@ -223,25 +186,29 @@ class HubPrefsBatchOperator(WaitingBase):
 
     @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        with airflow_errors():
-            self._begin()
-            self._check_arguments()
-            given = self._source()
-            self._running = HubPrefsHook(
-                self.hubprefs_conn_id,
-                self.api_version,
-                business_unit_id=self.business_unit_id,
-                max_budget_share=self.max_budget_share,
-            )
-            self.note_lineage(self._running)
-            summary = self._run(self._running, given, context, event)
-            self.note_lineage(self._running, summary)
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+        from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
+
+        self._begin()
+        self._check_arguments()
+        given = self._source()
+        self._running = HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            max_budget_share=self.max_budget_share,
+        )
+        self.note_lineage(self._running)
+        summary = self._run(self._running, given, context, event)
+        self.note_lineage(self._running, summary)
         result = {name: summary[name] for name in self.RESULT}
         fail_if_not_applied(self, result, context)
         return result
 
     def _report_folder(self, context: Context) -> str | None:
         """Where the run's report will be, as far as that is known before the arguments are checked."""
+        from airflow_provider_hubprefs.operators._files import folder_at
+
         try:
             folder = folder_at(optional(path)("output", self.output_folder), self, context)
         except Exception:  # noqa: BLE001 - the run says what is wrong
@@ -254,79 +221,14 @@ class HubPrefsBatchOperator(WaitingBase):
             self._running.client.stop()
         super().on_kill()
 
-    def _source(self) -> Any:
-        from airflow_provider_hubprefs.bulk.source.items import flattened
-        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-        from airflow_provider_hubprefs.operators._sql import rows_of_query
-
-        if self.source is not None:
-            return files_at(self.source)
-        if self.sql is not None:
-            reading = self._reading()
-            return rows_of_query(
-                self._query(),
-                value_of(self.sql_parameters),
-                conn_id=str(self.sql_conn_id),
-                columns=reading["columns"],
-                options=reading["options"],
-            )
-        return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
-
-    def lineage_inputs(self) -> Iterable[tuple[str, str]]:
-        """The source's files, or the tables of its query."""
-        from airflow_provider_hubprefs.operators._database import tables_of
-
-        return tables_of(self.sql, str(self.sql_conn_id)) if self.sql else super().lineage_inputs()
-
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
-
-    def _reading(self) -> dict[str, Any]:
-        """How the source is read.
-
-        :raises ValidationError: an option is unknown, of the wrong type, or makes no sense with another argument.
-        """
-        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-
-        columns, options = self._columns(), ReadOptions.of(self.read_options)
-        options.check(columns, of_files=self.source is not None)
-        return {"columns": columns, "options": options}
-
-    def _columns(self) -> Columns:
-        from airflow_provider_hubprefs.bulk.source.columns import Columns
-
-        return Columns(email=str(self.email_column))
-
-    def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-        sources = {"subscribers": value_of(self.subscribers), "source": self.source, "sql": self.sql}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) != 1:
-            got = " and ".join(given) or "none"
-            raise ValidationError(f"expected one of subscribers, source and sql, got {got}")
-        self._query()
-        self._reading()
-
-    def _query(self) -> str:
-        """The query, checked; nothing where another source is given.
-
-        :raises ValidationError: it cannot work, or something belongs to it that is missing or given without it.
-        """
-        from airflow_provider_hubprefs.operators._sql_text import query_of
-
-        needs_order = self.resume or (self.wait_for_completion and self.deferrable)
-        return query_of(
-            self.sql,
-            conn_id=self.sql_conn_id,
-            parameters=value_of(self.sql_parameters),
-            ordered_because=_ORDER if needs_order else "",
-        )
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
+        from airflow_provider_hubprefs.operators._files import folder_at
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
@@ -352,6 +254,7 @@ class HubPrefsBatchOperator(WaitingBase):
         """
         from airflow_provider_hubprefs.bulk.source.reader import reader_of
         from airflow_provider_hubprefs.bulk.source.size import SourceSize
+        from airflow_provider_hubprefs.operators._files import task_of
 
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder, key=key)
@@ -369,7 +272,7 @@ class HubPrefsBatchOperator(WaitingBase):
             "verify": self.verify,
             "max_changes": self.max_changes,
             "stop_when_refused_alike": self.stop_when_refused_alike,
-            "wait": BatchWait(self, hook, write, event or {}, deferrable)
+            "wait": BatchWait(self, hook, write, event or {}, deferrable=deferrable)
             if self.wait_for_completion
             else None,
             "after_wait": event is not None,
@@ -395,6 +298,8 @@ class HubPrefsBatchOperator(WaitingBase):
         checkpoint: Checkpoint | None,
     ) -> list[RowRecorder]:
         """What the run writes of every row besides its dead letters."""
+        from airflow_provider_hubprefs.operators._audit import audit_of
+
         audit = audit_of(
             self,
             context,
@@ -421,6 +326,7 @@ class HubPrefsBatchOperator(WaitingBase):
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
+        from airflow_provider_hubprefs.task_state import TaskState
 
         place: Place
         if (in_airflow := TaskState(context, key)).available:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, optional, path, text, yes_or_no
-from airflow_provider_hubprefs.lineage import datasets_at
-from airflow_provider_hubprefs.operators._files import path_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,12 +89,14 @@ class WritesTarget:
         from airflow_provider_hubprefs.bulk.export.fields import columns_of
         from airflow_provider_hubprefs.bulk.export.files import FileTarget
         from airflow_provider_hubprefs.bulk.export.table import TableTarget
+        from airflow_provider_hubprefs.lineage import datasets_of
         from airflow_provider_hubprefs.operators._database import hook_of
+        from airflow_provider_hubprefs.operators._files import path_at
 
         columns = columns_of(fields, self.columns, keys=self.table is not None)
         found: FileTarget | TableTarget
         if self.table is None:
-            self._written_to = list(datasets_at(self.target))
+            self._written_to = list(datasets_of(self.target))
             found = FileTarget(path_at(self.target), columns, self.format)
             found.check_apart_from(apart_from)
         else:

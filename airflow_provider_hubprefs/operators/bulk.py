@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, column, count, optional, positive, text, yes_or_no
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
 from airflow_provider_hubprefs.operators._bulk import HubPrefsBatchOperator
-from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT
+from airflow_provider_hubprefs.operators._waiting import POKE_INTERVAL, TIMEOUT
+from airflow_provider_hubprefs.task import DEFERRABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
     from airflow_provider_hubprefs.compat import ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
@@ -65,7 +66,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -188,7 +189,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -200,6 +201,8 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         return {**super()._reading(), "on_conflict": self.on_conflict}
 
     def _columns(self) -> Columns:
+        from dataclasses import replace
+
         named = {name: getattr(self, f"{name}_column") for name in _SAME_FOR_ALL}
         given = {name: str(column) for name, column in named.items() if column not in {None, ""}}
         return replace(super()._columns(), **given, every_status=self.status or None)

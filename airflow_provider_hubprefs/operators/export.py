@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, count, optional, positive, text, yes_or_no
-from airflow_provider_hubprefs.exceptions import airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import announced
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
 from airflow_provider_hubprefs.operators._bulk import HubPrefsBatchOperator
-from airflow_provider_hubprefs.operators._files import folder_at, task_of
 from airflow_provider_hubprefs.operators._target import FILE, TARGET, WritesTarget, places_of
 from airflow_provider_hubprefs.operators._waiting import WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.task import announced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.storage import Place
 
 _CONNECTION = {"hubprefs_conn_id", "api_version"}
@@ -136,7 +134,7 @@ class HubPrefsExportStatusesOperator(_ExportRun):
         output: str | ObjectStoragePath | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -215,7 +213,7 @@ class HubPrefsGenerateLinksOperator(_ExportRun):
         output: str | ObjectStoragePath | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -250,12 +248,13 @@ class _PortalExport(WaitingBase, WritesTarget):
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Read it, and write it to the target."""
-        with airflow_errors():
-            self._begin()
-            self._check_target()
-            hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
-            self.note_lineage(hook)
-            return {"target": self._name(), "rows": self._export(hook, context)}
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+        self._begin()
+        self._check_target()
+        hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
+        self.note_lineage(hook)
+        return {"target": self._name(), "rows": self._export(hook, context)}
 
     def _export(self, hook: HubPrefsHook, context: Context) -> int:
         raise NotImplementedError
@@ -297,7 +296,7 @@ class HubPrefsExportOptOutsOperator(_PortalExport):
         on_missing: Literal["keep", "delete"] = "keep",
         create_table: bool = False,
         output: str | ObjectStoragePath | None = None,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -320,7 +319,9 @@ class HubPrefsExportOptOutsOperator(_PortalExport):
         """Where the next run finds how far this one came: it outlives the DAG run, and no other task writes it."""
         from airflow_provider_hubprefs.bulk.report.folder import name_of
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
+        from airflow_provider_hubprefs.operators._files import folder_at, task_of
         from airflow_provider_hubprefs.storage import ObjectPlace
+        from airflow_provider_hubprefs.task_state import TaskState
 
         task = task_of(self, context)
         names = [str(task[name]) for name in ("dag_id", "task_id", "map_index")]
@@ -354,7 +355,7 @@ class HubPrefsExportDefinitionsOperator(_PortalExport):
         target_conn_id: str | None = None,
         on_missing: Literal["keep", "delete"] = "keep",
         create_table: bool = False,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:

@@ -16,13 +16,9 @@ from airflow_provider_hubprefs.arguments import (
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import announced
-from airflow_provider_hubprefs.operators._audit import audit_of
-from airflow_provider_hubprefs.operators._files import folder_at
-from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT, WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
+from airflow_provider_hubprefs.operators._waiting import POKE_INTERVAL, TIMEOUT, WaitingBase
+from airflow_provider_hubprefs.task import DEFERRABLE, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +29,9 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.outcome import OutcomeName
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.task_state import TaskState
 
 
 class _OneSubscriberOperator(WaitingBase):
@@ -44,23 +42,23 @@ class _OneSubscriberOperator(WaitingBase):
     ui_color = "#ffe3d9"
     subscription_id: int | None = None
     business_unit_id: int | str | None = None
+    _known: dict[str, Any]
 
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
-        with airflow_errors():
-            self.read_arguments()
+        self.read_arguments()
         self.note_lineage(self._hook)
         event = event or {}
         status = event.get("status")
         if status == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
         if status == events.TIMEOUT:
-            with airflow_errors():
-                self._record(context, "unconfirmed")
+            self._record(context, "unconfirmed")
             raise HubPrefsException(
                 f"unconfirmed: HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A "
                 "retry resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
@@ -72,22 +70,22 @@ class _OneSubscriberOperator(WaitingBase):
             # As without waiting: a retry writes again.
             said = event["error"]
             canceled = OperationCanceledError(said["message"], category=said["category"])
-            with airflow_errors():
-                self._record(context, "rejected", canceled)
-                raise canceled
+            self._record(context, "rejected", canceled)
+            raise canceled
         found = events.result_of(event)
         if resumed and not self._is_as_wanted(found):
             self.log.info(
                 "%s: what an earlier try wrote ended without effect; it is written again", found["subscriber"]
             )
             return self.execute(context)
-        outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
-        with airflow_errors():
-            self._record(context, outcome)
+        outcome: OutcomeName = "changed" if self._is_as_wanted(found) else "unconfirmed"
+        self._record(context, outcome)
         return self._ended(found["subscriber"], outcome, found["operation"])
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
 
     @cached_property
@@ -97,6 +95,8 @@ class _OneSubscriberOperator(WaitingBase):
 
     def _audit(self, context: Context) -> AuditRecorder | None:
         from airflow_provider_hubprefs.bulk.report.checkpoint import Identity
+        from airflow_provider_hubprefs.operators._audit import audit_of
+        from airflow_provider_hubprefs.operators._files import folder_at
 
         identity = Identity(self._hook.client, None, arguments={})
         return audit_of(
@@ -166,6 +166,8 @@ class _OneSubscriberOperator(WaitingBase):
 
         :raises HubPrefsException: the write is unconfirmed, which is no success.
         """
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
+
         self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
         self.note_lineage(self._hook, {"outcome": outcome})
         if outcome == "unconfirmed":
@@ -197,6 +199,8 @@ def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
 
 def _sent(context: Context) -> TaskState:
     """Where Airflow's task state store (3.3) keeps the write that was sent, until its operation has ended."""
+    from airflow_provider_hubprefs.task_state import TaskState
+
     return TaskState(context, "hubprefs_write")
 
 
@@ -257,7 +261,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -271,14 +275,13 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         from airflow_provider_hubprefs.bulk.report.outcome import STATUS_UNKNOWN
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
-        with airflow_errors():
-            self._begin()
-            try:
-                return self._send(context)
-            except HubSpotError as error:
-                if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
-                    _check_subscription(self._hook, self.subscription_id)
-                raise
+        self._begin()
+        try:
+            return self._send(context)
+        except HubSpotError as error:
+            if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
+                _check_subscription(self._hook, self.subscription_id)
+            raise
 
     @cached_property
     def _write(self) -> Write:
@@ -339,7 +342,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -350,9 +353,8 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Opt the subscriber out."""
-        with airflow_errors():
-            self._begin()
-            return self._send(context)
+        self._begin()
+        return self._send(context)
 
     @cached_property
     def _write(self) -> Write:

@@ -219,6 +219,14 @@ def test_who_can_write_the_file_can_make_the_chain_anew_but_has_no_key(tmp_path:
     assert verify_audit(path)["confirmed_by"] == []
 
 
+def test_without_a_key_the_number_of_records_still_counts(tmp_path: Path) -> None:
+    path = written(tmp_path, changed())
+    lines = lines_of(path)
+    path.write_bytes(b"".join(anew([*lines[:3], *lines[4:]])))
+    found = verify_audit(path)
+    assert (found["state"], found["line"]) == ("altered", 8)
+
+
 def test_a_complete_run_cannot_be_passed_off_as_one_that_stopped_early(tmp_path: Path) -> None:
     path = written(tmp_path, changed())
     lines = lines_of(path)

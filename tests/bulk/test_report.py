@@ -478,10 +478,22 @@ class TestTheLastLine:
                 {
                     "kind": "plan",
                     "plan": {
-                        "guards": [{"name": "max_changes", "tripped": True}, {"name": "x", "tripped": False}]
+                        "guards": [
+                            {"name": "max_changes", "tripped": True},
+                            {"name": "max_shrink", "tripped": True, "report_only": True},
+                            {"name": "legal_basis", "tripped": False},
+                        ]
                     },
                 },
                 "1 of 2 would change, 1 invalid; tripped: max_changes -> /r/report.html",
+            ),
+            (
+                {"changed": 1},
+                {
+                    "kind": "plan",
+                    "plan": {"approved_by": "ada", "guards": [{"name": "max_changes", "tripped": True}]},
+                },
+                "1 of 1 would change -> /r/report.html",
             ),
             (
                 {"unchanged": 1_000},
@@ -497,7 +509,7 @@ class TestTheLastLine:
         ids=[
             *("all kinds", "one", "no page", "no report", "where", "running", "waiting"),
             *("early", "partial", "at once"),
-            *("left to HubSpot", "plan", "guards", "read", "links"),
+            *("left to HubSpot", "plan", "guards", "approved", "read", "links"),
         ],
     )
     def test_says_what_became_of_all_rows_and_where_the_report_is(

@@ -456,10 +456,10 @@ class TestWhatFails:
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"postgres://me:{SECRET}@127.0.0.1:9/db")
         with pytest.raises(
             HubPrefsException, match=r"'warehouse' cannot be opened \(OperationalError\)"
-        ) as failed:
+        ) as refused:
             opt_out(context)
-        assert not isinstance(failed.value, HubPrefsFailException)
-        assert_says_nothing(failed.value)
+        assert not isinstance(refused.value, HubPrefsFailException)
+        assert_says_nothing(refused.value)
         assert hubspot.requests == []
 
     @pytest.mark.parametrize(

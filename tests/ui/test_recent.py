@@ -99,6 +99,7 @@ def test_runs_that_write_nothing_are_listed_as_such(
     text = client("viewer").get(PAGE).text
     assert f'aria-label="{label}"' in text
     assert [said for said in ("plan: 12 to change", "only reads") if said in text] == ([says] if says else [])
+    assert ("Left to HubSpot" in text) == ("kept" in known)  # in the key
 
 
 def test_the_budget_of_a_connection_is_that_of_its_newest_run(client: Any, record: Any) -> None:

@@ -55,10 +55,16 @@ def verify_audit(path: Path | str, keys: AuditKeys | None = None) -> AuditResult
     :raises OSError: it cannot be read.
     """
     path = pathlib.Path(path) if isinstance(path, str) else path
-    found: AuditResult = {
-        **{"path": str(path), "state": "unconfirmed", "line": None, "why": None},
-        **{"complete": False, "records": 0, "head": START.decode(), "confirmed_by": []},
-    }
+    found = AuditResult(
+        path=str(path),
+        state="unconfirmed",
+        line=None,
+        why=None,
+        complete=False,
+        records=0,
+        head=START.decode(),
+        confirmed_by=[],
+    )
     keys, closed, why = keys or AuditKeys(), False, None
     for line in _lines(path):
         why = "it stands after the end" if closed else _wrong(line, found, keys)

@@ -155,7 +155,7 @@ class _Page:
         self.report = report
         self.run, self.budget = self.mapping("run"), self.mapping("budget_after")
         self.read, self.outcome = self.number("read"), self.text("outcome")
-        self.counts = {name: max(0, self.number(name) or 0) for name in OUTCOMES}
+        self.counts: dict[str, float] = {name: max(0, self.number(name) or 0) for name in OUTCOMES}
         if self.read is None and self.outcome in OUTCOMES:  # of a task about one subscriber
             self.counts[self.outcome] = 1
         kind = self.text("kind")
@@ -228,8 +228,8 @@ class _Page:
         """The run in one sentence."""
         if self.read is None:
             return self._headline_of_one
-        counts = {name: round(self.counts[name]) for name in APPLIED}
-        said = {"kind": self.kind, "done": self.text("done"), "read": round(self.read), **counts}
+        said: dict[str, Any] = {"kind": self.kind, "done": self.text("done"), "read": round(self.read)}
+        said |= {name: round(self.counts[name]) for name in APPLIED}
         if self.state == "running":
             return achieved(said, so_far=True)
         if self.read == 0:

@@ -137,6 +137,7 @@ def test_what_is_left_to_hubspot_is_no_error() -> None:
     assert 'class="pill ok"' in page
     assert 'class="o-rejected" x=' not in page
     assert 'class="bad"' not in page
+    assert "Why rows were left to HubSpot" in page
     assert re.search(r'class="o-kept" x="[\d.]+%"', page)
     assert 'class="pill warn"' in render({**reports.BY_RULE, "rejected": 71})
 
@@ -163,6 +164,14 @@ def test_an_approved_plan_is_not_stopped_by_its_guards() -> None:
     approved = {**reports.PLANNED, "plan": {**reports.PLAN, "approved_by": "ada"}}
     assert "guards tripped" in text_of(reports.PLANNED)
     assert "guards tripped" not in text_of(approved)
+
+
+def test_a_guard_that_only_reports_stops_nothing() -> None:
+    guards = [{**one, "report_only": one["name"] == "max_shrink"} for one in reports.PLAN["guards"]]
+    text = text_of({**reports.PLANNED, "plan": {**reports.PLAN, "guards": guards}})
+    assert "1 guard tripped" in text
+    assert "Tripped stops nothing 35.4 %" in text
+    assert text.index("Tripped stops nothing") < text.index("Passed")
 
 
 def everywhere(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
