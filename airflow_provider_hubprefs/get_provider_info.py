@@ -117,7 +117,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _NAME,
-                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("preferences", "bulk")],
+                "python-modules": [
+                    f"{_PACKAGE}.operators.{name}" for name in ("preferences", "bulk", "export")
+                ],
             }
         ],
         "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.operation"]}],

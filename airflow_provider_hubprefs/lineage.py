@@ -68,7 +68,12 @@ def lineage_of(task: Any, *, ended: bool = False) -> Any:
         return OperatorLineage(inputs=inputs, run_facets=facets)
     store, name = task._where
     if task.only_reads:
-        return OperatorLineage(inputs=[*inputs, InputDataset(namespace=store, name=name)], run_facets=facets)
+        written_to = [OutputDataset(namespace=where, name=one) for where, one in task._written_to]
+        return OperatorLineage(
+            inputs=[*inputs, InputDataset(namespace=store, name=name)],
+            outputs=written_to,
+            run_facets=facets,
+        )
     output = OutputDataset(namespace=store, name=name)
     if outcomes:
         written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(

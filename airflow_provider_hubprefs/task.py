@@ -11,7 +11,7 @@ from airflow_provider_hubprefs.arguments import PrivateArgument, _is_reference
 from airflow_provider_hubprefs.compat import BaseOperator, conf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
     from airflow_provider_hubprefs.arguments import Reader
@@ -51,6 +51,8 @@ class TaskBase(BaseOperator):
     """The arguments, but for the private ones, with a reader for each."""
     only_reads = False
     _where: tuple[str, str] | None = None
+    _written_to: Sequence[tuple[str, str]] = ()
+    """Of an export: namespace and name of its file or table."""
     _lineage_result: Mapping[str, Any] = MappingProxyType({})
 
     def keep_arguments(self, given: Mapping[str, Any]) -> None:

@@ -13,10 +13,11 @@ class TaskState:
 
     :param context: of the task.
     :param key: name of the value.
+    :param store: another store: of an asset's state, which outlives the DAG run.
     """
 
-    def __init__(self, context: Context, key: str) -> None:
-        self._store: Any = context.get("task_state_store")
+    def __init__(self, context: Context, key: str, *, store: Any = None) -> None:
+        self._store: Any = context.get("task_state_store") if store is None else store
         self._key = key
 
     @property

@@ -50,7 +50,7 @@ if LONG:
     settings.register_profile("long", max_examples=1000)
     settings.load_profile("long")
 
-pytest_plugins = ["airflow_provider_hubprefs.testing", "tests.postgres"]
+pytest_plugins = ["airflow_provider_hubprefs.testing", "tests.postgres", "tests.warehouses"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

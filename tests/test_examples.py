@@ -163,6 +163,30 @@ def test_columns_of_a_file_say_what_is_wanted(
     assert hubspot.status_of("bob@example.com", newsletter) == "SUBSCRIBED"
 
 
+def test_what_hubspot_has_becomes_tables_that_stay_the_same(
+    run_dag: Callable[..., Run], hubspot: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "warehouse.db"
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", f'{{"conn_type": "sqlite", "host": "{database}"}}')
+    (tmp_path / "people.csv").write_text("email\njane@example.com\nbob@example.com\n")
+    hubspot.opt_out("jane@example.com")
+    given = {"contacts": str(tmp_path / "people.csv"), "warehouse": "mine", "output": str(tmp_path / "out")}
+    found = []
+    for _ in range(2):
+        run = run_dag("hubprefs_export", **given)
+        assert run.tasks == dict.fromkeys(("subscriptions", "statuses", "opt_outs"), "success")
+        with closing(sqlite3.connect(database)) as db:
+            tables = ("subscriptions", "statuses", "opt_outs")
+            found.append(
+                [db.execute(f"SELECT * FROM hubspot_{one} ORDER BY 1, 2").fetchall() for one in tables]
+            )
+    assert found[0] == found[1]
+    _, statuses, opt_outs = found[0]
+    assert len(statuses) == 2 * len(hubspot.subscription_ids)
+    assert {row[3] for row in statuses if row[0] == "jane@example.com"} == {"UNSUBSCRIBED"}
+    assert [row[1] for row in opt_outs] == ["jane@example.com"]
+
+
 def test_rows_of_a_database_become_runs(
     run_dag: Callable[..., Run], hubspot: Simulator, tmp_path: Path
 ) -> None:

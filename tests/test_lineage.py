@@ -202,3 +202,16 @@ class TestOpenLineage:
         monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", None)
         operator = HubPrefsBatchUnsubscribeOperator(task_id="opt_out", source="/data/list.csv")
         assert operator.get_openlineage_facets_on_complete(None) is None
+
+    @pytest.mark.usefixtures("hubprefs_default")
+    def test_a_file_that_an_export_writes_is_an_output(
+        self, context: Any, hubspot: Simulator, tmp_path: Path
+    ) -> None:
+        from airflow_provider_hubprefs.operators.export import HubPrefsExportDefinitionsOperator
+
+        target = str(tmp_path / "definitions.csv")
+        operator = HubPrefsExportDefinitionsOperator(task_id="export", target=target)
+        operator.execute(context)
+        found = operator.get_openlineage_facets_on_complete(None)
+        assert [(each.namespace, each.name) for each in found.outputs] == [("file", target)]
+        assert [each.name for each in found.inputs] == ["subscriptions"]

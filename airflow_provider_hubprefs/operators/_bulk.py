@@ -149,6 +149,8 @@ class HubPrefsBatchOperator(ReadsSource):
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
+    RESULT: ClassVar[Sequence[str]] = RESULT
+    """Fields of the report that the task returns."""
     operator_extra_links = Links("BATCH_LINKS")
     batch_size: int
     verify: bool
@@ -199,7 +201,7 @@ class HubPrefsBatchOperator(ReadsSource):
         self.note_lineage(self._running)
         summary = self._run(self._running, given, context, event)
         self.note_lineage(self._running, summary)
-        result = {name: summary[name] for name in RESULT}
+        result = {name: summary[name] for name in self.RESULT}
         fail_if_not_applied(self, result, context)
         return result
 

@@ -53,9 +53,10 @@ _NAMED = re.compile(
 _REFUSED_LOGIN = re.compile("password|authentication|access denied|role .* does not exist", re.IGNORECASE)
 
 
-def hook_of(conn_id: str) -> Any:
+def hook_of(conn_id: str, argument: str = "sql_conn_id") -> Any:
     """Return the hook of a database's connection.
 
+    :param argument: that names it, for the text.
     :raises SourceError: there is no such connection, it is not one to a database, or a provider is missing.
     """
     from airflow_provider_hubprefs.bulk.source.errors import SourceError
@@ -68,18 +69,18 @@ def hook_of(conn_id: str) -> Any:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException:
         raise SourceError(
-            f"sql_conn_id: Airflow has no connection {conn_id!r}. Create it, or name another one"
+            f"{argument}: Airflow has no connection {conn_id!r}. Create it, or name another one"
         ) from None
     kind = f"connection {conn_id!r} of type {connection.conn_type!r}"
     try:
         hook = connection.get_hook()  # type: ignore[no-untyped-call]
     except (AirflowException, ImportError):
         raise SourceError(
-            f"sql_conn_id: the provider of {kind} is not installed. Install the Airflow provider of this database"
+            f"{argument}: the provider of {kind} is not installed. Install the Airflow provider of this database"
         ) from None
     if not isinstance(hook, DbApiHook):
         raise SourceError(
-            f"sql_conn_id: expected a connection to a database, got {kind}. Its hook runs no SQL"
+            f"{argument}: expected a connection to a database, got {kind}. Its hook runs no SQL"
         )
     return hook
 

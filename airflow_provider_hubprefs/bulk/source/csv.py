@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_hubprefs.bulk.source.addresses import is_address
+from airflow_provider_hubprefs.bulk.source.formulas import unescaped
 from airflow_provider_hubprefs.bulk.source.header import (
     cells_in,
     first_row,
@@ -56,7 +57,7 @@ class _Table(NamedTuple):
             if len(cells) == self.width and (
                 self.spaced or not any(cell.startswith(" ") and cell.strip() for cell in cells)
             ):
-                return is_address(cells[self.address].strip().strip('"'))
+                return is_address(unescaped(cells[self.address].strip().strip('"')))
         return False
 
     def alone(self, line: str) -> list[str]:
@@ -103,9 +104,9 @@ def records_of(
             yield number, cells[0], _IN_QUOTES, ()
         else:
             if more:
-                rest = [cells[at] if at < len(cells) else "" for at in more]
+                rest = [unescaped(cells[at]) if at < len(cells) else "" for at in more]
             if column < len(cells):
-                yield number, cells[column], "", rest
+                yield number, unescaped(cells[column]), "", rest
             else:
                 yield number, "", f"the address is in column {column + 1}; the row ends at {len(cells)}", rest
         for at, text in swallowed:

@@ -1,0 +1,1 @@
+"""What HubSpot has, as files and tables."""

@@ -1,0 +1,1 @@
+"""Exports: files, tables, and the runs that fill them."""
