@@ -69,6 +69,11 @@ def test_what_is_done(wanted: Wanted, actual: Any, rules: dict[str, Any], expect
     assert planned.before_at == (None if actual.status == NEITHER else actual.timestamp)
 
 
+def test_of_two_rows_about_one_subscription_the_later_counts() -> None:
+    for actual in ([has(IN, BEFORE), has(IN, AFTER)], [has(IN, AFTER), has(IN, BEFORE)]):
+        assert decide(wants(OUT, NOW), actual, Rules()) == Planned("refused", IN, "NEWER_IN_HUBSPOT", AFTER)
+
+
 @pytest.mark.parametrize(
     "actual",
     [None, [has(IN, number=8)], [has("CONFIRMED")], [has(IN), has(OUT)]],
