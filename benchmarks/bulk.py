@@ -190,7 +190,9 @@ def reading_of_hubprefs() -> Callable[[bytes], Any]:
     from airflow_provider_hubprefs.hubspot.api.calls import Calls
     from airflow_provider_hubprefs.hubspot.api.models import Reply
 
-    call = UnsubscribeAll(Calls()).write.batch([SAMPLE_ROW])
+    pair = UnsubscribeAll(Calls()).write
+    assert pair is not None  # noqa: S101 - for mypy
+    call = pair.batch([SAMPLE_ROW])
     return lambda body: call.conclude(Reply(200, {}, body))
 
 

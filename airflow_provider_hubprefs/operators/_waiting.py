@@ -188,9 +188,13 @@ class BatchWait:
         arguments = self.task.trigger_arguments(self.hook)
         if deadline is not None:  # of this try, whose earlier wait has ended
             arguments.update({name: self.event.get(name) for name in ("deadline", "execution_deadline")})
+        subscriptions = [self.write.subscription_of(row) for row in rows]
+        alike = [
+            row for row, one in zip(rows, subscriptions, strict=True) if bool(one) is bool(subscriptions[0])
+        ]
         trigger = HubPrefsBatchTrigger(
-            encrypted=" ".join(self.hook.encrypt_address(row.subscriber) for row in rows),
-            subscription_id=self.write.subscription_of(rows[0]),
+            encrypted=" ".join(self.hook.encrypt_address(row.subscriber) for row in alike),
+            subscription_id=subscriptions[0],
             **arguments,
         )
         self.elsewhere = self.deferrable

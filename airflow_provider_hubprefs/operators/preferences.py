@@ -216,7 +216,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
-        from airflow_provider_hubprefs.bulk.send.outcomes import STATUS_UNKNOWN
+        from airflow_provider_hubprefs.bulk.report.outcome import STATUS_UNKNOWN
         from airflow_provider_hubprefs.bulk.send.writes import SetStatus
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 

@@ -20,10 +20,11 @@ from airflow_provider_hubprefs.bulk.report.checkpoint import (
     Identity,
     SupersededError,
 )
-from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+from airflow_provider_hubprefs.bulk.report.dead_letters import assemble
 from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.report.history import MOST, History, Point
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, ConservationError, Outcome
+from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import SCHEMA, About, Summary, summary_of
@@ -154,7 +155,7 @@ def test_two_tries_add_up() -> None:
 def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None:
     """What is held goes into one part after the other; a try that resumes writes the parts after its own again."""
     folder = RunFolder(tmp_path)
-    state = RunState(DeadLetters(folder))
+    state = RunState(Parts(folder))
     row = Row(7, "x" * 200, "invalid", "no address", "NO_ADDRESS")
     state.take([row] * 5000, [Outcome(row, "invalid")] * 5000)  # more than is held
     state.take([row], [Outcome(row, "invalid")])
@@ -165,23 +166,24 @@ def test_letters_are_written_once_whatever_comes_between(tmp_path: Path) -> None
     state.take([row], [Outcome(row, "invalid")])
     state.flush()
     assert len(list(tmp_path.iterdir())) == 3
-    letters = DeadLetters(RunFolder(tmp_path))
+    folder = RunFolder(tmp_path)
+    letters = Parts(folder)
     later = RunState(letters)
     later.restore(saved)
     later.take([row], [Outcome(row, "invalid")])
     later.flush()
     assert len(list(tmp_path.iterdir())) == 4
     assert letters.missing(later.tally.letters) == 0
-    letters.assemble(later.tally.letters, expected=5002)
+    assemble(folder, later.tally.letters, expected=5002)
     assert (
         len((tmp_path / "dead_letters.jsonl").read_text().splitlines())
         == later.tally.counts["invalid"]
         == 5002
     )
     with pytest.raises(ConservationError, match="5002 dead letters are there, 5003"):
-        letters.assemble(later.tally.letters, expected=5003)
+        assemble(folder, later.tally.letters, expected=5003)
     assert len((tmp_path / "dead_letters.jsonl").read_text().splitlines()) == 5002
-    (tmp_path / f"_part-{[*later.tally.letters.names()][-1]}").write_text("cut off")
+    (tmp_path / f"_part-{later.tally.letters.names()[-1]}").write_text("cut off")
     assert letters.missing(later.tally.letters)
 
 

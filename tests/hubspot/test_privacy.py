@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from airflow_provider_hubprefs.arguments import PrivateValue
-from airflow_provider_hubprefs.bulk.report.dead_letters import Letters
 from airflow_provider_hubprefs.bulk.report.outcome import Outcome
+from airflow_provider_hubprefs.bulk.report.parts import RunLines
 from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
 from airflow_provider_hubprefs.bulk.send.row_caller import Reading, RowReply
 from airflow_provider_hubprefs.bulk.source.row import Row
@@ -272,7 +272,7 @@ HOLDERS = [
     Outcome(Row(1, PRIVATE), "rejected", "X", f"{PRIVATE} is no address"),
     RowReply([Row(1, PRIVATE)], Operation(status="COMPLETE"), single=True),
     Reading({PRIVATE: []}, [], 0.0),
-    Letters(held=(PRIVATE,)),
+    RunLines("final", held=(PRIVATE,)),
     OptOut(1, PRIVATE, 1),
     OperationWait(subscriber=PRIVATE),
     StatusChange(subscriber=PRIVATE, subscription_id=1, status="SUBSCRIBED", legal_basis_explanation=PRIVATE),

@@ -213,14 +213,14 @@ class TestSeveralAtOnce:
             assert all(f"-{run_id}-{index}@" in one for one in found)
         assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 12
 
-    @pytest.mark.parametrize("slow", ["old", "new"])
+    @pytest.mark.parametrize("ms", [100, 20], ids=["slow", "quick"])
     def test_an_old_try_that_still_runs_stops_and_leaves_the_later_ones_files_alone(
-        self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path, slow: str
+        self, hubspot: Simulator, context: Context, store: Store, tmp_path: Path, ms: int
     ) -> None:
         rows = with_letters(200)
         done: dict[str, Any] = {}
         of_writes: dict[str, Any] = {"match": {"endpoint": "batch_unsubscribe_all"}, "times": None}
-        hubspot.fault("latency", ms=[200, 200] if slow == "old" else [20, 20], **of_writes)
+        hubspot.fault("latency", ms=[20, 20], **of_writes)
 
         def carry(name: str) -> None:
             try:
@@ -230,14 +230,22 @@ class TestSeveralAtOnce:
             except HubPrefsException as error:
                 done[name] = error
 
-        old = threading.Thread(target=carry, args=("old",))
+        def begun_by() -> Any:
+            return next((one["writer"] for one in list(store.values()) if "writer" in one), None)
+
+        old, new = (threading.Thread(target=carry, args=(name,)) for name in ("old", "new"))
         old.start()
         while writes(hubspot) < 6:
             time.sleep(0.005)
-        if slow == "new":
-            hubspot.fault("latency", ms=[60, 60], **of_writes)
-        carry("new")
-        old.join()
+        hubspot.fault("latency", ms=[1000, 1000], **of_writes)  # the old try must not be done before
+        first = begun_by()
+        new.start()
+        while begun_by() == first:
+            time.sleep(0.005)
+        hubspot.clear_faults()
+        hubspot.fault("latency", ms=[ms, ms], **of_writes)
+        for thread in (old, new):
+            thread.join()
         assert "A later try of this task has begun" in str(done["old"])
         summary: Any = done["new"]
         assert (summary["read"], summary["rejected"], reported(summary)["tries"]) == (200, 20, 2)

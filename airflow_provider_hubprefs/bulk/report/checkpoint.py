@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INTERVAL = 1.0
 """Seconds between two saves while a run goes on."""
 
-_FORMAT = 4
+_FORMAT = 5
 """Of what is saved; a checkpoint of another format is ignored."""
 
 

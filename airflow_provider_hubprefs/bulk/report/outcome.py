@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 OutcomeName = Literal["changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed"]
 OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
@@ -35,6 +38,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     :param category: why, in one word: HubSpot's category, or this package's.
     :param message: why, in a sentence. It may contain the address, so only dead letters have it.
     :param correlation_id: identifies HubSpot's answer to HubSpot's support.
+    :param actual: what HubSpot showed of the subscriber before anything was written: statuses for subscriptions, or
+        opt-outs; None: it was not asked, or did not say.
     """
 
     row: Row
@@ -42,9 +47,28 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     category: str | None = None
     message: str | None = None
     correlation_id: str | None = None
+    actual: Sequence[Any] | None = None
 
     def __repr__(self) -> str:
         return f"Outcome({self.row!r}, {self.outcome!r}, {self.category!r})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("row", self.row), ("outcome", self.outcome), ("category", self.category)]
+
+
+STATUS_UNKNOWN = "STATUS_UNKNOWN"
+
+
+def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected", "unconfirmed"]) -> Outcome:
+    """The outcome of a row that HubSpot or a guard refused, or whose actual status HubSpot refused to show."""
+    return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
+
+
+def outcome_unknown(row: Row, why: str) -> Outcome:
+    """The outcome of a row that was not written, because its subscriber's actual status is unknown."""
+    return Outcome(row, "unconfirmed", STATUS_UNKNOWN, f"{why}, so nothing was written")
+
+
+def with_actual(outcome: Outcome, actual: Sequence[Any] | None) -> Outcome:
+    """The outcome with what HubSpot showed before."""
+    return outcome if actual is None else msgspec.structs.replace(outcome, actual=actual)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_hubprefs.bulk.report.dead_letters import Letters, lines_of
+from airflow_provider_hubprefs.bulk.report.dead_letters import FINAL, OPEN, lines_of
 from airflow_provider_hubprefs.bulk.report.outcome import (
     APPLIED,
     NOT_APPLIED,
@@ -17,6 +17,7 @@ from airflow_provider_hubprefs.bulk.report.outcome import (
     ConservationError,
     Outcome,
 )
+from airflow_provider_hubprefs.bulk.report.parts import RunLines
 from airflow_provider_hubprefs.bulk.report.pending import PendingRows, with_added, with_replaced
 from airflow_provider_hubprefs.bulk.source.passed import PassedRows
 from airflow_provider_hubprefs.bulk.source.row import Counts
@@ -26,7 +27,8 @@ from airflow_provider_hubprefs.hubspot.transport.sender import Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
+    from airflow_provider_hubprefs.bulk.report.parts import Parts
+    from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.source.row import Row
 
 MOST_OPEN = 1000
@@ -45,6 +47,7 @@ class Tally:
     :param passed: digest of the rows, see :mod:`.passed`.
     :param letters: dead letters of these rows, without those of unconfirmed ones.
     :param open_letters: dead letters of unconfirmed rows.
+    :param recorded: lines of the recorders.
     :param pending: rows that are pending.
     :param unconfirmed: rows that a retry asks about again.
     """
@@ -53,8 +56,9 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     passed: str = ""
-    letters: Letters = field(default_factory=Letters)
-    open_letters: Letters = field(default_factory=lambda: Letters("open"))
+    letters: RunLines = FINAL
+    open_letters: RunLines = OPEN
+    recorded: tuple[RunLines, ...] = ()
     pending: tuple[PendingRows, ...] = ()
     unconfirmed: tuple[PendingRows, ...] = ()
 
@@ -69,6 +73,11 @@ class Tally:
         return sum(self.counts[name] for name in NOT_APPLIED)
 
     @property
+    def lines(self) -> tuple[RunLines, ...]:
+        """Lines of all kinds."""
+        return (self.letters, self.open_letters, *self.recorded)
+
+    @property
     def reasons_of_pending(self) -> Counter[str]:
         """Number of pending rows by category."""
         found: Counter[str] = Counter()
@@ -80,19 +89,23 @@ class Tally:
 class RunState:
     """Counts outcomes and holds dead letters until they are written; it holds no other address.
 
-    :param dead_letters: writes the rows that were not applied; None: they are only counted.
+    :param parts: keep the run's lines; None: rows that were not applied are only counted.
     :param usage: what this try uses; its client counts it.
     :param source: fingerprint of the source; None: it cannot be read twice.
+    :param recorders: make lines of all outcomes; they need parts.
     """
 
     def __init__(
         self,
-        dead_letters: DeadLetters | None = None,
+        parts: Parts | None = None,
         *,
         usage: Usage | None = None,
         source: str | None = None,
+        recorders: Sequence[RowRecorder] = (),
     ) -> None:
-        self.tally = Tally()
+        self._recorders = recorders
+        self._nothing = Tally(recorded=tuple(RunLines(one.kind) for one in recorders))
+        self.tally = self._nothing
         self.tries = 1
         self.secret = secrets.token_hex(32)
         """Keys the run's fingerprints and digests."""
@@ -121,7 +134,7 @@ class RunState:
         self.source_counts = Counts()
         """What reading the source has counted besides rows; its reader counts. The run sets it."""
         self.started_at = now()
-        self._dead_letters = dead_letters
+        self._parts = parts
         self._usage, self._usage_before = usage or Usage(), Usage()
         self._begin, self._duration_before = time.monotonic(), 0.0
 
@@ -183,16 +196,31 @@ class RunState:
         not_applied = [one for one in outcomes if one.outcome in NOT_APPLIED]
         # A category is HubSpot's word and reaches an XCom: it is not trusted to hold no address.
         reasons.update(f"{one.outcome}: {scrub(one.category or 'no reason given')}" for one in not_applied)
-        if self._dead_letters is not None:
-            lines = [one for one in not_applied if one.outcome != "unconfirmed"]
-            letters = letters._replace(held=(*letters.held, *lines_of(lines)))
-            lines = [one for one in not_applied if one.outcome == "unconfirmed"]
-            open_letters = open_letters._replace(held=(*open_letters.held, *lines_of(lines)))
-        return replace(was, counts=counts, reasons=reasons, letters=letters, open_letters=open_letters)
+        recorded = was.recorded
+        if self._parts is not None:
+            letters = letters.with_held(lines_of(one for one in not_applied if one.outcome != "unconfirmed"))
+            open_letters = open_letters.with_held(
+                lines_of(one for one in not_applied if one.outcome == "unconfirmed")
+            )
+            final = sorted(
+                (one for one in outcomes if one.outcome != PENDING), key=lambda one: one.row.number
+            )
+            recorded = tuple(
+                lines.with_held(recorder.lines(final))
+                for recorder, lines in zip(self._recorders, recorded, strict=True)
+            )
+        return replace(
+            was,
+            counts=counts,
+            reasons=reasons,
+            letters=letters,
+            open_letters=open_letters,
+            recorded=recorded,
+        )
 
     def _keep(self, tally: Tally) -> None:
         self.tally = tally
-        if tally.letters.full or tally.open_letters.full:
+        if any(lines.full for lines in tally.lines):
             self.flush()
 
     @property
@@ -232,10 +260,14 @@ class RunState:
             )
 
     def flush(self) -> None:
-        """Write the dead letters that are held."""
-        if self._dead_letters is not None:
-            self.tally = replace(self.tally, letters=self._dead_letters.write(self.tally.letters))
-            self.tally = replace(self.tally, open_letters=self._dead_letters.write(self.tally.open_letters))
+        """Write the lines that are held."""
+        if self._parts is None:
+            return
+        self.tally = replace(self.tally, letters=self._parts.write(self.tally.letters))
+        self.tally = replace(self.tally, open_letters=self._parts.write(self.tally.open_letters))
+        for at, lines in enumerate(self.tally.recorded):
+            recorded = (*self.tally.recorded[:at], self._parts.write(lines), *self.tally.recorded[at + 1 :])
+            self.tally = replace(self.tally, recorded=recorded)
 
     def save(self, *, ended: bool = False) -> dict[str, Any]:
         """Return what a later try needs to resume, in JSON and without an address; :meth:`flush` first.
@@ -251,6 +283,7 @@ class RunState:
             "passed": tally.passed,
             "letters": tally.letters.save(),
             "open_letters": tally.open_letters.save(),
+            "recorded": [[one.kind, one.save()] for one in tally.recorded],
             "pending": [list(one) for one in tally.pending],
             "unconfirmed": [list(one) for one in tally.unconfirmed],
             "begun": max(self.begun if ended else self.may_begin, self._sent_before, tally.read),
@@ -277,13 +310,15 @@ class RunState:
         :param same_try: whether the try that saved it continues after a wait; otherwise a new try begins, and
             unconfirmed rows are pending again.
         """
+        recorded = dict(saved["recorded"])
         self.tally = Tally(
             saved["read"],
             Counter(saved["counts"]),
             Counter(saved["reasons"]),
             saved["passed"],
-            Letters().restored(saved["letters"]),
-            Letters("open").restored(saved["open_letters"]),
+            FINAL.restored(saved["letters"]),
+            OPEN.restored(saved["open_letters"]),
+            tuple(one.restored(recorded.get(one.kind, ())) for one in self._nothing.recorded),
             tuple(PendingRows(*one) for one in saved["pending"]),
             tuple(PendingRows(*one) for one in saved["unconfirmed"]),
         )
@@ -305,7 +340,7 @@ class RunState:
             self._ask_again_about_unconfirmed()
 
     def _ask_again_about_unconfirmed(self) -> None:
-        tally, nothing = self.tally, Letters("open")
+        tally = self.tally
         counts, reasons = tally.counts.copy(), tally.reasons.copy()
         del counts["unconfirmed"]
         for name in [name for name in reasons if name.startswith("unconfirmed: ")]:
@@ -314,7 +349,7 @@ class RunState:
             tally.pending, [(place, one.category) for one in tally.unconfirmed for place in range(*one[:2])]
         )
         self.tally = replace(
-            tally, counts=counts, reasons=reasons, open_letters=nothing, pending=pending, unconfirmed=()
+            tally, counts=counts, reasons=reasons, open_letters=OPEN, pending=pending, unconfirmed=()
         )
 
     def begin_again(self, *, same_source: bool) -> None:
@@ -322,7 +357,7 @@ class RunState:
 
         :param same_source: whether the rows that were sent are sent again.
         """
-        self.tally, self.all_sent = Tally(), False
+        self.tally, self.all_sent = self._nothing, False
         self.active_subscriptions = None
         self.begun, self.may_begin = 0, 0
         if not same_source:

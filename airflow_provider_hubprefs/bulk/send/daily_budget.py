@@ -71,8 +71,7 @@ class DailyBudget:
     ) -> None:
         if isinstance(reserve, bool) or not isinstance(reserve, int | float) or not 0 <= reserve < 1:
             raise ValidationError(f"daily_reserve: expected at least 0 and less than 1, got {shown(reserve)}")
-        reads = [write.read] if write.may_read_first() else []
-        self._pairs = [*reads, write.write, *([write.read] if verify else [])]
+        self._pairs = [*write.pairs(), *([write.read] if verify else [])]
         self._caller = caller
         self._client = caller.client
         self._state = state

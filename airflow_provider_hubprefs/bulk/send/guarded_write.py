@@ -10,14 +10,17 @@ import logging
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, Outcome
+from airflow_provider_hubprefs.bulk.report.outcome import (
+    APPLIED,
+    Outcome,
+    outcome_of_error,
+    outcome_unknown,
+)
 from airflow_provider_hubprefs.bulk.send.guards import MAX_AGE
 from airflow_provider_hubprefs.bulk.send.outcomes import (
-    outcome_of_error,
     outcome_of_race,
-    outcome_unknown,
     outcomes_before_writing,
     outcomes_of_write,
     outcomes_read_back,
@@ -47,11 +50,13 @@ class Written:
     :param outcomes: of rows that were not written, or whose write was undone.
     :param replies: HubSpot's answers to the writes; their rows are those that have no outcome yet.
     :param refusals: rows that HubSpot refused to write, or to show before.
+    :param actual: by row number, what HubSpot showed before of those that were read.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     replies: list[RowReply] = field(default_factory=list)
     refusals: Refusals = field(default_factory=list)
+    actual: dict[int, list[Any]] = field(default_factory=dict)
 
 
 def write_rows(caller: RowCaller, write: Write, rows: Sequence[Row]) -> Written:
@@ -60,7 +65,7 @@ def write_rows(caller: RowCaller, write: Write, rows: Sequence[Row]) -> Written:
     :raises HubSpotError: an error that no row causes.
     """
     done = Written()
-    if not any(map(write.reads_first, rows)):
+    if write.write is not None and not any(map(write.reads_first, rows)):
         caller.ask_into(done.replies, done.refusals, write.write, rows)
         return done
     # Single calls for a whole batch would take longer than a reading may be old.
@@ -125,9 +130,12 @@ class _Attempt:
         read = _leaving_until(math.inf, write.read)
         reading = self._caller.actual(read, [row for row in rows if write.reads_first(row)])
         done.refusals.extend(reading.refusals)
+        done.actual.update({row.number: shown for row in rows if (shown := reading.of(row)) is not None})
         to_write, outcomes = outcomes_before_writing(rows, reading, write)
         self._left = to_write + self._left[len(rows) :]
         done.outcomes.extend(outcomes)
+        if not to_write or write.write is None:
+            return
         pair = write.write
         if any(map(write.reads_first, to_write)):
             pair = _leaving_until(reading.taken_at + MAX_AGE, pair)
@@ -172,7 +180,7 @@ def _undo(caller: RowCaller, write: Write, rows: Sequence[Row]) -> list[Outcome]
     )
     confirmed: set[int] = set()
     try:
-        replies, _ = caller.ask(write.write, rows)
+        replies, _ = caller.ask(cast("CallPair[Row]", write.write), rows)
         for reply in replies:
             decided = outcomes_of_write(reply, write)
             outcomes = decided.outcomes + read_back(caller, write, decided, reply.operation.status)

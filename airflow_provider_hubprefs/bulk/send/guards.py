@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_hubprefs.bulk.source.row import (
+    INVALID_LEGAL_BASIS,
+    INVALID_SUBSCRIPTION,
+    CellError,
+    Wanted,
+)
 from airflow_provider_hubprefs.hubspot.api.models import STATUSES
 from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
 
@@ -82,3 +88,48 @@ def permitted_definitions(client: Client) -> list[Definition] | None:
     except MissingScopesError:
         return None
     return answer.results if answer.ended else None
+
+
+class RowCheck:
+    """Refuses what a row says where HubSpot would, or where it lacks what a resubscription needs.
+
+    :param same: what is the same for all rows.
+    :param allow_resubscribe: see :class:`~.writes.SetStatus`.
+    """
+
+    def __init__(self, same: Wanted, *, allow_resubscribe: bool) -> None:
+        self._same = same
+        self._allow_resubscribe = allow_resubscribe
+        self.active: frozenset[int] | None = None
+        """Ids of the portal's active subscriptions; None: unknown, then every id passes."""
+        self.subscribes = False
+        """Whether a row was seen that needs its actual status to be read. A status column is read to its end first."""
+
+    def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
+        """Take the portal's subscriptions, before any row is checked.
+
+        :param definitions: None: the token may not ask for them.
+        :raises ValidationError: the subscription that is the same for all rows cannot be written.
+        """
+        if definitions is None:
+            return
+        number = self._same.subscription_id
+        if number is not None and (error := unusable_subscription(definitions, number)) is not None:
+            raise error
+        self.active = frozenset(one.id for one in definitions if one.is_active is not False)
+
+    def __call__(self, wanted: Wanted) -> None:
+        """Check one row.
+
+        :raises CellError: the row is invalid.
+        """
+        number = wanted.subscription_id
+        if self.active is not None and number is not None and number not in self.active:
+            raise CellError(
+                INVALID_SUBSCRIPTION, f"subscription {number} is not one of the portal's active ones"
+            )
+        status = self._same.status or wanted.status
+        self.subscribes = self.subscribes or (status != "UNSUBSCRIBED" and not self._allow_resubscribe)
+        basis = self._same.legal_basis or wanted.legal_basis
+        if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
+            raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")

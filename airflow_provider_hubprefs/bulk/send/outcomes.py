@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
 from airflow_provider_hubprefs.hubspot.api.answers import subscriber_key
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.api.models import BatchError
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 REFUSED_ALIKE = 10
 """If at least so many rows of a batch fail with one error and HubSpot accepted none before, they share the cause."""
 
 CANCELED = "CANCELED"
-STATUS_UNKNOWN = "STATUS_UNKNOWN"
 RACE = "RESUBSCRIBED_BY_RACE"
 
 
@@ -45,11 +43,6 @@ def outcome_of_unsent(row: Row) -> Outcome:
         return Outcome(row, "duplicate", message=row.detail)
     meant = f"; is {row.suggestion} meant?" if row.suggestion else ""
     return Outcome(row, "invalid", row.category, row.detail + meant)
-
-
-def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected", "unconfirmed"]) -> Outcome:
-    """The outcome of a row that HubSpot or a guard refused, or whose actual status HubSpot refused to show."""
-    return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
 
 
 def all_refused_alike(refusals: Refusals) -> ValidationError | None:
@@ -86,22 +79,13 @@ def outcomes_before_writing(
     for row in rows:
         if not write.reads_first(row):
             to_write.append(row)
-        elif row.number in refused:
-            continue
-        elif (actual := write.actual_of(reading.of(row), row)) is None:
-            outcomes.append(outcome_unknown(row, "HubSpot did not show the actual status"))
-        elif (error := write.refusal_of(actual, row)) is not None:
-            outcomes.append(outcome_of_error(row, error, "rejected"))
-        elif write.matches(reading.of(row) or (), row):
-            outcomes.append(Outcome(row, "unchanged"))
-        else:
-            to_write.append(row)
+        elif row.number not in refused:
+            outcome = write.before_writing(reading.of(row), row)
+            if outcome is None:
+                to_write.append(row)
+            else:
+                outcomes.append(outcome)
     return to_write, outcomes
-
-
-def outcome_unknown(row: Row, why: str) -> Outcome:
-    """The outcome of a row that was not written, because its subscriber's actual status is unknown."""
-    return Outcome(row, "unconfirmed", STATUS_UNKNOWN, f"{why}, so nothing was written")
 
 
 def outcome_of_race(row: Row, *, undone: bool) -> Outcome:

@@ -1,32 +1,18 @@
-"""Rows to outcomes: batches are sent in threads, and every row ends in exactly one outcome.
-
-A batch that HubSpot refuses as a whole is halved until the guilty row stands alone. A row that a reply leaves
-undecided is read back. A row that cannot be decided is unconfirmed, never success.
-"""
+"""Rows to outcomes: batches are sent in threads, and every row ends in exactly one outcome."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, OPERATION_PREFIX, PENDING, Outcome
+from airflow_provider_hubprefs.bulk.report.outcome import PENDING, Outcome
 from airflow_provider_hubprefs.bulk.report.pending import rows_at
-from airflow_provider_hubprefs.bulk.send.guarded_write import read_back, write_rows
-from airflow_provider_hubprefs.bulk.send.outcomes import (
-    all_refused_alike,
-    outcome_given_up,
-    outcome_of_error,
-    outcome_of_unsent,
-    outcomes_of_pending,
-    outcomes_of_write,
-    outcomes_verified,
-    outcomes_while_pending,
-)
+from airflow_provider_hubprefs.bulk.send.batch_work import Batch, BatchWork
+from airflow_provider_hubprefs.bulk.send.outcomes import outcome_given_up
 from airflow_provider_hubprefs.bulk.send.pool import OrderedPool
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
-from airflow_provider_hubprefs.hubspot.api.odd_answers import UNREADABLE
-from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, ValidationError
+from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import shown
 
 if TYPE_CHECKING:
@@ -34,7 +20,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.send.daily_budget import DailyBudget
-    from airflow_provider_hubprefs.bulk.send.guarded_write import Written
     from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.row import Row
@@ -56,20 +41,6 @@ _AHEAD = 10
 
 WATCHED = 10
 """While a run waits, so many pending rows, one of each of the latest batches, stand for all of them."""
-
-
-class _Batch(NamedTuple):
-    """Rows that go together.
-
-    :param start: how many rows came before, where these are sent for the first time.
-    :param pending: place and category by the row's number, where these are pending, see :mod:`.pending`.
-    :param later: a row from further on in the source, as long as HubSpot has accepted none.
-    """
-
-    rows: list[Row]
-    start: int = 0
-    pending: dict[int, tuple[int, str]] | None = None
-    later: Row | None = None
 
 
 class Pipeline:
@@ -112,19 +83,22 @@ class Pipeline:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValidationError(f"{name}: expected a whole number of at least 1, got {shown(value)}")
         self._caller = caller
-        self._write = write
         self._state = state
         self._budget = budget
         self._batch_size = batch_size
         self._concurrency = concurrency
-        self._verify = verify
-        self._waits = waits
+        self._work = BatchWork(
+            caller,
+            write,
+            state,
+            verify=verify,
+            waits=waits,
+            stop_when_refused_alike=stop_when_refused_alike,
+        )
         self._on_progress = on_progress
         self._tick = tick
         self._save = save
         self._may_stop = stop_when_refused_alike
-        self._tried: dict[int, list[Outcome]] = {}
-        self._may_read = False
 
     def send(self, rows: Iterable[Row]) -> list[Row]:
         """Send all rows; afterwards every one has its outcome in the state, or is pending.
@@ -137,7 +111,7 @@ class Pipeline:
             running again does no harm.
         :raises ConservationError: a defect of this package.
         """
-        return self._carry(self._new(rows), self._send_batch)
+        return self._carry(self._new(rows), self._work.send)
 
     def ask_again(self, rows: Iterable[Row]) -> list[Row]:
         """Ask about all pending rows what became of them.
@@ -147,7 +121,7 @@ class Pipeline:
         :raises HubSpotError: see :meth:`send`.
         """
         with self._same(rows) as same:
-            return self._carry(self._pending(same), self._ask_about)
+            return self._carry(self._pending(same), self._work.ask_about)
 
     def give_up(self, rows: Iterable[Row]) -> None:
         """Count pending rows as unconfirmed.
@@ -162,11 +136,11 @@ class Pipeline:
 
     # Batches ----------------------------------------------------------------------------------------
 
-    def _carry(self, batches: Iterable[_Batch], work: Callable[[_Batch], list[Outcome]]) -> list[Row]:
+    def _carry(self, batches: Iterable[Batch], work: Callable[[Batch], list[Outcome]]) -> list[Row]:
         """Do the same with all batches, and take their outcomes in order; return pending rows to watch."""
         watched: deque[Row] = deque(maxlen=WATCHED)
 
-        def observed(batch: _Batch) -> list[Outcome]:
+        def observed(batch: Batch) -> list[Outcome]:
             with self._caller.client.observer.span("batch", rows=len(batch.rows)) as result:
                 outcomes = work(batch)
                 result.update(_counted(outcomes))
@@ -216,7 +190,7 @@ class Pipeline:
         most = self._concurrency if self._state.accepted else 1
         return in_flight < most and self._budget.affords(in_flight + 1)
 
-    def _take(self, batch: _Batch, outcomes: list[Outcome]) -> None:
+    def _take(self, batch: Batch, outcomes: list[Outcome]) -> None:
         for name, rows in _counted(outcomes).items():
             if name != PENDING:
                 self._caller.client.observer.count(f"rows.{name}", rows)
@@ -225,7 +199,7 @@ class Pipeline:
         else:
             self._state.settle({number: place for number, (place, _) in batch.pending.items()}, outcomes)
 
-    def _take_finished(self, finished: Iterator[tuple[_Batch, list[Outcome]]]) -> None:
+    def _take_finished(self, finished: Iterator[tuple[Batch, list[Outcome]]]) -> None:
         """Take what was sent when the run was stopped, as far as it is without a gap."""
         for batch, outcomes in finished:
             if batch.pending is not None:
@@ -233,7 +207,7 @@ class Pipeline:
             if batch.start == self._state.rows_read:  # less where the batch was just taken
                 self._take(batch, outcomes)
 
-    def _new(self, rows: Iterable[Row]) -> Iterator[_Batch]:
+    def _new(self, rows: Iterable[Row]) -> Iterator[Batch]:
         """Batches of the rows that the state does not have; the checkpoint says which may be under way."""
         start = self._state.rows_read
         for some, later in self._with_later(self._batches(rows)):
@@ -241,7 +215,7 @@ class Pipeline:
             if end > self._state.may_begin:
                 self._state.begins(start, most=AHEAD * self._concurrency * self._batch_size, at_least=end)
                 self._save()
-            yield _Batch(some, start, later=later)
+            yield Batch(some, start, later=later)
             start = end
 
     def _with_later(self, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], Row | None]]:
@@ -264,7 +238,7 @@ class Pipeline:
         if failed is not None and not isinstance(failed, StopIteration):
             raise failed
 
-    def _pending(self, rows: Iterable[Row]) -> Iterator[_Batch]:
+    def _pending(self, rows: Iterable[Row]) -> Iterator[Batch]:
         """Batches of the rows that are pending when this begins."""
         pending: dict[int, tuple[int, str]] = {}
 
@@ -274,7 +248,7 @@ class Pipeline:
                 yield row
 
         for some in self._batches(noted()):
-            yield _Batch(some, pending={row.number: pending.pop(row.number) for row in some})
+            yield Batch(some, pending={row.number: pending.pop(row.number) for row in some})
 
     def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """Rows in order, as many as make a request; those that are not sent go along."""
@@ -288,97 +262,6 @@ class Pipeline:
                 batch, sendable = [], 0
         if batch:
             yield batch
-
-    # One batch, in a thread -------------------------------------------------------------------------
-
-    def _send_batch(self, batch: _Batch) -> list[Outcome]:
-        """Write one batch and find out what became of every row of it."""
-        outcomes = [outcome_of_unsent(row) for row in batch.rows if row.problem is not None]
-        rows = [row for row in batch.rows if row.problem is None]
-        self._check_scopes(rows)
-        for row in rows:
-            outcomes += self._tried.get(row.number, [])
-        outcomes += self._written([row for row in rows if row.number not in self._tried], batch.later)
-        return self._verified(outcomes) if self._verify else outcomes
-
-    def _written(self, rows: list[Row], later: Row | None = None) -> list[Outcome]:
-        done = write_rows(self._caller, self._write, rows)
-        if not done.replies and not any(one.outcome in APPLIED for one in done.outcomes):
-            self._stop_if_refused_alike(done, later)
-        return self._outcomes(done)
-
-    def _outcomes(self, done: Written) -> list[Outcome]:
-        outcomes = [*done.outcomes]
-        outcomes += [outcome_of_error(row, error, "rejected") for row, error in done.refusals]
-        for reply in done.replies:
-            decided, status = outcomes_of_write(reply, self._write), reply.operation.status
-            outcomes += decided.outcomes
-            if self._waits and not reply.operation.ended and status != UNREADABLE:
-                outcomes += outcomes_while_pending(decided.undecided, status)
-            else:
-                outcomes += read_back(self._caller, self._write, decided, status)
-        return outcomes
-
-    def _check_scopes(self, rows: list[Row]) -> None:
-        """Find out before the first write whether the token may read, where the run will have to.
-
-        :raises MissingScopesError: it may not.
-        """
-        check = self._write.row_check
-        needed = self._verify or (check is not None and check.subscribes)
-        if needed and rows and not self._may_read and not any(map(self._write.reads_first, rows)):
-            self._caller.actual(self._write.read, rows[:1])
-        self._may_read = self._may_read or bool(rows)
-
-    def _stop_if_refused_alike(self, done: Written, later: Row | None) -> None:
-        """Stop the run, unless HubSpot accepts a row from further on, which keeps its outcome until its turn comes.
-
-        :raises ValidationError: what HubSpot said.
-        """
-        error = all_refused_alike(done.refusals)
-        if error is None or self._state.accepted or self._tried or not self._may_stop:
-            return
-        if later is not None:
-            tried = self._outcomes(write_rows(self._caller, self._write, [later]))
-            if all(one.outcome != "rejected" for one in tried):
-                self._tried[later.number] = tried
-                return
-        raise error
-
-    def _verified(self, outcomes: list[Outcome]) -> list[Outcome]:
-        rows = [outcome.row for outcome in outcomes if outcome.outcome in APPLIED]
-        return outcomes_verified(outcomes, self._caller.actual(self._write.read, rows), self._write)
-
-    def _ask_about(self, batch: _Batch) -> list[Outcome]:
-        """Find out what became of pending rows; those that an earlier try left unconfirmed are written again."""
-        places = batch.pending or {}
-        waiting = [row for row in batch.rows if places[row.number][1].startswith(OPERATION_PREFIX)]
-        again = [row for row in batch.rows if not places[row.number][1].startswith(OPERATION_PREFIX)]
-        return self._asked(waiting) + self._written_again(again)
-
-    def _written_again(self, rows: list[Row]) -> list[Outcome]:
-        if not rows:
-            return []
-        try:
-            reading = self._caller.actual(self._write.read, rows)
-        except MissingScopesError:
-            return self._written(rows)
-        seen = [row for row in rows if self._write.matches(reading.of(row) or (), row)]
-        numbers = {row.number for row in seen}
-        rest = [row for row in rows if row.number not in numbers]
-        return [Outcome(row, "changed") for row in seen] + self._written(rest)
-
-    def _asked(self, waiting: list[Row]) -> list[Outcome]:
-        if not waiting:
-            return []
-        try:
-            answers, refusals = self._caller.about(self._write.read, waiting)
-        except MissingScopesError as error:
-            return [outcome_of_error(row, error, "unconfirmed") for row in waiting]
-        outcomes = [outcome_of_error(row, error, "unconfirmed") for row, error in refusals]
-        for answer, rows in answers:
-            outcomes += outcomes_of_pending(answer, self._write, rows)
-        return outcomes
 
 
 def _counted(outcomes: list[Outcome]) -> Counter[str]:

@@ -14,8 +14,8 @@ from airflow_provider_hubprefs.bulk.report.checkpoint import (
     CheckpointError,
     changed_since,
 )
-from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters
 from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
+from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState
 from airflow_provider_hubprefs.bulk.report.summary import About
@@ -27,13 +27,14 @@ from airflow_provider_hubprefs.bulk.send.pipeline import BATCH_SIZE, CONCURRENCY
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.bulk.send.run_files import RunFiles
 from airflow_provider_hubprefs.bulk.source.passed import SourceChangedError
-from airflow_provider_hubprefs.hubspot.errors import DailyLimitError
+from airflow_provider_hubprefs.hubspot.errors import DailyLimitError, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+    from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.report.summary import Summary
     from airflow_provider_hubprefs.bulk.send.pending_wait import PendingWait
     from airflow_provider_hubprefs.bulk.send.writes import Write
@@ -61,6 +62,7 @@ def run_bulk(
     partial: bool = False,
     folder: RunFolder | None = None,
     checkpoint: Checkpoint | None = None,
+    recorders: Sequence[RowRecorder] = (),
     restart: bool = False,
     run: Mapping[str, Any] | None = None,
     connection: str | None = None,
@@ -85,6 +87,7 @@ def run_bulk(
         checkpoint kept.
     :param folder: where the report goes, and the rows that were not applied.
     :param checkpoint: where the run resumes; None: it always starts from the first row.
+    :param recorders: write files of their own about the rows, into the folder or elsewhere. They need a folder.
     :param restart: start from the first row where the checkpoint is of another run.
     :param run: who runs it, for the report; see :class:`~.summary.About`. No address.
     :param connection: name of the connection, for the report.
@@ -95,8 +98,8 @@ def run_bulk(
     :raises HubSpotError: an error that no row is to blame for.
     :raises OSError: a file cannot be written.
     """
-    letters = DeadLetters(folder) if folder is not None else None
-    state = RunState(letters, usage=client.usage)
+    parts = _parts_in(folder, recorders)
+    state = RunState(parts, usage=client.usage, recorders=recorders)
     state.source_counts = getattr(read, "counts", state.source_counts)
     caller = RowCaller(client, state.operations)
 
@@ -125,7 +128,7 @@ def run_bulk(
     )
     progress = Progress(state, source_size)
     files = RunFiles(
-        client, state, progress, folder=folder, letters=letters, checkpoint=checkpoint, latest=latest
+        client, state, progress, folder=folder, recorders=recorders, checkpoint=checkpoint, latest=latest
     )
 
     pipeline = Pipeline(
@@ -145,7 +148,7 @@ def run_bulk(
     state.needed = budget.needed
     about = _about(client, write, source_size, run=run, connection=connection)
     try:
-        resumed = _resume(state, checkpoint, letters, restart=restart, after_wait=after_wait)
+        resumed = _resume(state, checkpoint, parts, restart=restart, after_wait=after_wait)
     except Exception as error:
         _say_how_it_ended(files.not_begun(about, error))
         raise
@@ -188,6 +191,14 @@ def run_bulk(
         _say_how_it_ended(summary)
     client.observer.lasted("run.duration", summary["duration_seconds"])
     return {**summary}
+
+
+def _parts_in(folder: RunFolder | None, recorders: Sequence[RowRecorder]) -> Parts | None:
+    if folder is not None:
+        return Parts(folder)
+    if recorders:
+        raise ValidationError("output: expected a folder, got none, and this run needs one for its files")
+    return None
 
 
 @dataclass
@@ -247,7 +258,7 @@ class _Work:
 def _resume(
     state: RunState,
     checkpoint: Checkpoint | None,
-    letters: DeadLetters | None,
+    parts: Parts | None,
     *,
     restart: bool,
     after_wait: bool,
@@ -262,16 +273,16 @@ def _resume(
         return False
     if not checkpoint.resume(state, restart=restart, same_try=after_wait):
         return False
-    tally, kinds = state.tally, (state.tally.letters, state.tally.open_letters)
-    lost = 0
-    if letters is not None:
-        lost = abs(tally.not_applied - sum(one.written for one in kinds)) or letters.missing(*kinds)
+    tally, lost = state.tally, 0
+    if parts is not None:
+        letters = tally.letters.written + tally.open_letters.written
+        lost = abs(tally.not_applied - letters) or parts.missing(*tally.lines)
     if lost:
         _log.warning(
-            "%s of %s dead letters of an earlier try are not in the output folder: was it on another machine's disk? "
+            "%s of %s lines that an earlier try wrote are not in the output folder: was it on another machine's disk? "
             "The run begins again from the first row; what was done before does no harm and is unchanged then",
             lost,
-            tally.not_applied,
+            max(tally.not_applied, sum(one.written for one in tally.lines)),
         )
         state.begin_again(same_source=True)
     elif state.all_sent:

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_provider_hubprefs.bulk.page.letters import first_letters
 from airflow_provider_hubprefs.bulk.page.page import render
 from airflow_provider_hubprefs.bulk.report.checkpoint import SupersededError
+from airflow_provider_hubprefs.bulk.report.dead_letters import assemble
 from airflow_provider_hubprefs.bulk.report.history import History, Point
+from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.report.words import said_by
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
 from airflow_provider_hubprefs.storage import open_quietly
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
-    from airflow_provider_hubprefs.bulk.report.dead_letters import DeadLetters, Letters
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.progress import Progress
+    from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.report.state import RunState
     from airflow_provider_hubprefs.bulk.report.summary import About, Summary
     from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -53,7 +57,7 @@ class RunFiles:
         progress: Progress,
         *,
         folder: RunFolder | None,
-        letters: DeadLetters | None,
+        recorders: Sequence[RowRecorder] = (),
         checkpoint: Checkpoint | None,
         latest: dict[str, Any] | None = None,
     ) -> None:
@@ -62,7 +66,8 @@ class RunFiles:
         self._state = state
         self._progress = progress
         self._folder = folder
-        self._letters = letters
+        self._recorders = recorders
+        self._has_letters = False
         self._budget_before = client.pacer.budget
         self._checkpoint = checkpoint
         self._history = History()
@@ -142,8 +147,7 @@ class RunFiles:
         :raises SupersededError: a later try of this run has begun; its files are left alone.
         :raises OSError: a file cannot be written; the report is, where that is possible.
         """
-        state, letters, checkpoint = self._state, self._letters, self._checkpoint
-        kinds: tuple[Letters, ...] = ()
+        state, folder, checkpoint = self._state, self._folder, self._checkpoint
         resumable = not state.complete or end is WaitEnd.LEFT_TO_RETRY
         try:
             if checkpoint is not None:
@@ -153,13 +157,11 @@ class RunFiles:
                     checkpoint.save(
                         state, last=True, ended=True
                     )  # otherwise it was before rows were given up
-            if letters is not None:
-                state.flush()
-                kinds = (state.tally.letters, state.tally.open_letters)
-                letters.assemble(*kinds, expected=state.tally.not_applied)
+            if folder is not None:
+                self._put_together(folder)
         except SupersededError:
-            if self._folder is not None:
-                self._folder.remove_parts(writer=self._folder.writer)
+            if folder is not None:
+                folder.remove_parts(writer=folder.writer)
             raise
         except BaseException as error:
             if state.complete:
@@ -170,10 +172,20 @@ class RunFiles:
         summary = self._write(going_on=goes_on_elsewhere, page=True)
         if checkpoint is not None and not resumable:
             checkpoint.remove()
-        if self._folder is not None:  # after the checkpoint: a retry that found one would look for them
-            keep = {name for one in kinds for name in one.names()}
-            self._folder.remove_parts(keep=keep if checkpoint is not None and resumable else ())
+        if folder is not None:  # after the checkpoint: a retry that found one would look for them
+            keep = {name for one in state.tally.lines for name in one.names()}
+            folder.remove_parts(keep=keep if checkpoint is not None and resumable else ())
         return summary
+
+    def _put_together(self, folder: RunFolder) -> None:
+        """Make the files of which the tries have written parts."""
+        state, parts = self._state, Parts(folder)
+        state.flush()
+        tally = state.tally
+        letters = (tally.letters, tally.open_letters)
+        self._has_letters = assemble(folder, *letters, expected=tally.not_applied)
+        for recorder, lines in zip(self._recorders, tally.recorded, strict=True):
+            recorder.finish(parts.read(lines), tally.counts, complete=state.complete)
 
     def _write_if_possible(self, *, page: bool) -> None:
         """Write the report of a run that goes on, whatever its store says; what that is, is logged once."""
@@ -196,7 +208,7 @@ class RunFiles:
         self._history.add(
             Point(max(0.0, seconds), state.rows_read, state.usage.requests, budget.daily_remaining, used)
         )
-        letters = folder.letters if folder and self._letters and self._letters.assembled else None
+        letters = folder.letters if folder and self._has_letters else None
         summary = summary_of(
             state,
             self._progress,

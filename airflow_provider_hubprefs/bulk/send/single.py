@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_hubprefs.bulk.report.outcome import STATUS_UNKNOWN
 from airflow_provider_hubprefs.bulk.send.guarded_write import read_back as read_rows_back
 from airflow_provider_hubprefs.bulk.send.guarded_write import write_rows
-from airflow_provider_hubprefs.bulk.send.outcomes import RACE, STATUS_UNKNOWN, outcomes_of_write
+from airflow_provider_hubprefs.bulk.send.outcomes import RACE, outcomes_of_write
 from airflow_provider_hubprefs.bulk.send.row_caller import RowCaller
 from airflow_provider_hubprefs.bulk.source.row import Row
 from airflow_provider_hubprefs.hubspot.api.models import Operation

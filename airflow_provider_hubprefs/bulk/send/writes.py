@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.send.guards import actual_status, unusable_subscription, word_of
+from airflow_provider_hubprefs.bulk.report.outcome import Outcome, outcome_of_error, outcome_unknown
+from airflow_provider_hubprefs.bulk.send.guards import RowCheck, actual_status, word_of
 from airflow_provider_hubprefs.bulk.source.row import (
-    INVALID_LEGAL_BASIS,
-    INVALID_SUBSCRIPTION,
-    CellError,
     Row,
     Wanted,
 )
@@ -30,11 +28,9 @@ from airflow_provider_hubprefs.hubspot.errors import ValidationError
 from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
-    from airflow_provider_hubprefs.hubspot.api.models import Definition, StatusName
-    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
 _NOTHING = Wanted()
 SAMPLE_ROW = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", subscription_id=1))
@@ -43,58 +39,13 @@ SAMPLE_ROW = Row(1, "check@example.com", wanted=Wanted(status="UNSUBSCRIBED", su
 _SUBSCRIBED_ROW = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED", subscription_id=1))
 
 
-class RowCheck:
-    """Refuses what a row says where HubSpot would, or where it lacks what a resubscription needs.
-
-    :param same: what is the same for all rows.
-    :param allow_resubscribe: see :class:`SetStatus`.
-    """
-
-    def __init__(self, same: Wanted, *, allow_resubscribe: bool) -> None:
-        self._same = same
-        self._allow_resubscribe = allow_resubscribe
-        self.active: frozenset[int] | None = None
-        """Ids of the portal's active subscriptions; None: unknown, then every id passes."""
-        self.subscribes = False
-        """Whether a row was seen that needs its actual status to be read. A status column is read to its end first."""
-
-    def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
-        """Take the portal's subscriptions, before any row is checked.
-
-        :param definitions: None: the token may not ask for them.
-        :raises ValidationError: the subscription that is the same for all rows cannot be written.
-        """
-        if definitions is None:
-            return
-        number = self._same.subscription_id
-        if number is not None and (error := unusable_subscription(definitions, number)) is not None:
-            raise error
-        self.active = frozenset(one.id for one in definitions if one.is_active is not False)
-
-    def __call__(self, wanted: Wanted) -> None:
-        """Check one row.
-
-        :raises CellError: the row is invalid.
-        """
-        number = wanted.subscription_id
-        if self.active is not None and number is not None and number not in self.active:
-            raise CellError(
-                INVALID_SUBSCRIPTION, f"subscription {number} is not one of the portal's active ones"
-            )
-        status = self._same.status or wanted.status
-        self.subscribes = self.subscribes or (status != "UNSUBSCRIBED" and not self._allow_resubscribe)
-        basis = self._same.legal_basis or wanted.legal_basis
-        if self._allow_resubscribe and status != "UNSUBSCRIBED" and not basis:
-            raise CellError(INVALID_LEGAL_BASIS, "the legal basis is empty, and allow_resubscribe needs one")
-
-
 class Write:
     """What a run wants. Every row may want the same, or something of its own.
 
     :param phrase: what it does to every subscriber, such as ``opt out of everything``.
     :param done: what it has done to them, such as ``opted out``.
-    :param write: the calls that write.
-    :param read: the calls that read back.
+    :param write: the calls that write; None: the run only reads.
+    :param read: the calls that read, before or after.
     :param row_check: refuses what a row says, while the source is read; None: rows say only an address.
     :raises HubSpotError: an argument cannot work; the text names it.
     """
@@ -104,7 +55,7 @@ class Write:
         phrase: str,
         done: str,
         *,
-        write: CallPair[Row],
+        write: CallPair[Row] | None,
         read: CallPair[Row],
         row_check: RowCheck | None = None,
     ) -> None:
@@ -113,11 +64,21 @@ class Write:
         self.write = write
         self.read = read
         self.row_check = row_check
-        write.single(SAMPLE_ROW)
+        (write or read).single(SAMPLE_ROW)
 
     def arguments(self) -> dict[str, Any]:
         """What decides the write, by name: it differs in another run."""
         raise NotImplementedError
+
+    def split(self, rows: Sequence[Row]) -> Iterator[tuple[Write, list[Row]]]:
+        """Yield the rows of a batch with the write that each goes to: this one, or one of those it is made of."""
+        if rows:
+            yield self, list(rows)
+
+    def pairs(self) -> list[CallPair[Row]]:
+        """The calls that a row may take, those that read first included."""
+        reads = [self.read] if self.may_read_first() else []
+        return reads if self.write is None else [*reads, self.write]
 
     def matches(self, actual: Sequence[Any], row: Row) -> bool:
         """Whether the statuses that were read are as the row wants."""
@@ -139,13 +100,12 @@ class Write:
         """Whether that may be so of some row."""
         return self.reads_first(SAMPLE_ROW) or self.reads_first(_SUBSCRIBED_ROW)
 
-    def actual_of(self, statuses: Sequence[Any] | None, row: Row) -> StatusName | None:
-        """The actual status that decides whether the row is written; None: unknown."""
-        raise NotImplementedError
+    def before_writing(self, statuses: Sequence[Any] | None, row: Row) -> Outcome | None:
+        """Decide a row whose actual statuses were read: its outcome, or None where it is to be written.
 
-    def refusal_of(self, actual: StatusName, row: Row) -> HubSpotError | None:
-        """Why a subscriber who has this status must not be written, or None."""
-        return None
+        :param statuses: of its subscriber, as far as they are certain; None: unknown, which is no permission.
+        """
+        raise NotImplementedError
 
     def was_raced(self, answered: Sequence[Any], row: Row) -> bool:
         """Whether an answer says that the write resubscribed a subscriber, without permission."""
@@ -154,6 +114,36 @@ class Write:
     def undo(self) -> Write:
         """The write that takes a resubscription back."""
         raise NotImplementedError
+
+
+class Mixed(Write):
+    """A run whose rows are of two kinds: those about one subscription, and those about everything.
+
+    :param statuses: for rows that name a subscription.
+    :param opt_outs: for the others.
+    """
+
+    def __init__(self, statuses: Write, opt_outs: Write) -> None:  # its parts do all that concerns a row
+        self.phrase, self.done, self.row_check = statuses.phrase, statuses.done, statuses.row_check
+        self.write, self.read = statuses.write, statuses.read
+        self.statuses, self.opt_outs = statuses, opt_outs
+
+    def arguments(self) -> dict[str, Any]:
+        """See :class:`Write`."""
+        return {"statuses": self.statuses.arguments(), "opt_outs": self.opt_outs.arguments()}
+
+    def split(self, rows: Sequence[Row]) -> Iterator[tuple[Write, list[Row]]]:
+        """See :class:`Write`."""
+        yield from self.statuses.split([row for row in rows if not _is_about_everything(row)])
+        yield from self.opt_outs.split([row for row in rows if _is_about_everything(row)])
+
+    def subscription_of(self, row: Row) -> int | None:
+        """See :class:`Write`."""
+        return None if _is_about_everything(row) else self.statuses.subscription_of(row)
+
+    def pairs(self) -> list[CallPair[Row]]:
+        """See :class:`Write`. A row takes those of one kind."""
+        return max(self.statuses.pairs(), self.opt_outs.pairs(), key=len)
 
 
 class UnsubscribeAll(Write):
@@ -184,7 +174,7 @@ class UnsubscribeAll(Write):
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
-        return {"write": self.write.name, "business_unit_id": self._brand}
+        return {"write": "batch_unsubscribe_all", "business_unit_id": self._brand}
 
     def matches(self, actual: Sequence[WideStatus], row: Row) -> bool:
         """Opted out of the brand, or of the whole portal."""
@@ -264,7 +254,7 @@ class SetStatus(Write):
     def arguments(self) -> dict[str, Any]:
         """See :class:`Write`."""
         return {
-            "write": self.write.name,
+            "write": "batch_set_statuses",
             **msgspec.structs.asdict(self._same),
             "allow_resubscribe": self._allow_resubscribe,
         }
@@ -283,25 +273,25 @@ class SetStatus(Write):
         found = [word_of(one.status) for one in actual if one.subscription_id == wanted.subscription_id]
         return bool(found) and set(found) == {wanted.status}
 
-    def actual_of(self, statuses: Sequence[SubscriptionStatus] | None, row: Row) -> StatusName | None:
-        """See :class:`Write`."""
-        return actual_status(statuses, self._change(row).subscription_id)
-
-    def refusal_of(self, actual: StatusName, row: Row) -> HubSpotError | None:
+    def before_writing(self, statuses: Sequence[SubscriptionStatus] | None, row: Row) -> Outcome | None:
         """Subscribers who have unsubscribed must not be resubscribed.
 
         After an opt-out from everything HubSpot shows every subscription UNSUBSCRIBED (recorded live answers).
         """
         wanted = self._change(row)
+        actual = actual_status(statuses, wanted.subscription_id)
+        if actual is None:
+            return outcome_unknown(row, "HubSpot did not show the actual status")
         if wanted.status == "UNSUBSCRIBED" or actual != "UNSUBSCRIBED":
-            return None
-        return ValidationError(
+            return Outcome(row, "unchanged") if self.matches(statuses or (), row) else None
+        error = ValidationError(
             f"the subscriber has unsubscribed from subscription {wanted.subscription_id} and was not set to "
             f"{wanted.status}: if there is a new consent, set allow_resubscribe=True and a legal_basis. Nothing was "
             "written.",
             category="RESUBSCRIBE_NOT_ALLOWED",
             not_applied=True,
         )
+        return outcome_of_error(row, error, "rejected")
 
     def outcome_of(
         self, answered: Sequence[SubscriptionStatus], row: Row
@@ -338,6 +328,10 @@ class SetStatus(Write):
             legal_basis=same.legal_basis or own.legal_basis,
             legal_basis_explanation=same.legal_basis_explanation or own.legal_basis_explanation,
         )
+
+
+def _is_about_everything(row: Row) -> bool:
+    return row.wanted is None or row.wanted.subscription_id is None
 
 
 def _subscribers(rows: Sequence[Row]) -> list[str]:
