@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_hubprefs.bulk.source.row import Wanted
-    from airflow_provider_hubprefs.hubspot.api.models import StatusName
+    from airflow_provider_hubprefs.hubspot.api.models import StatusName, SubscriptionStatus
 
 Change = Literal["opt_out", "unsubscribe", "subscribe", "resubscribe"]
 CHANGES: tuple[Change, ...] = get_args(Change)
@@ -135,17 +135,22 @@ def decide(
     before = actual_status(actual, number)
     if before is None:
         return None
-    since = None
-    if before != "NOT_SPECIFIED":  # nothing was said, whatever time stands beside it
-        times = [one.timestamp for one in actual if one.subscription_id == number and one.timestamp]
-        since = max(times, default=None)
-    action = _action(wanted, before, since, rules)
+    # Of NOT_SPECIFIED nothing was said, whatever time stands beside it.
+    before_at = None if before == "NOT_SPECIFIED" else since(actual, number)
+    action = _action(wanted, before, before_at, rules)
     if action in MESSAGES:
-        return Planned("refused", before, action, since)
-    return Planned(action, before, None, since)  # type: ignore[arg-type]
+        return Planned("refused", before, action, before_at)
+    return Planned(action, before, None, before_at)  # type: ignore[arg-type]
 
 
-def _action(wanted: Wanted, before: StatusName, since: datetime | None, rules: Rules) -> str:
+def since(statuses: Sequence[SubscriptionStatus], number: int) -> datetime | None:
+    """Return when the status of a subscription was set, where HubSpot says so."""
+    return max(
+        (one.timestamp for one in statuses if one.subscription_id == number and one.timestamp), default=None
+    )
+
+
+def _action(wanted: Wanted, before: StatusName, before_at: datetime | None, rules: Rules) -> str:
     """Return an action, or the category of a row that is refused."""
     if wanted.status == before:
         return "unchanged"
@@ -154,7 +159,7 @@ def _action(wanted: Wanted, before: StatusName, since: datetime | None, rules: R
         return OPTED_OUT_IN_HUBSPOT
     if wanted.status == "NOT_SPECIFIED":
         return STATED_IN_HUBSPOT
-    later = since is not None and wanted.effective_at is not None and since > wanted.effective_at
+    later = before_at is not None and wanted.effective_at is not None and before_at > wanted.effective_at
     if later and rules.on_newer_in_hubspot == "keep":
         return NEWER_IN_HUBSPOT
     if wanted.status == "UNSUBSCRIBED":

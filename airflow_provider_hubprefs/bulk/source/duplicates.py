@@ -197,11 +197,12 @@ class Duplicates:
                 yield row
                 continue
             number, contradicted = counting[digests[row.number]]
-            if number == row.number and (wider := self._wider(row)) is None:
-                yield self._unless_contradicted(row)
-            elif number == row.number:
+            wider = self._wider(row) if number == row.number else None
+            if wider is not None:
                 detail = f"{self._place_of(wider)} opts out of everything and counts"
                 yield msgspec.structs.replace(row, problem="duplicate", detail=detail)
+            elif number == row.number:
+                yield self._unless_contradicted(row)
             else:
                 place = self._place_of(number)
                 detail = f"{place} counts" if contradicted else f"first in {place}"
@@ -226,8 +227,10 @@ class Duplicates:
         if not self._opts_out or wanted is None or wanted.everything or not _may_contradict(wanted):
             return None
         key = (self._digest_of(row.subscriber),)
-        found = self._execute("SELECT everything FROM wide WHERE digest = ?", key).fetchone()
-        return found and found[0]
+        found: tuple[int | None] | None = self._execute(
+            "SELECT everything FROM wide WHERE digest = ?", key
+        ).fetchone()
+        return None if found is None else found[0]
 
     def _digest(self, row: Row) -> bytes:
         # No address has a line break in it.
