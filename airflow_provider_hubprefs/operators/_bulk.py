@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from airflow_provider_hubprefs.arguments import Reader
+    from airflow_provider_hubprefs.arguments import Reader as ArgumentReader
     from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
+    from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.options import ReadOptions
+    from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
     from airflow_provider_hubprefs.storage import Place
 
@@ -130,7 +132,7 @@ class HubPrefsBatchOperator(WaitingBase):
         "hubprefs_conn_id",
         "api_version",
     )
-    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
+    ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
         **WaitingBase.ARGUMENTS,
         "source": optional(paths),
         "email_column": optional(column, default="email"),
@@ -254,41 +256,75 @@ class HubPrefsBatchOperator(WaitingBase):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
-        from airflow_provider_hubprefs.bulk.source.reader import reader_of
-        from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
             folder.check_apart_from(given.given)
         write = self._what_to_write(hook)
+        read, arguments = self._arguments_of_run(hook, given, write, context, event, folder=folder)
+        return run_bulk(hook.client, write, read, **arguments)
+
+    def _arguments_of_run(
+        self,
+        hook: HubPrefsHook,
+        given: Any,
+        write: Write,
+        context: Context,
+        event: Mapping[str, Any] | None,
+        *,
+        folder: RunFolder | None,
+        key: str = "hubprefs_run",
+    ) -> tuple[Reader, dict[str, Any]]:
+        """Return what reads the rows, and the keyword arguments of a run over them.
+
+        :param key: of the run's checkpoint in Airflow's own store; a task may have several runs.
+        """
+        from airflow_provider_hubprefs.bulk.source.reader import reader_of
+        from airflow_provider_hubprefs.bulk.source.size import SourceSize
+
         options = self._reading()
-        checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder)
+        checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder, key=key)
         if checkpoint is not None and event is None and not self.resume:
             checkpoint.remove()
         if self.wait_for_completion and isinstance(given, Iterator):
             given = list(given)  # a run that waits reads it again
         source_size = SourceSize(given)
         deferrable = self.deferrable and checkpoint is not None
-        return run_bulk(
-            hook.client,
-            write,
-            reader_of(source_size.source, **options, check=write.row_check),
-            source_size=source_size,
-            daily_reserve=self.daily_reserve,
-            partial=self.on_insufficient_budget == "partial",
-            batch_size=self.batch_size,
-            verify=self.verify,
-            max_changes=self.max_changes,
-            stop_when_refused_alike=self.stop_when_refused_alike,
-            wait=BatchWait(self, hook, write, event or {}, deferrable) if self.wait_for_completion else None,
-            after_wait=event is not None,
-            folder=folder,
-            checkpoint=checkpoint,
-            restart=self.on_changed_source == "restart",
-            run=task_of(self, context),
-            connection=self.hubprefs_conn_id,
-            latest=self._known,
-        )
+        return reader_of(source_size.source, **options, check=write.row_check), {
+            "source_size": source_size,
+            "daily_reserve": self.daily_reserve,
+            "partial": self.on_insufficient_budget == "partial",
+            "batch_size": self.batch_size,
+            "verify": self.verify,
+            "max_changes": self.max_changes,
+            "stop_when_refused_alike": self.stop_when_refused_alike,
+            "wait": BatchWait(self, hook, write, event or {}, deferrable)
+            if self.wait_for_completion
+            else None,
+            "after_wait": event is not None,
+            "folder": folder,
+            "checkpoint": checkpoint,
+            "recorders": self._recorders(
+                hook, given, write, context=context, folder=folder, checkpoint=checkpoint
+            ),
+            "restart": self.on_changed_source == "restart",
+            "run": task_of(self, context),
+            "connection": self.hubprefs_conn_id,
+            "latest": self._known,
+        }
+
+    def _recorders(
+        self,
+        hook: HubPrefsHook,
+        given: Any,
+        write: Write,
+        *,
+        context: Context,
+        folder: RunFolder | None,
+        checkpoint: Checkpoint | None,
+    ) -> list[RowRecorder]:
+        """What the run writes of every row besides its dead letters."""
+        return []
 
     def _checkpoint(
         self,
@@ -299,13 +335,14 @@ class HubPrefsBatchOperator(WaitingBase):
         *,
         context: Context,
         folder: RunFolder | None,
+        key: str,
     ) -> Checkpoint | None:
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
 
         place: Place
-        if (in_airflow := TaskState(context, "hubprefs_run")).available:
+        if (in_airflow := TaskState(context, key)).available:
             place = in_airflow
         elif folder is not None:
             place = ObjectPlace(folder.checkpoint)

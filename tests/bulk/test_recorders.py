@@ -53,6 +53,9 @@ class Seen:
         self.found = [json.loads(line) for line in lines]
         self.finished.append((sum(counts.values()), complete))
 
+    def reported(self) -> dict[str, Any]:
+        return {"seen": len(self.found)}
+
 
 class Look(Write):
     """Only reads: subscribers who have a status are unchanged, and the others are unknown."""
@@ -88,7 +91,7 @@ def carry(client_for: Callable[..., Client], tmp_path: Path) -> Callable[..., tu
                 recorders=[seen],
             )
         except HubSpotError:
-            summary = json.loads(folder.report.read_text())  # type: ignore[attr-defined]
+            summary = json.loads((tmp_path / "report.json").read_text())
         return summary, seen
 
     return carry
@@ -107,6 +110,7 @@ def test_every_row_is_recorded_once_over_all_tries(
     assert [one["row"] for one in seen.found] == [*range(1, 118)]
     assert outcomes(summary)["invalid"] == outcomes(summary)["duplicate"] == 1
     assert {one["shown"] for one in seen.found} == {None}
+    assert summary["seen"] == 117
 
 
 def test_a_run_that_only_reads_shows_what_hubspot_has(

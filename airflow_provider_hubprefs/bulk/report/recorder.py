@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,3 +35,6 @@ class RowRecorder(Protocol):
         :param complete: whether the run is; otherwise a later try goes on.
         :raises OSError: the file cannot be written.
         """
+
+    def reported(self) -> Mapping[str, Any]:
+        """Return what the run's report says of this, in JSON and without an address: fields of its own."""

@@ -221,6 +221,8 @@ class RunFiles:
             budget_before=self._budget_before,
             budget_after=budget,
         )
+        for recorder in self._recorders:
+            summary.update(recorder.reported())  # type: ignore[typeddict-item]
         self._latest.update(summary)
         self._reported_at = time.monotonic()
         if folder is not None:
