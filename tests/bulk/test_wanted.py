@@ -88,9 +88,7 @@ def test_a_time_may_be_missing(cell: Any) -> None:
     ],
     ids=str,
 )
-def test_a_time_that_cannot_be_read_is_invalid_and_nobody_knows_what_a_number_counts(
-    cell: Any, why: str
-) -> None:
+def test_a_time_that_cannot_be_read_is_invalid_and_so_is_a_number(cell: Any, why: str) -> None:
     (row,) = rows(item(IN, 7, since=cell))
     assert (row.problem, row.category) == ("invalid", "INVALID_TIME")
     assert why in row.detail and "2026-11-22T10:00:00Z" in row.detail

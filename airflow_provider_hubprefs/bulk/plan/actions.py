@@ -31,7 +31,6 @@ LEGAL_BASIS_MISSING = "LEGAL_BASIS_MISSING"
 HUBSPOT_WINS = (OPTED_OUT_IN_HUBSPOT, NEWER_IN_HUBSPOT, STATED_IN_HUBSPOT, CHANGED_IN_HUBSPOT)
 """Categories of rejected rows in which HubSpot's status counts more than the row's. They are no failure."""
 
-OnNewer = Literal["keep", "overwrite"]
 GUARDS = ("max_changes", "max_resubscribes", "max_shrink", "legal_basis", "subscriptions")
 """Guards that stop a plan from being applied."""
 
@@ -54,7 +53,7 @@ class Rules:
     """
 
     allow_resubscribe: bool = False
-    on_newer_in_hubspot: OnNewer = "keep"
+    on_newer_in_hubspot: Literal["keep", "overwrite"] = "keep"
     legal_basis: str | None = None
     legal_basis_explanation: str | None = None
     max_changes: int | None = None
@@ -64,10 +63,14 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name, expected, fits in (
-            ("on_newer_in_hubspot", "keep or overwrite", self.on_newer_in_hubspot in get_args(OnNewer)),
+            ("on_newer_in_hubspot", "keep or overwrite", self.on_newer_in_hubspot in {"keep", "overwrite"}),
             ("legal_basis", ", ".join(LEGAL_BASES), self.legal_basis in {None, *LEGAL_BASES}),
-            ("max_changes", "a whole number", self.max_changes is None or _is_count(self.max_changes)),
-            ("max_resubscribes", "a whole number", _is_count(self.max_resubscribes)),
+            (
+                "max_changes",
+                "a whole number",
+                self.max_changes is None or _is_at_least_zero(self.max_changes, int),
+            ),
+            ("max_resubscribes", "a whole number", _is_at_least_zero(self.max_resubscribes, int)),
             ("max_shrink", "a share from 0 to 1", self.max_shrink is None or _is_share(self.max_shrink)),
             ("report_only", f"names among {', '.join(GUARDS)}", set(self.report_only) <= set(GUARDS)),
         ):
@@ -75,12 +78,12 @@ class Rules:
                 raise ValidationError(f"{name}: expected {expected}, got {shown(getattr(self, name))}")
 
 
-def _is_count(given: object) -> bool:
-    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
+def _is_at_least_zero(given: object, kind: Any) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool) and given >= 0
 
 
-def _is_share(given: object) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 1
+def _is_share(given: Any) -> bool:
+    return _is_at_least_zero(given, int | float) and given <= 1
 
 
 class Planned(NamedTuple):

@@ -23,7 +23,7 @@ from airflow_provider_hubprefs.bulk.source.stored import shown
 from airflow_provider_hubprefs.storage import open_quietly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.plan.actions import Rules
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
@@ -41,24 +41,13 @@ _LONGEST = 1 << 24
 """Bytes; no line of a plan is as long."""
 
 _AGAIN = "Make a new plan"
+_MOVE = ("subscription_id", "before", "status")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_line = msgspec.json.Decoder(PlanLine).decode
 
 
 class PlanError(SourceError):
     """A file is no plan that can be applied. Nothing was written."""
-
-
-class Move(msgspec.Struct, frozen=True):
-    """How many subscribers change from one status to another.
-
-    :param subscription_id: None: everything.
-    """
-
-    subscription_id: int | None
-    before: str
-    status: str
-    rows: int
 
 
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +59,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     :param arguments: those that decided what was read, and how. No address.
     :param outcomes: rows of the source by outcome; *changed* are those to change.
     :param actions: rows by action.
-    :param moves: changes by subscription and status.
+    :param moves: changes by subscription (None: everything), status ``before`` and wanted ``status``: so many ``rows``.
     :param refused: rows that are refused, by category.
     :param checksum: SHA-256 of all lines after the header.
     :param header_checksum: of the header, while this is empty.
@@ -86,7 +75,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     outcomes: dict[str, int]
     actions: dict[str, int]
-    moves: list[Move]
+    moves: list[dict[str, Any]]
     refused: dict[str, int]
     guards: list[Guard]
     checksum: str
@@ -160,8 +149,8 @@ class PlanRecorder:
             outcomes={name: number for name, number in sorted(counts.items()) if number},
             actions={**dict(sorted(found.actions.items())), "unchanged": counts.get("unchanged", 0)},
             moves=[
-                Move(*key, rows)
-                for key, rows in sorted(found.moves.items(), key=lambda one: (one[0][0] or 0, one[0][1:]))
+                {**dict(zip(_MOVE, key, strict=True)), "rows": found.moves[key]}
+                for key in _sorted(found.moves)
             ],
             refused=dict(sorted(found.refused.items())),
             guards=check_guards(found, self._rules, rows=rows, previous_rows=self._previous_rows),
@@ -175,6 +164,11 @@ class PlanRecorder:
 
         self._folder.write(self.path, content())
         self.header = header
+
+    def reported(self) -> dict[str, Any]:
+        """See :class:`~.recorder.RowRecorder`: where the plan is, and its header."""
+        header = None if self.header is None else msgspec.to_builtins(self.header)
+        return {"plan": None if header is None else str(self.path), "planned": header}
 
 
 def _in_order(lines: KeptRows) -> Iterator[bytes]:
@@ -313,22 +307,19 @@ def _lines_of(path: Path) -> Iterator[bytes]:
 
 def compare_plans(old: PlanHeader, new: PlanHeader) -> dict[str, Any]:
     """Return what is different from one plan to the next: pairs of counts by action, subscription and status."""
-    moves: dict[tuple[Any, ...], list[int]] = {}
+    moves: dict[Any, list[int]] = {}
     for at, header in enumerate((old, new)):
         for one in header.moves:
-            moves.setdefault((one.subscription_id, one.before, one.status), [0, 0])[at] = one.rows
+            moves.setdefault(tuple(one[name] for name in _MOVE), [0, 0])[at] = one["rows"]
+    actions = sorted({*old.actions, *new.actions})
     return {
         "created_at": [old.created_at, new.created_at],
         "rows": [old.rows, new.rows],
-        "actions": {
-            name: [old.actions.get(name, 0), new.actions.get(name, 0)]
-            for name in sorted({*old.actions, *new.actions})
-        },
-        "moves": [
-            {"subscription_id": number, "before": before, "status": status, "rows": rows}
-            for (number, before, status), rows in sorted(
-                moves.items(), key=lambda one: (one[0][0] or 0, one[0][1:])
-            )
-        ],
+        "actions": {name: [old.actions.get(name, 0), new.actions.get(name, 0)] for name in actions},
+        "moves": [{**dict(zip(_MOVE, key, strict=True)), "rows": moves[key]} for key in _sorted(moves)],
         "same": old.checksum == new.checksum,
     }
+
+
+def _sorted(moves: Iterable[Any]) -> list[Any]:
+    return sorted(moves, key=lambda key: (key[0] or 0, *key[1:]))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_hubprefs.bulk.plan.actions import LEGAL_BASIS_MISSING
-from airflow_provider_hubprefs.bulk.report.words import counted
 from airflow_provider_hubprefs.bulk.source.row import INVALID_SUBSCRIPTION
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
 
@@ -16,6 +15,30 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.bulk.plan.actions import Rules
     from airflow_provider_hubprefs.bulk.plan.lines import PlanCounts
+
+_TEXTS = {
+    "max_changes": (
+        "rows to change",
+        "Check the source; if all of this is meant, approve the plan or raise max_changes",
+    ),
+    "max_resubscribes": (
+        "subscribers to subscribe again who unsubscribed",
+        "Check that each has given a new consent; then approve the plan or raise max_resubscribes",
+    ),
+    "max_shrink": (
+        "share of the last run's rows that is gone",
+        "Find out whether the source is whole; if it is, approve the plan or raise max_shrink",
+    ),
+    "legal_basis": (
+        "rows to subscribe without a legal basis",
+        "Give these rows one, or all rows (legal_basis); or approve the plan, which leaves them out",
+    ),
+    "subscriptions": (
+        "rows without an active subscription of the portal",
+        "Correct these rows; or approve the plan, which leaves them out",
+    ),
+}
+"""What a guard has found, and how to go on."""
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -26,7 +49,6 @@ class Guard(msgspec.Struct, frozen=True):
     :param found: rows, or of ``max_shrink`` the share that is gone.
     :param tripped: whether that is more.
     :param examples: masked addresses, three at most.
-    :param says: what was found, in words.
     :param remedy: how to go on.
     :param report_only: whether it stops nothing.
     """
@@ -36,9 +58,21 @@ class Guard(msgspec.Struct, frozen=True):
     found: int | float
     tripped: bool
     examples: list[str]
-    says: str
     remedy: str
     report_only: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether it keeps the plan from being applied, unless that is approved."""
+        return self.tripped and not self.report_only
+
+    @property
+    def says(self) -> str:
+        """What it has found, in words."""
+        such_as = f", such as {', '.join(self.examples)}" if self.examples else ""
+        shown = "{:.1%}" if self.name == "max_shrink" else "{:,}"
+        allowed = "" if self.limit is None else f" (allowed: {shown.format(self.limit)})"
+        return f"guard {self.name}: {_TEXTS[self.name][0]}: {shown.format(self.found)}{allowed}{such_as}"
 
 
 class GuardError(ValidationError):
@@ -53,69 +87,26 @@ def check_guards(
     :param rows: of the source.
     :param previous_rows: of the source in the last successful run; None: unknown.
     """
-    again, changes = counts.actions["resubscribe"], counts.changes
-    lacking, unusable = counts.refused[LEGAL_BASIS_MISSING], counts.refused[INVALID_SUBSCRIPTION]
     gone = max(0.0, round(1 - rows / previous_rows, 4)) if previous_rows else 0.0
-    found: list[tuple[str, int | float | None, int | float, str, str, str]] = [
-        (
-            "max_changes",
-            rules.max_changes,
-            changes,
-            f"{counted(changes, 'row')} would change",
-            "Check the source; if all of this is meant, approve the plan or raise max_changes",
-            "changes",
-        ),
-        (
-            "max_resubscribes",
-            rules.max_resubscribes,
-            again,
-            f"{counted(again, 'subscriber')} who unsubscribed would be subscribed again",
-            "Check that each has given a new consent; then approve the plan or raise max_resubscribes",
-            "resubscribe",
-        ),
-        (
-            "max_shrink",
-            rules.max_shrink,
-            gone,
-            f"{gone:.1%} of the rows are gone: {rows:,} instead of {previous_rows or 0:,}",
-            "Find out whether the source is whole; if it is, approve the plan or raise max_shrink",
-            "",
-        ),
-        (
-            "legal_basis",
-            0,
-            lacking,
-            f"{counted(lacking, 'row')} would subscribe without a legal basis",
-            "Give these rows one, or all rows (legal_basis); or approve the plan, which leaves them out",
-            LEGAL_BASIS_MISSING,
-        ),
-        (
-            "subscriptions",
-            0,
-            unusable,
-            f"{counted(unusable, 'row')} with no subscription that is active in the portal",
-            "Correct these rows; or approve the plan, which leaves them out",
-            INVALID_SUBSCRIPTION,
-        ),
-    ]
+    found: dict[str, tuple[int | float | None, int | float, str]] = {
+        "max_changes": (rules.max_changes, counts.changes, "changes"),
+        "max_resubscribes": (rules.max_resubscribes, counts.actions["resubscribe"], "resubscribe"),
+        "max_shrink": (rules.max_shrink, gone, ""),
+        "legal_basis": (0, counts.refused[LEGAL_BASIS_MISSING], LEGAL_BASIS_MISSING),
+        "subscriptions": (0, counts.refused[INVALID_SUBSCRIPTION], INVALID_SUBSCRIPTION),
+    }
     return [
         Guard(
-            name=name,
-            limit=limit,
-            found=number,
-            tripped=limit is not None and number > limit,
-            examples=counts.examples.get(examples, []),
-            says=says,
-            remedy=remedy,
-            report_only=name in rules.report_only,
+            name,
+            limit,
+            number,
+            limit is not None and number > limit,
+            counts.examples.get(examples, []),
+            _TEXTS[name][1],
+            name in rules.report_only,
         )
-        for name, limit, number, says, remedy, examples in found
+        for name, (limit, number, examples) in found.items()
     ]
-
-
-def guards_that_stop(guards: Iterable[Guard]) -> list[Guard]:
-    """Return the guards that keep a plan from being applied unless it is approved."""
-    return [one for one in guards if one.tripped and not one.report_only]
 
 
 def stop_if_tripped(guards: Iterable[Guard]) -> None:
@@ -123,12 +114,5 @@ def stop_if_tripped(guards: Iterable[Guard]) -> None:
 
     :raises GuardError: names each of them, what it allows and has found, examples, and how to go on.
     """
-    stopping = guards_that_stop(guards)
-    if not stopping:
-        return
-    texts = []
-    for one in stopping:
-        allowed = f"{one.limit:.1%}" if one.name == "max_shrink" else f"{one.limit:,}"
-        such_as = f", such as {', '.join(one.examples)}" if one.examples else ""
-        texts.append(f"guard {one.name}: {one.says}{such_as}; allowed: {allowed}. {one.remedy}")
-    raise GuardError(f"{'. '.join(texts)}. Nothing was written", not_applied=True)
+    if stopping := [f"{one.says}. {one.remedy}" for one in guards if one.stops]:
+        raise GuardError(f"{'. '.join(stopping)}. Nothing was written", not_applied=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from airflow_provider_hubprefs.bulk.plan.apply import Application
 from airflow_provider_hubprefs.bulk.plan.file import PlanRecorder
 from airflow_provider_hubprefs.bulk.plan.guards import stop_if_tripped
@@ -61,7 +59,7 @@ def make_plan(
         brand=comparison.brand,
         previous_rows=previous_rows,
     )
-    summary = run_bulk(
+    return run_bulk(
         client,
         comparison,
         comparison.filled(read),
@@ -70,9 +68,6 @@ def make_plan(
         recorders=[recorder, *run.pop("recorders", ())],
         **run,
     )
-    header = recorder.header
-    planned = None if header is None else msgspec.to_builtins(header)
-    return {**summary, "plan": None if header is None else str(recorder.path), "planned": planned}
 
 
 def apply_plan(

@@ -84,7 +84,7 @@ def quick() -> Iterator[Simulator]:
     ],
 )
 @given(tables=st.lists(TABLE, min_size=TABLES, max_size=TABLES), rules=RULES)
-def test_it_converges_and_nobody_is_resubscribed_without_permission(
+def test_it_converges_and_resubscribes_only_with_permission(
     quick: Simulator, quick_planner: Planner, tables: list[Any], rules: Rules
 ) -> None:
     hubspot, planner, ids = quick, quick_planner, quick.subscription_ids

@@ -370,17 +370,17 @@ def test_a_subscription_that_is_not_active_any_more_is_not_written(
         (
             {"max_changes": 3},
             None,
-            "guard max_changes: 4 rows would change, such as j***@e***.com, e***@e***.com",
+            "guard max_changes: rows to change: 4 (allowed: 3), such as j***@e***.com, e***@e***.com, a***@e***.com. ",
         ),
         (
             {"max_resubscribes": 0},
             None,
-            "guard max_resubscribes: 1 subscriber who unsubscribed would be subscribed",
+            "guard max_resubscribes: subscribers to subscribe again who unsubscribed: 1 (allowed: 0), such as b***@",
         ),
         (
             {"max_shrink": 0.2},
             10,
-            "guard max_shrink: 60.0% of the rows are gone: 4 instead of 10; allowed: 20.0%",
+            "guard max_shrink: share of the last run's rows that is gone: 60.0% (allowed: 20.0%). Find",
         ),
     ],
     ids=["max_changes", "max_resubscribes", "max_shrink"],
@@ -410,9 +410,13 @@ def test_a_guard_that_trips_stops_the_plan_before_its_first_write_unless_it_is_a
         (
             {"id": "99"},
             "subscriptions",
-            "1 row with no subscription that is active in the portal, such as j***@",
+            "rows without an active subscription of the portal: 1 (allowed: 0), such as j***@",
         ),
-        ({"basis": None}, "legal_basis", "1 row would subscribe without a legal basis, such as j***@"),
+        (
+            {"basis": None},
+            "legal_basis",
+            "rows to subscribe without a legal basis: 1 (allowed: 0), such as j***@",
+        ),
     ],
     ids=["subscriptions", "legal_basis"],
 )
