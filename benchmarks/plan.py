@@ -23,11 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bulk import BATCH, cpu, idle_task, memory
+from bulk import BATCH, cpu, idle_task, memory  # type: ignore[import-not-found]
 
 INTERVAL = 10.0
-EVERY = 100
-"""One row of so many differs."""
 MOST_MEMORY = 80.0
 """MB over idle."""
 MOST_TIME = 1.03
@@ -62,14 +60,15 @@ def made(folder: Path, url: str, token: str) -> dict[str, Any]:
     from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
     source = folder / "wanted.csv"
+    size = SourceSize(source)
     columns = Columns(status="status", subscription="id", everything_allowed=True)
     client = client_of(url, token)
     comparison = Comparison(client.calls, Rules(), columns)
     return make_plan(
         client,
         comparison,
-        reader_of(source, columns=columns, check=comparison.row_check),
-        source_size=SourceSize(source),
+        reader_of(size.source, columns=columns, check=comparison.row_check),
+        source_size=size,
         folder=RunFolder(folder / "plan"),
         checkpoint=checkpoint_in(folder / "plan", client, source, comparison),
     )
@@ -106,10 +105,10 @@ def checkpoint_in(folder: Path, client: Any, source: Any, write: Any) -> Any:
 
 
 @contextmanager
-def hubspot(folder: Path, rows: int, limit: int, latency: int) -> Iterator[dict[str, Any]]:
-    """Run a local HubSpot that has all but one row of a hundred as wanted, and write the list."""
+def hubspot(folder: Path, rows: int, every: int, *, limit: int, latency: int) -> Iterator[dict[str, Any]]:
+    """Run a local HubSpot that has all but one row of so many as wanted, and write the list."""
     number = 48120091
-    statuses = {f"person-{at}@example.com": {"opted_out": True} for at in range(rows) if at % EVERY}
+    statuses = {f"person-{at}@example.com": {"opted_out": True} for at in range(rows) if at % every}
     (folder / "portal.json").write_text(json.dumps({"portal_id": number, "subscribers": statuses}))
     simulator = ["-m", "airflow_provider_hubprefs.simulator", "--record", "20000"]
     simulator += ["--portal", str(folder / "portal.json"), "--burst-limit", str(limit)]
@@ -164,6 +163,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--rows", type=int, default=1_000_000)
+    add("--every", type=int, default=100, help="one row of so many differs")
     add("--limit", type=int, default=190, help="requests in 10 s")
     add("--latency-ms", type=int, default=120)
     add("--work", nargs=4, help=argparse.SUPPRESS)
@@ -175,8 +175,10 @@ def main() -> None:
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with hubspot(folder, options.rows, options.limit, options.latency_ms) as portal:
-            changes, seen = math.ceil(options.rows / EVERY), 0
+        with hubspot(
+            folder, options.rows, options.every, limit=options.limit, latency=options.latency_ms
+        ) as portal:
+            changes, seen = math.ceil(options.rows / options.every), 0
             batches = {"plan": math.ceil(options.rows / BATCH), "apply": 2 * math.ceil(changes / BATCH)}
             for what, most in batches.items():
                 time.sleep(INTERVAL)  # the window of the one before has passed

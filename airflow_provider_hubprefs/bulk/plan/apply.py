@@ -45,6 +45,10 @@ class _Statuses(SetStatus):
         """See :class:`~.writes.Write`."""
         return True
 
+    def reading_expires(self, row: Row) -> bool:
+        """See :class:`~.writes.Write`. An opt-out does no harm, however old the reading is."""
+        return cast("PlannedChange", row.wanted).status != "UNSUBSCRIBED"
+
     def before_writing(self, statuses: Sequence[SubscriptionStatus] | None, row: Row) -> Outcome | None:
         """Write only what is as it was; a resubscription only over the very opt-out that it was planned for."""
         wanted = cast("PlannedChange", row.wanted)
@@ -73,6 +77,10 @@ class _OptOuts(UnsubscribeAll):
     def reads_first(self, row: Row) -> bool:
         """See :class:`~.writes.Write`."""
         return True
+
+    def reading_expires(self, row: Row) -> bool:
+        """See :class:`~.writes.Write`."""
+        return False
 
     def before_writing(self, statuses: Sequence[WideStatus] | None, row: Row) -> Outcome | None:
         """See :class:`~.writes.Write`."""

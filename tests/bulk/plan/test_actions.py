@@ -104,7 +104,7 @@ def wide(kind: str = "PORTAL_WIDE", brand: int | None = None, status: str = OUT)
     ids=str,
 )
 def test_an_opt_out_from_everything(actual: Any, brand: int | None, action: Any) -> None:
-    before = OUT if action == "unchanged" else NEITHER
+    before: Any = OUT if action == "unchanged" else NEITHER
     wanted = Wanted(status=OUT, everything=True, effective_at=BEFORE)
     assert decide(wanted, actual, Rules(), brand=brand) == Planned(action, before)  # type: ignore[arg-type]
     assert decide(wanted, None, Rules(), brand=brand) is None
