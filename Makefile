@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COVERAGE := --cov --cov-report=term
 
-.PHONY: help setup redis chromium demo ui test test-long test-compat coverage lint types imports pytest wheel docs format lock clean
+.PHONY: help setup redis postgres chromium demo ui test test-long test-compat coverage lint types imports pytest wheel docs format lock clean
 
 help:
 	@echo "make demo       run the main job on a real Airflow against a local HubSpot;"
@@ -41,6 +41,12 @@ redis:
 		|| { $(APT) update && $(APT) install -y redis-server; } > redis.log 2>&1 \
 		|| echo "redis-server is missing and could not be installed (see redis.log): pytest skips the tests that need it"
 
+# The tests of databases start a PostgreSQL of their own. Without it pytest skips them and says so.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null \
+		|| { $(APT) update && $(APT) install -y postgresql; } > postgres.log 2>&1 \
+		|| echo "PostgreSQL is missing and could not be installed (see postgres.log): pytest skips the tests that need it"
+
 # The tests that look at pages in a real browser. Without it pytest skips them and says so.
 chromium:
 	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
@@ -69,7 +75,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-pytest: $(READY) redis chromium
+pytest: $(READY) redis postgres chromium
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST_OPTIONS)
 
 # Coverage takes half as much time again: it is no part of `make test`.
@@ -108,4 +114,4 @@ lock: $(READY)
 
 clean:
 	rm -rf $(VENV) benchmarks/.venv .demo .ui .compat build docs/_build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis \
-		.coverage* redis.log chromium.log
+		.coverage* redis.log postgres.log chromium.log

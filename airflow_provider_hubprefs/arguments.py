@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,85 +65,76 @@ class PrivateArgument:
         """The DAG author's argument comes first; what Airflow rendered from it replaces it, and is data."""
         rendered = operator.__dict__.get(self._slot) is not None
         if not rendered:
-            _refuse_stored_elsewhere(operator, self._name, value)
+            self.refuse_stored_elsewhere(operator, value)
+        operator.__dict__[self._slot] = self._kept(value, rendered=rendered)
+
+    def _kept(self, value: Any, *, rendered: bool) -> Any:
+        """Hide all but what Airflow has to render."""
         template = isinstance(value, str) and _has_jinja(value) and not rendered
         if value is None or template or isinstance(value, PrivateValue) or _is_reference(value):
-            kept = value
-        elif isinstance(value, list | tuple) and any(map(_is_reference, value)):
-            kept = [item if _is_reference(item) else PrivateValue(item) for item in value]
-        else:
-            kept = PrivateValue(value)
-        operator.__dict__[self._slot] = kept
+            return value
+        if isinstance(value, list | tuple) and any(map(_is_reference, value)):
+            return [item if _is_reference(item) else PrivateValue(item) for item in value]
+        return PrivateValue(value)
 
+    def refuse_stored_elsewhere(self, operator: Any, value: Any) -> None:
+        """Refuse addresses that Airflow stores with the DAG or the task group, rather than with the operator."""
+        if _is_reference(value):
+            given = getattr(
+                getattr(value, "_input", None), "value", None
+            )  # an argument of a mapped task group
+            if isinstance(given, Mapping):
+                self.refuse_mapped(given.get(value._key), "expand() of a task group")
+        elif value is not None and operator.has_dag() and operator.dag.default_args.get(self._name) is value:
+            self.refuse_literal(value, "default_args")
 
-class ReadsArguments:
-    """Base of the operators and sensors: reads their arguments, and keeps addresses out of mapped tasks."""
+    def refuse_mapped(self, mapped: Any, where: str = "expand()") -> None:
+        """The same for what is mapped over."""
+        if mapped is not None and not _is_reference(mapped):
+            for one in mapped:
+                self.refuse_literal(one, where)
 
-    ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
-    """The arguments, but for the private ones, with a reader for each."""
+    def refuse_literal(self, value: Any, where: str) -> None:
+        """Refuse what Airflow would store: everything but a template and results of earlier tasks.
 
-    def keep_arguments(self, given: Mapping[str, Any]) -> None:
-        """Keep what a constructor was given, as attributes.
-
-        What Airflow does besides, where an attribute is set, is for attributes that change later, and makes an operator
-        cost twice as much. For the same reason each operator has one constructor, with all of its arguments.
-
-        :param given: the constructor's arguments; private ones are set one by one.
+        :raises ValueError: names the argument and what to do instead.
         """
-        from airflow_provider_hubprefs.retry_policy import use_policy
-
-        vars(self).update({name: given[name] for name in self.ARGUMENTS})
-        use_policy(self)
-
-    def read_arguments(self) -> None:
-        """Replace each rendered argument by what is meant; reading twice does no harm.
-
-        :raises ValidationError: an argument is missing or cannot work; names it.
-        """
-        for name, read in self.ARGUMENTS.items():
-            setattr(self, name, read(name, getattr(self, name)))
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Begin a mapped task. Airflow stores what mapped tasks are given, so addresses are refused in it.
-
-        :raises ValueError: a private argument is given an address itself.
-        """
-        private = [name for name in dir(cls) if isinstance(getattr(cls, name, None), PrivateArgument)]
-        for name in private:
-            _refuse_literal(name, kwargs.get(name), "partial()")
-        return _Partial(super().partial(**kwargs), private)  # type: ignore[misc]
+        template = isinstance(value, str) and (_has_jinja(value) or is_absent(value))
+        several = isinstance(value, list | tuple) and all(map(_is_reference, value))
+        if not (value is None or template or several or _is_reference(value)):
+            raise ValueError(
+                f"{self._name}: an address in {where} would be stored with the DAG, in Airflow's database. Give an "
+                "earlier task's result or a template instead; for many subscribers, source= is private as well"
+            )
 
 
-class _Partial:
-    """A mapped task that has begun; see :meth:`ReadsArguments.partial`.
+class PrivateParameters(PrivateArgument):
+    """An argument whose templates and results of earlier tasks may also be the values of a list or a mapping.
 
-    :param partial: Airflow's own.
-    :param private: names of the private arguments.
+    Parameters of mapped tasks, which Airflow stores, may be anything but addresses.
     """
 
-    def __init__(self, partial: Any, private: Iterable[str]) -> None:
-        self._partial = partial
-        self._private = private
+    def _kept(self, value: Any, *, rendered: bool) -> Any:
+        if isinstance(value, Mapping) and not rendered:
+            return {
+                name: super(PrivateParameters, self)._kept(one, rendered=False) for name, one in value.items()
+            }
+        if isinstance(value, list | tuple) and not rendered:
+            return [super(PrivateParameters, self)._kept(one, rendered=False) for one in value]
+        return super()._kept(value, rendered=rendered)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._partial, name)
-
-    def expand(self, **mapped: Any) -> Any:
-        """Airflow's ``expand``."""
-        self._refuse(mapped)
-        return self._partial.expand(**mapped)
-
-    def expand_kwargs(self, kwargs: Any, **more: Any) -> Any:
-        """Airflow's ``expand_kwargs``."""
-        for one in () if _is_reference(kwargs) else kwargs:
-            if isinstance(one, Mapping):
-                self._refuse({name: [value] for name, value in one.items()})
-        return self._partial.expand_kwargs(kwargs, **more)
-
-    def _refuse(self, mapped: Mapping[str, Any]) -> None:
-        for name in self._private:
-            _refuse_mapped(name, mapped.get(name))
+    def refuse_literal(self, value: Any, where: str) -> None:
+        """Refuse an address; see :meth:`PrivateArgument.refuse_literal`."""
+        several = (
+            value.values()
+            if isinstance(value, Mapping)
+            else value
+            if isinstance(value, list | tuple)
+            else [value]
+        )
+        for one in several:
+            if isinstance(one, str) and "@" in one:
+                super().refuse_literal(one, where)
 
 
 def value_of(argument: Any) -> Any:
@@ -154,6 +145,8 @@ def value_of(argument: Any) -> Any:
     value = argument.value if isinstance(argument, PrivateValue) else argument
     if isinstance(value, list):
         return [item.value if isinstance(item, PrivateValue) else item for item in value]
+    if isinstance(value, dict):
+        return {name: item.value if isinstance(item, PrivateValue) else item for name, item in value.items()}
     return None if is_absent(value) else value
 
 
@@ -328,37 +321,6 @@ def _refused(name: str, expected: str, value: object, hint: str = "") -> Excepti
 
 def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _refuse_literal(name: str, value: Any, where: str) -> None:
-    """Refuse what Airflow would store: everything but a template and results of earlier tasks.
-
-    :raises ValueError: names the argument and what to do instead.
-    """
-    template = isinstance(value, str) and (_has_jinja(value) or is_absent(value))
-    several = isinstance(value, list | tuple) and all(map(_is_reference, value))
-    if not (value is None or template or several or _is_reference(value)):
-        raise ValueError(
-            f"{name}: an address in {where} would be stored with the DAG, in Airflow's database. Give an earlier "
-            "task's result or a template instead; for many subscribers, source= is private as well"
-        )
-
-
-def _refuse_mapped(name: str, mapped: Any, where: str = "expand()") -> None:
-    """The same for what is mapped over."""
-    if mapped is not None and not _is_reference(mapped):
-        for one in mapped:
-            _refuse_literal(name, one, where)
-
-
-def _refuse_stored_elsewhere(operator: Any, name: str, value: Any) -> None:
-    """Refuse addresses that Airflow stores with the DAG or the task group, rather than with the operator."""
-    if _is_reference(value):
-        given = getattr(getattr(value, "_input", None), "value", None)  # an argument of a mapped task group
-        if isinstance(given, Mapping):
-            _refuse_mapped(name, given.get(value._key), "expand() of a task group")
-    elif value is not None and operator.has_dag() and operator.dag.default_args.get(name) is value:
-        _refuse_literal(name, value, "default_args")
 
 
 def _is_reference(value: Any) -> bool:

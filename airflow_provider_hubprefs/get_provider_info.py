@@ -7,6 +7,8 @@ from typing import Any
 _PACKAGE = "airflow_provider_hubprefs"
 _NAME = "HubSpot Communication Preferences"
 
+CONN_ID = "hubprefs_default"
+
 _MAIN = "API version and brand"
 _OAUTH = "OAuth app (instead of a token; it takes all three)"
 _ALL_THREE = "OAuth takes all three of these fields, and no token"
@@ -149,6 +151,38 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "s3://aws_default@bucket/hubprefs",
+                        "default": "",
+                    },
+                    "audit": {
+                        "description": (
+                            "Folder (path or URL) that gets a copy of the audit of every task that writes, in a "
+                            "folder for each portal. No relative path. Empty: each audit is only in its run's folder."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "s3://aws_default@bucket/audit",
+                        "default": "",
+                    },
+                    "audit_key": {
+                        "description": (
+                            "Secret of 16 characters or more that audits are signed with, and that an address is "
+                            "looked up by; the same everywhere, and for as long as audits are kept. To change it, put "
+                            "the new one before the old one, with a comma between. Empty: Airflow's fernet_key."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "sensitive": True,
+                        "example": None,
+                        "default": "",
+                    },
+                    "audit_addresses": {
+                        "description": (
+                            "Whether audits have addresses, and not only fingerprints of them; tasks override it with "
+                            "audit_addresses=. Empty: False."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
                         "default": "",
                     },
                     "time_zone": {

@@ -1,8 +1,8 @@
 """Which data sets a task reads and writes: for OpenLineage, and for Airflow's own collector. No address, no request.
 
-Read are the source's files, by OpenLineage's names for their store, without credentials; a sensor reads what it asks
-about. Written is what :mod:`~airflow_provider_hubprefs.assets.hubspot` names; it is reported when the task ends: only
-then its portal and brand are known.
+Read are the source's files, by OpenLineage's names for their store, without credentials, or the tables of a query; a
+sensor reads what it asks about. Written is what :mod:`~airflow_provider_hubprefs.assets.hubspot` names; it is reported
+when the task ends: only then its portal and brand are known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,83 +25,57 @@ _MOST = 100
 _OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
 
-class ReportsLineage:
-    """Base of the operators and the sensor: what OpenLineage's provider asks a task for.
+def note(task: Any, hook: Any, result: Mapping[str, Any]) -> None:
+    """See :meth:`~airflow_provider_hubprefs.task.TaskBase.note_lineage`."""
+    from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
 
-    :cvar only_reads: whether the task writes nothing to HubSpot.
+    brand = None
+    with suppress(Exception):  # what is wrong with a connection is the task's to say
+        brand = hook.business_unit_id
+    name = dataset_name(
+        subscription_id=getattr(task, "subscription_id", None),
+        every=getattr(task, "subscription_column", None) is not None,
+        brand=brand,
+    )
+    task._where = namespace(_portal(hook, result.get("portal"))), name
+    task._lineage_result = result
+    if result and not task.only_reads:
+        collect_output(hook, name, portal=result.get("portal"))
+
+
+def lineage_of(task: Any, *, ended: bool = False) -> Any:
+    """Return what OpenLineage's provider asks a task for; None where it is not installed.
+
+    :param ended: whether the task has ended: only then it is known where it wrote.
     """
-
-    only_reads = False
-    _where: tuple[str, str] | None = None
-    _lineage_result: Mapping[str, Any] = MappingProxyType({})
-
-    def note_lineage(self, hook: Any, result: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Keep what the lineage is made of.
-
-        :param hook: that the task uses.
-        :param result: a run's summary or one subscriber's outcome, once it is known.
-        """
-        from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
-
-        brand = None
-        with suppress(Exception):  # what is wrong with a connection is the task's to say
-            brand = hook.business_unit_id
-        name = dataset_name(
-            subscription_id=getattr(self, "subscription_id", None),
-            every=getattr(self, "subscription_column", None) is not None,
-            brand=brand,
+    try:
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.event_v2 import InputDataset, OutputDataset
+        from openlineage.client.facet_v2 import (
+            input_statistics_input_dataset,
+            output_statistics_output_dataset,
         )
-        self._where = namespace(_portal(hook, result.get("portal"))), name
-        self._lineage_result = result
-        if result and not self.only_reads:
-            collect_output(hook, name, portal=result.get("portal"))
-
-    def get_openlineage_facets_on_start(self) -> Any:
-        """What is known before the task has looked anything up."""
-        return self._lineage()
-
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """All of it."""
-        return self._lineage(ended=True)
-
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
-        """As much as is known; OpenLineage's provider adds the error."""
-        return self._lineage(ended=True)
-
-    def _lineage(self, *, ended: bool = False) -> Any:
-        try:
-            from airflow.providers.openlineage.extractors import OperatorLineage
-            from openlineage.client.event_v2 import InputDataset, OutputDataset
-            from openlineage.client.facet_v2 import (
-                input_statistics_input_dataset,
-                output_statistics_output_dataset,
-            )
-        except ImportError:
-            return None
-        result = self._lineage_result
-        places = [] if (source := getattr(self, "source", None)) is None else _datasets(source)
-        inputs = [InputDataset(namespace=store, name=name) for store, name in places]
-        if len(inputs) == 1 and "read" in result:
-            statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
-                rowCount=result["read"]
-            )
-            inputs[0].inputFacets = {"inputStatistics": statistics}
-        outcomes = _outcomes(result)
-        facets = {"hubprefs_run": _run_facet(outcomes, result)} if outcomes else {}
-        if not ended or self._where is None:
-            return OperatorLineage(inputs=inputs, run_facets=facets)
-        store, name = self._where
-        if self.only_reads:
-            return OperatorLineage(
-                inputs=[*inputs, InputDataset(namespace=store, name=name)], run_facets=facets
-            )
-        output = OutputDataset(namespace=store, name=name)
-        if outcomes:
-            written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
-                rowCount=outcomes.get("changed", 0)
-            )
-            output.outputFacets = {"outputStatistics": written}
-        return OperatorLineage(inputs=inputs, outputs=[output], run_facets=facets)
+    except ImportError:
+        return None
+    result = task._lineage_result
+    inputs = [InputDataset(namespace=store, name=name) for store, name in task.lineage_inputs()]
+    if len(inputs) == 1 and "read" in result:
+        statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rowCount=result["read"])
+        inputs[0].inputFacets = {"inputStatistics": statistics}
+    outcomes = _outcomes(result)
+    facets = {"hubprefs_run": _run_facet(outcomes, result)} if outcomes else {}
+    if not ended or task._where is None:
+        return OperatorLineage(inputs=inputs, run_facets=facets)
+    store, name = task._where
+    if task.only_reads:
+        return OperatorLineage(inputs=[*inputs, InputDataset(namespace=store, name=name)], run_facets=facets)
+    output = OutputDataset(namespace=store, name=name)
+    if outcomes:
+        written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+            rowCount=outcomes.get("changed", 0)
+        )
+        output.outputFacets = {"outputStatistics": written}
+    return OperatorLineage(inputs=inputs, outputs=[output], run_facets=facets)
 
 
 def collect_output(hook: Any, *names: str, portal: int | None = None) -> None:
@@ -147,7 +120,7 @@ def _outcomes(result: Mapping[str, Any]) -> dict[str, int]:
     return {name: result[name] for name in _OUTCOMES if name in result}
 
 
-def _datasets(source: Any) -> Iterable[tuple[str, str]]:
+def datasets_of(source: Any) -> Iterable[tuple[str, str]]:
     """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them.
 
     Of more than :data:`_MOST`, the folders of the first thousand: an event of 100,000 files helps no one.

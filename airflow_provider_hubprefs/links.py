@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_hubprefs.compat import AirflowException, BaseOperatorLink, conf
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_hubprefs.compat import BaseOperator, Context
-
-    Method = TypeVar("Method", bound=Callable[..., Any])
 
 REPORT = "hubprefs_report"
 """Key of the XCom that says where the report of a task instance is, and what became of its rows."""
@@ -27,7 +24,7 @@ PREFIX = "/hubprefs"
 
 OUTCOMES = ("read", "changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
 
-_FROM_REPORT = (*OUTCOMES, "outcome", "state", "portal", "write")
+_FROM_REPORT = (*OUTCOMES, "reasons", "outcome", "state", "portal", "write", "done", "kind", "audit_head")
 _WAITS = {"TaskDeferred", "AirflowRescheduleException"}
 _log = logging.getLogger(__name__)
 
@@ -99,48 +96,41 @@ LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), SettingsLink())
 BATCH_LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), DeadLettersLink(), SettingsLink())
 
 
-def announced(method: Method) -> Method:
-    """Push a task's links and its XCom :data:`REPORT` before a method begins, and what is known when it ends.
+def run_announced(task: Any, method: Callable[..., Any], context: Context, *args: Any, **kwargs: Any) -> Any:
+    """Run a method as :func:`~airflow_provider_hubprefs.task.announced` says."""
+    from airflow_provider_hubprefs.exceptions import airflow_errors
 
-    They are pushed however it ends, and also with ``do_xcom_push=False``, which is about results: without them there
-    would be no links. Nothing is pushed where there is no task instance. The method adds to ``self._known``.
+    task._announcing, task._known = True, {}
+    end: BaseException | None = None
+    folder = task._report_folder(context) if hasattr(task, "_report_folder") else None
+    if folder is not None:
+        from airflow_provider_hubprefs.storage import without_connection
 
-    :param method: ``execute`` or the like; its first argument is the context.
-    """
-
-    @wraps(method)
-    def inner(self: Any, context: Context, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self, "_announcing", False):  # execute_complete, called by execute
-            return method(self, context, *args, **kwargs)
-        self._announcing, self._known = True, {}
-        end: BaseException | None = None
-        folder = self._report_folder(context) if hasattr(self, "_report_folder") else None
-        if folder is not None:
-            from airflow_provider_hubprefs.storage import without_connection
-
-            folder = without_connection(folder)
-        known = {"folder": folder, "connection": str(self.hubprefs_conn_id), "portal": None}
-        try:
-            _push(self, context, {**known, "state": "running"}, links=True)
-            result = method(self, context, *args, **kwargs)
-            if isinstance(result, dict) and "outcome" in result:  # of one subscriber
-                self._known.update({"outcome": result["outcome"], result["outcome"]: 1})
-        except BaseException as error:
-            end = error
-            raise
-        finally:
-            self._announcing = False
-            _push(self, context, {**known, **_known_at_the_end(self._known, end)})
-        return result
-
-    return cast("Method", inner)
+        folder = without_connection(folder)
+    known = {"folder": folder, "connection": str(task.hubprefs_conn_id), "portal": None}
+    try:
+        _push(task, context, {**known, "state": "running"}, links=True)
+        with airflow_errors():
+            result = method(task, context, *args, **kwargs)
+        if isinstance(result, dict) and "outcome" in result:  # of one subscriber
+            task._known.update({"outcome": result["outcome"], result["outcome"]: 1})
+    except BaseException as error:
+        end = error
+        raise
+    finally:
+        task._announcing = False
+        _push(task, context, {**known, **_known_at_the_end(task._known, end)})
+    return result
 
 
 def _known_at_the_end(report: dict[str, Any], end: BaseException | None) -> dict[str, Any]:
     """What the XCom says when a task ends or waits: outcomes, state, budget, and why it failed; no address."""
+    from airflow_provider_hubprefs.bulk.report.outcome import left_to_hubspot
     from airflow_provider_hubprefs.hubspot.privacy import scrub
 
     known = {name: report[name] for name in _FROM_REPORT if report.get(name) is not None}
+    if kept := left_to_hubspot(report.get("reasons") or {}):
+        known["kept"] = kept
     if type(end).__name__ in _WAITS:
         return {**known, "state": "waiting"}
     if known.get("state") in {None, "running", "waiting"}:

@@ -117,7 +117,6 @@ def until_midnight(time_zone: str, now: datetime) -> timedelta:
     return midnight.astimezone(UTC) - now
 
 
-def use_policy(task: Any) -> None:
-    """Give a task the policy where Airflow has policies and the DAG author named none."""
-    if RetryPolicy is not None and getattr(task, "retry_policy", task) is None:
-        task.retry_policy = HubPrefsRetryPolicy()
+def default_policy() -> Any:
+    """Return the policy of tasks whose author named none; None where Airflow has no policies."""
+    return None if RetryPolicy is None else HubPrefsRetryPolicy()

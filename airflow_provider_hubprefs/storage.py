@@ -29,8 +29,8 @@ class File(Protocol):
     def read(self, size: int = -1, /) -> Any:
         """Read."""
 
-    def readline(self) -> Any:
-        """Read a line; at the end an empty one."""
+    def readline(self, size: int = -1, /) -> Any:
+        """Read a line, or so much of it; at the end an empty one."""
 
     def write(self, data: Any, /) -> Any:
         """Write."""

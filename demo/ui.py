@@ -44,7 +44,7 @@ PARTS = {
     "triggerer": ["--skip-serve-logs"],
 }
 """The parts of Airflow. Their logs are files of this machine: no server for them takes a port."""
-STARTS_WITHIN = 240
+STARTS_WITHIN = 400
 """Seconds that Airflow gets until it answers: a small machine may be busy."""
 USUAL_PORT = 8080
 LARGE = 20_000

@@ -32,6 +32,7 @@ os.environ.update(
     {
         "AIRFLOW_HOME": str(HOME),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__FERNET_KEY": "aHVicHJlZnMgdGVzdHMuLi4uLi4uLi4uLi4uLi4uLi4=",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "0",
@@ -49,7 +50,7 @@ if LONG:
     settings.register_profile("long", max_examples=1000)
     settings.load_profile("long")
 
-pytest_plugins = ["airflow_provider_hubprefs.testing"]
+pytest_plugins = ["airflow_provider_hubprefs.testing", "tests.postgres"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

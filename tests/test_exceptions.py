@@ -56,6 +56,7 @@ def raised(operator: Any) -> Raised:
         ("missing.csv", {}, False, "there is no such file"),
         ("missing/*.csv", {}, False, "no files found"),
         ("folder/", {}, False, "no files found"),
+        ("list.csv/more.csv", {}, False, "cannot be read (NotADirectoryError: Not a directory)"),
     ],
 )
 def test_an_error_about_a_source_is_final_unless_the_source_may_still_come(
@@ -70,6 +71,7 @@ def test_an_error_about_a_source_is_final_unless_the_source_may_still_come(
     assert issubclass(kind, HubPrefsFailException) is final
     if "no such file" in text or "no files" in text:
         assert str(tmp_path) in text
+        assert "Check the path on the worker" in text
     assert hubspot.requests == []
 
 
@@ -89,7 +91,7 @@ def test_a_missing_object_names_the_connection_of_its_store(
     text = raised(
         HubPrefsBatchUnsubscribeOperator(task_id="t", source="memory://my_store@bucket/nothere.csv")
     )[2]
-    assert "there is no such file: 'memory://" in text
+    assert "there is no such file: 'memory:///bucket/nothere.csv'" in text
     assert "the connection 'my_store' of its store (not HubSpot's)" in text
 
 

@@ -190,7 +190,7 @@ class TestOpenLineage:
         for folders, expected in ((3, 3), (100_000, 100)):
             source = [f"s3://bucket/{number % folders}/{number}.csv" for number in range(100_000)]
             begin = time.process_time()
-            found = lineage._datasets(source)
+            found = lineage.datasets_of(source)
             assert time.process_time() - begin < 1
             assert list(found) == [("s3://bucket", str(number)) for number in range(expected)]
 

@@ -16,6 +16,7 @@ from airflow_provider_hubprefs.operators.preferences import (
     HubPrefsUnsubscribeAllOperator,
 )
 from airflow_provider_hubprefs.sensors.operation import HubPrefsOperationSensor
+from tests.bulk.test_kinds import Plan
 from tests.conftest import RecordingTaskInstance
 from tests.helpers import people
 
@@ -72,6 +73,7 @@ class TestWhatARunSays:
         }
         assert ti.all[0] == (REPORT, first)  # before anything is asked
         assert {"read": 4, "changed": 3, "invalid": 1, "state": "complete"}.items() <= last.items()
+        assert (last["done"], last["reasons"]) == ("opted out", {"invalid: INVALID_ADDRESS": 1})
         assert last["folder"] == folder
         assert last["budget"]["daily_remaining"] < last["budget"]["daily"]
         assert "because" not in last
@@ -85,6 +87,19 @@ class TestWhatARunSays:
         assert last["folder"] is None
         assert "token" in last["because"]
         assert 0 < last["read"] < 40
+
+    @pytest.mark.parametrize("category", ["NEWER_IN_HUBSPOT", "LEGAL_BASIS_MISSING"])
+    def test_is_what_it_does_to_hubspot_and_what_it_left_to_it(self, ti: Pushes, category: str) -> None:
+        class Planning(HubPrefsBatchUnsubscribeOperator):
+            def _what_to_write(self, hook: Any) -> Any:
+                return Plan(hook.client.calls, category)
+
+        operator = Planning(
+            task_id="plan", subscribers=people(3), on_rejected="report", stop_when_refused_alike=False
+        )
+        operator.execute(cast("Any", {"ti": ti}))
+        assert (ti.reports[-1]["kind"], ti.reports[-1]["rejected"]) == ("plan", 3)
+        assert ti.reports[-1].get("kept") == (3 if category == "NEWER_IN_HUBSPOT" else None)
 
     def test_is_said_where_nothing_could_begin(self, ti: Pushes, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(HubPrefsFailException):

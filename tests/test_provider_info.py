@@ -48,7 +48,7 @@ ENTRIES: dict[str, set[str]] = {
 }
 NAMES = ("extra-links", "notifications", "cli")
 CONFIG = {"description", "options"}
-OPTION = {"description", "version_added", "type", "example", "default"}
+OPTION = {"description", "version_added", "type", "sensitive", "example", "default"}
 TEXTS = {"package-name", "name", "description"}
 
 
@@ -381,7 +381,13 @@ def test_every_option_that_the_code_reads_is_described_with_its_default(info: di
         )
     assert read == set(options)
     for name, option in options.items():
-        assert {"description", "version_added", "type", "example", "default"} == set(option), name
+        assert set(option) - {"sensitive"} == {
+            "description",
+            "version_added",
+            "type",
+            "example",
+            "default",
+        }, name
 
 
 # -- in interpreters of their own -----------------------------------------------------------------------------

@@ -18,6 +18,10 @@ CREDENTIALS = (
     "connections in AIRFLOW_CONN_... and secrets backends, 'airflow hubprefs' also in Airflow's database."
 )
 PRIVACY = "Shells keep a history and ps shows arguments: '-' reads the address from standard input."
+OF_AUDIT = (
+    "The key is [hubprefs] audit_key of Airflow's configuration, or its fernet_key. Exit code 1: an audit was altered "
+    "or cannot be confirmed, or there is no record of the subscriber."
+)
 AFTER_CTRL_C = (
     "After Ctrl-C the requests in flight end first. The same command again goes on there if --output-folder was given; "
     "otherwise it sends all rows again, which does no harm."
@@ -100,6 +104,12 @@ _STATUS = (
     _flag("--watch", "look again and again, until Ctrl-C"),
     _arg("--every", "between two looks of --watch (5)", "SECONDS", type=float, default=5.0),
 )
+_AUDIT = (
+    _arg("action", "verify files, or find a subscriber's records in them", choices=("verify", "find")),
+    _arg(
+        "what", "for find the address first, or - for standard input; then files, folders, globs", nargs="+"
+    ),
+)
 _SIMULATE = (
     _arg("--host", "address to listen on (127.0.0.1)", default="127.0.0.1"),
     _arg("--port", "port to listen on; by default a free one", type=int, default=0),
@@ -123,6 +133,13 @@ COMMANDS = (
     ),
     Command(
         "report", "what became of a run", "report", (_arg("path", "a run's folder or report.json"), *_ALWAYS)
+    ),
+    Command(
+        "audit",
+        "prove that audits are as they were written, or look a subscriber up in them",
+        "audit",
+        (*_AUDIT, *_ALWAYS),
+        f"{OF_AUDIT} {PRIVACY}",
     ),
     Command("simulate", "a local HubSpot; serves until Ctrl-C", "simulate", (*_SIMULATE, *_ALWAYS)),
 )

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_hubprefs.bulk.page.letters import first_letters
+from airflow_provider_hubprefs.bulk.page.letters import clean, first_letters
+from airflow_provider_hubprefs.bulk.page.plan import plan_of
 from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
-from airflow_provider_hubprefs.bulk.report.words import last_line
+from airflow_provider_hubprefs.bulk.report.words import CALLED, last_line
 from airflow_provider_hubprefs.cli.access import path_of
 from airflow_provider_hubprefs.cli.errors import ExitCode, usage
 from airflow_provider_hubprefs.cli.output import note, show
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 _SHOWN = ("file", "row", "subscriber", "outcome", "category")
+
+
+class _Plan(msgspec.Struct):
+    actions: dict[str, int] = {}
+    guards: list[dict[str, Any]] = []
 
 
 class _Report(msgspec.Struct):
@@ -33,6 +39,7 @@ class _Report(msgspec.Struct):
     skipped: int | None = 0
     share: float | None = None
     reasons: dict[str, int] = {}
+    plan: _Plan | None = None
 
 
 def report(args: Namespace) -> ExitCode:
@@ -59,9 +66,55 @@ def tables_of(found: dict[str, Any], letters: list[dict[str, Any]]) -> dict[str,
     state = found.get("state") or ("complete" if found.get("complete") else "incomplete")
     if state == "incomplete":
         state = scrub(f"{state}: {found.get('error') or found.get('incomplete_because')}")
-    reasons = found.get("reasons", {})
+    reasons, called = found.get("reasons", {}), CALLED.get(str(found.get("kind")), {})
     return {
-        f"Rows ({state})": [{"outcome": name, "rows": found.get(name, 0)} for name in ("read", *OUTCOMES)],
+        f"Rows ({state})": [
+            {"outcome": called.get(name, name), "rows": found.get(name, 0)} for name in ("read", *OUTCOMES)
+        ],
+        **_plan(found),
         "Why rows were not applied": [{"reason": name, "rows": rows} for name, rows in reasons.items()],
         "First dead letters": [{name: one.get(name) for name in _SHOWN} for one in letters],
+    }
+
+
+def _plan(found: dict[str, Any]) -> dict[str, Any]:
+    """A report's plan, its export's target and its audit trail, as tables; empty ones are not shown."""
+    plan = plan_of(found)
+    files = [(name, clean(found.get(name) or "", most=1000)) for name in ("target", "audit", "audit_head")]
+    if plan is not None:
+        files[:0] = [("plan", plan.path), ("checksum", plan.checksum), ("approved by", plan.approved_by)]
+    shown: dict[str, Any] = {"Files": [{"what": name, "is": value} for name, value in files if value]}
+    if plan is None:
+        return shown
+    before = bool(plan.before_at)
+    return {
+        "Plan": [
+            {
+                "action": one.name,
+                "rows": round(one.rows),
+                **({"before": round(one.before or 0)} if before else {}),
+            }
+            for one in (*plan.actions, plan.rows)
+        ],
+        "Changes by subscription": [
+            {
+                "subscription": f"{one.name} {one.number}".strip(),
+                "from": one.before,
+                "to": one.after,
+                "rows": round(one.rows),
+            }
+            for one in plan.moves
+        ],
+        "Guards": [
+            {
+                "guard": one.name,
+                "state": "tripped" if one.tripped else "passed",
+                "found": one.found,
+                "limit": one.limit,
+                "such as": ", ".join(one.examples),
+                "how to go on": one.remedy if one.tripped else "",
+            }
+            for one in plan.guards
+        ],
+        **shown,
     }

@@ -58,10 +58,13 @@ class _RowsOperator(DecoratedOperator):
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         if inspect.iscoroutinefunction(python_callable) or inspect.isasyncgenfunction(python_callable):
             raise TypeError("async def: expected a plain function, which may call asyncio.run()")
-        for given in {"subscribers", "source"} & set(kwargs):
+        none: dict[str, Any] = dict.fromkeys(
+            ("subscribers", "source", "sql", "sql_conn_id", "sql_parameters")
+        )
+        for given in none.keys() & set(kwargs):
             raise TypeError(f"{given}: expected nothing, because the function gives the rows, or their path")
         # Named here, so that default_args for other tasks do not give them.
-        super().__init__(python_callable=python_callable, subscribers=None, source=None, **kwargs)
+        super().__init__(python_callable=python_callable, **none, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """Call the function, and send its rows."""

@@ -308,7 +308,7 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> tuple[bo
     lines = [
         _can("read", READ if definitions is None else ""),
         _can("write", write, ", so nothing would be opted out"),
-        _can("batch", batch, ", so each subscriber takes a request; with Marketing Hub Enterprise"),
+        _can("batch", batch, ", so each subscriber takes a request", " (Marketing Hub Enterprise has them)"),
         _portal(client, portal, business_unit_id, definitions),
         f"Token: {kind}.",
         _budget(client),
@@ -316,12 +316,12 @@ def describe_access(client: Client, *, business_unit_id: int | None) -> tuple[bo
     return definitions is not None and not write, "\n".join(lines)
 
 
-def _can(what: str, lacking: str | None, otherwise: str = "") -> str:
+def _can(what: str, lacking: str | None, otherwise: str = "", where: str = "") -> str:
     if lacking is None:
         return (
             f"Can {what}: unknown, as HubSpot does not show this token's scopes, and the test writes nothing."
         )
-    return f"Cannot {what}{otherwise}: grant the token {lacking}." if lacking else f"Can {what}."
+    return f"Cannot {what}{otherwise}: grant the token {lacking}{where}." if lacking else f"Can {what}."
 
 
 def _portal(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.compat import BaseHook, get_async_connection
-from airflow_provider_hubprefs.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_hubprefs.get_provider_info import CONN_ID, CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from typing import TypeVar
 
     from airflow_provider_hubprefs.compat import Connection
     from airflow_provider_hubprefs.hubspot.api.calls import Call
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.transport.aio import AsyncClient
     from airflow_provider_hubprefs.hubspot.transport.client import Client
 
-C = TypeVar("C", "Client", "AsyncClient")
-T = TypeVar("T")
+    C = TypeVar("C", Client, AsyncClient)
+    T = TypeVar("T")
 
 
 class HubPrefsHook(BaseHook):
@@ -57,7 +58,7 @@ class HubPrefsHook(BaseHook):
     """
 
     conn_name_attr = "hubprefs_conn_id"
-    default_conn_name = "hubprefs_default"
+    default_conn_name = CONN_ID
     conn_type = "hubprefs"
     hook_name = "HubSpot Communication Preferences"
 

@@ -6,26 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import (
-    PrivateArgument,
     choice,
-    column,
     count,
     number,
     optional,
     path,
-    paths,
     positive,
-    value_of,
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import BATCH_LINKS, announced
-from airflow_provider_hubprefs.operators._files import files_at, folder_at, task_of
-from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
-from airflow_provider_hubprefs.operators._waiting import BatchWait, WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.operators._source import ReadsSource
+from airflow_provider_hubprefs.operators._waiting import BatchWait
+from airflow_provider_hubprefs.task import Links, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,10 +28,9 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.report.recorder import RowRecorder
     from airflow_provider_hubprefs.bulk.send.writes import Write
-    from airflow_provider_hubprefs.bulk.source.columns import Columns
-    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
     from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.storage import Place
 
 
@@ -50,13 +41,7 @@ RESULT = (
 """Fields of a run's summary that its task returns; all others are in the report."""
 
 
-def _read_options(_: str, value: object) -> ReadOptions:
-    from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-
-    return ReadOptions.of(value)
-
-
-class HubPrefsBatchOperator(WaitingBase):
+class HubPrefsBatchOperator(ReadsSource):
     """One bulk run: rows of a source, one write, a report. Subclasses define the write.
 
     Its other parameters are those of :class:`~airflow_provider_hubprefs.operators._waiting.WaitingBase`.
@@ -73,12 +58,21 @@ class HubPrefsBatchOperator(WaitingBase):
     cannot, a ``deferrable`` task waits in the worker and logs a warning.
 
     :param subscribers: addresses, or mappings with one under ``email_column``: a list, an earlier task's
-        result, or what ``expand`` gives. Never stored. Either this or ``source``.
+        result, or what ``expand`` gives. Never stored. Exactly one of this, ``source`` and ``sql``.
     :param source: path or URL, read through ``ObjectStoragePath``, of a file, a folder (read with its subfolders), or
         with wildcards (``s3://bucket/unload/part-*.csv``); or a list of them. All files are one source: a list in its
         order, others in the order of their names, each with its own header. CSV with a header or one address a line,
         JSON Lines or Parquet. Names that begin with ``_`` or ``.`` are left out of folders and matches. (templated)
-    :param email_column: where the address is, in CSV, JSONL and Parquet. (templated)
+    :param sql: a query whose rows are the source, of any database of which Airflow has a ``DbApiHook``; or the name of
+        a ``.sql`` file. All of its rows are read before the first request, without a transaction that writes, and kept
+        encrypted on disk, so that nothing holds a cursor open while the run goes on. Unless ``resume=False`` it needs
+        an ORDER BY of its own, of a unique key: a retry resumes where the query gives the same rows in the same order.
+        (templated)
+    :param sql_conn_id: connection of the database. (templated)
+    :param sql_parameters: values for the query's placeholders, as its driver has them (``%s``, ``%(name)s``, ``?``): a
+        list or a mapping. The driver binds them; they are never part of the text, and never stored or shown, because an
+        address may be among them. (templated)
+    :param email_column: where the address is, in CSV, JSONL, Parquet and the query's result. (templated)
     :param read_options: how the source is read, a mapping with any of these names. (templated)
         ``format``: ``csv``, ``lines`` (one address a line), ``jsonl`` or ``parquet``; by default the name and the
         first lines of a file say it. ``encoding``: UTF-8 by default; a byte order mark counts more. ``delimiter``:
@@ -113,6 +107,8 @@ class HubPrefsBatchOperator(WaitingBase):
         ``status_column="status"`` and the like where columns said what was wanted. Letters of an earlier run of the
         same task instance stay until there are new ones. Files on a local disk can be read by their owner alone; they
         do not outlive a pod: a retry elsewhere that misses the letters begins again. (templated)
+    :param audit_addresses: whether the audit, which lies beside the report and says what was written, has addresses and
+        not only fingerprints of them; by default ``[hubprefs] audit_addresses``. (templated)
     :param resume: whether a retry resumes where the try before it stopped; where only a few rows are unconfirmed, it
         asks about these. The checkpoint is kept in Airflow's task state store (3.3), or else in the run's folder;
         without either, a retry starts from the first row.
@@ -125,18 +121,21 @@ class HubPrefsBatchOperator(WaitingBase):
     template_fields: Sequence[str] = (
         "subscribers",
         "source",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
         "email_column",
         "read_options",
         "max_changes",
         "output_folder",
+        "audit_addresses",
         "hubprefs_conn_id",
         "api_version",
     )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ARGUMENTS: ClassVar[Mapping[str, ArgumentReader]] = {
-        **WaitingBase.ARGUMENTS,
-        "source": optional(paths),
-        "email_column": optional(column, default="email"),
-        "read_options": optional(_read_options),
+        **ReadsSource.ARGUMENTS,
         "batch_size": positive,
         "verify": yes_or_no,
         "max_budget_share": number,
@@ -146,14 +145,11 @@ class HubPrefsBatchOperator(WaitingBase):
         "stop_when_refused_alike": yes_or_no,
         "on_rejected": choice("fail", "report"),
         "output_folder": lambda _, given: optional(path)("output", given),
+        "audit_addresses": optional(yes_or_no),
         "resume": yes_or_no,
         "on_changed_source": choice("fail", "restart"),
     }
-    operator_extra_links = BATCH_LINKS
-    subscribers = PrivateArgument()
-    source: Any
-    email_column: str
-    read_options: ReadOptions | None
+    operator_extra_links = Links("BATCH_LINKS")
     batch_size: int
     verify: bool
     max_budget_share: float
@@ -164,11 +160,13 @@ class HubPrefsBatchOperator(WaitingBase):
     on_rejected: Literal["fail", "report"]
     output_folder: str | ObjectStoragePath | None
     """``output``, which is another attribute of Airflow's operators: their result."""
-    resume: bool
+    audit_addresses: bool | None
     on_changed_source: Literal["fail", "restart"]
     business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
     _running: HubPrefsHook | None = None
+    _plan_digest: str | None = None
+    """Of the plan that is applied, for the audit."""
     _known: dict[str, Any]
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -186,25 +184,29 @@ class HubPrefsBatchOperator(WaitingBase):
 
     @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        with airflow_errors():
-            self._begin()
-            self._check_arguments()
-            given = self._source()
-            self._running = HubPrefsHook(
-                self.hubprefs_conn_id,
-                self.api_version,
-                business_unit_id=self.business_unit_id,
-                max_budget_share=self.max_budget_share,
-            )
-            self.note_lineage(self._running)
-            summary = self._run(self._running, given, context, event)
-            self.note_lineage(self._running, summary)
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+        from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
+
+        self._begin()
+        self._check_arguments()
+        given = self._source()
+        self._running = HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            max_budget_share=self.max_budget_share,
+        )
+        self.note_lineage(self._running)
+        summary = self._run(self._running, given, context, event)
+        self.note_lineage(self._running, summary)
         result = {name: summary[name] for name in RESULT}
         fail_if_not_applied(self, result, context)
         return result
 
     def _report_folder(self, context: Context) -> str | None:
         """Where the run's report will be, as far as that is known before the arguments are checked."""
+        from airflow_provider_hubprefs.operators._files import folder_at
+
         try:
             folder = folder_at(optional(path)("output", self.output_folder), self, context)
         except Exception:  # noqa: BLE001 - the run says what is wrong
@@ -217,45 +219,14 @@ class HubPrefsBatchOperator(WaitingBase):
             self._running.client.stop()
         super().on_kill()
 
-    def _source(self) -> Any:
-        from airflow_provider_hubprefs.bulk.source.items import flattened
-        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-
-        if self.source is not None:
-            return files_at(self.source)
-        return flattened(value_of(self.subscribers), ReadOptions.of(self.read_options))
-
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         raise NotImplementedError
-
-    def _reading(self) -> dict[str, Any]:
-        """How the source is read.
-
-        :raises ValidationError: an option is unknown, of the wrong type, or makes no sense with another argument.
-        """
-        from airflow_provider_hubprefs.bulk.source.options import ReadOptions
-
-        columns, options = self._columns(), ReadOptions.of(self.read_options)
-        options.check(columns, of_files=self.source is not None)
-        return {"columns": columns, "options": options}
-
-    def _columns(self) -> Columns:
-        from airflow_provider_hubprefs.bulk.source.columns import Columns
-
-        return Columns(email=str(self.email_column))
-
-    def _check_arguments(self) -> None:
-        from airflow_provider_hubprefs.hubspot.errors import ValidationError
-
-        if (value_of(self.subscribers) is None) == (self.source is None):
-            got = "neither" if self.source is None else "both"
-            raise ValidationError(f"expected either subscribers or source, got {got}")
-        self._reading()
 
     def _run(
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
+        from airflow_provider_hubprefs.operators._files import folder_at
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
@@ -281,6 +252,7 @@ class HubPrefsBatchOperator(WaitingBase):
         """
         from airflow_provider_hubprefs.bulk.source.reader import reader_of
         from airflow_provider_hubprefs.bulk.source.size import SourceSize
+        from airflow_provider_hubprefs.operators._files import task_of
 
         options = self._reading()
         checkpoint = self._checkpoint(hook, given, options, write, context=context, folder=folder, key=key)
@@ -298,7 +270,7 @@ class HubPrefsBatchOperator(WaitingBase):
             "verify": self.verify,
             "max_changes": self.max_changes,
             "stop_when_refused_alike": self.stop_when_refused_alike,
-            "wait": BatchWait(self, hook, write, event or {}, deferrable)
+            "wait": BatchWait(self, hook, write, event or {}, deferrable=deferrable)
             if self.wait_for_completion
             else None,
             "after_wait": event is not None,
@@ -324,7 +296,19 @@ class HubPrefsBatchOperator(WaitingBase):
         checkpoint: Checkpoint | None,
     ) -> list[RowRecorder]:
         """What the run writes of every row besides its dead letters."""
-        return []
+        from airflow_provider_hubprefs.operators._audit import audit_of
+
+        audit = audit_of(
+            self,
+            context,
+            hook,
+            write,
+            folder,
+            source=given,
+            plan=self._plan_digest,
+            portal=lambda: checkpoint.portal if checkpoint else None,
+        )
+        return [audit] if audit else []
 
     def _checkpoint(
         self,
@@ -340,6 +324,7 @@ class HubPrefsBatchOperator(WaitingBase):
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
         from airflow_provider_hubprefs.storage import ObjectPlace
+        from airflow_provider_hubprefs.task_state import TaskState
 
         place: Place
         if (in_airflow := TaskState(context, key)).available:

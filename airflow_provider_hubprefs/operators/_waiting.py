@@ -7,16 +7,14 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_hubprefs.arguments import ReadsArguments, optional, seconds, text, yes_or_no
-from airflow_provider_hubprefs.compat import AirflowTaskTimeout, BaseOperator, BaseOperatorLink, conf
-from airflow_provider_hubprefs.lineage import ReportsLineage
-from airflow_provider_hubprefs.links import LINKS
+from airflow_provider_hubprefs.arguments import optional, seconds, text, yes_or_no
+from airflow_provider_hubprefs.compat import AirflowTaskTimeout
+from airflow_provider_hubprefs.task import TaskBase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
@@ -28,12 +26,11 @@ if TYPE_CHECKING:
 
 POKE_INTERVAL = 60.0
 TIMEOUT = 7 * 86_400.0
-DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 
 _log = logging.getLogger(__name__)
 
 
-class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
+class WaitingBase(TaskBase):
     """What all operators of this package have in common: the connection, and the wait.
 
     A template that gives nothing, or the text ``None``, leaves an optional argument out. On Airflow 3.3 retries come
@@ -50,7 +47,6 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
     :param api_version: overrides the connection's. (templated)
     """
 
-    operator_extra_links: Collection[BaseOperatorLink] = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "wait_for_completion": yes_or_no,
         "deferrable": yes_or_no,
@@ -125,11 +121,6 @@ class WaitingBase(ReportsLineage, ReadsArguments, BaseOperator):
                 raise
 
 
-# Airflow wraps the constructor of a class whose first base has another one, such as none. Once more is too much.
-if "__init__" in vars(WaitingBase):
-    del WaitingBase.__init__
-
-
 async def _outcome(
     trigger: HubPrefsBatchTrigger | HubPrefsOperationTrigger, killed: Future[None]
 ) -> dict[str, Any]:
@@ -144,7 +135,6 @@ async def _outcome(
     return await trigger.outcome()
 
 
-@dataclass
 class BatchWait:
     """One try's wait for pending rows; a :data:`~airflow_provider_hubprefs.bulk.send.pending_wait.PendingWait`.
 
@@ -154,13 +144,13 @@ class BatchWait:
     :param deferrable: whether the triggerer waits.
     """
 
-    task: WaitingBase
-    hook: HubPrefsHook
-    write: Write
-    event: Mapping[str, Any]
-    deferrable: bool
-    elsewhere: bool = False
+    elsewhere = False
     """Whether the triggerer has taken over: the run is not over."""
+
+    def __init__(
+        self, task: WaitingBase, hook: HubPrefsHook, write: Write, event: Any, *, deferrable: bool
+    ) -> None:
+        self.task, self.hook, self.write, self.event, self.deferrable = task, hook, write, event, deferrable
 
     def __call__(self, rows: Sequence[Row], tick: Callable[[], None]) -> WaitEnd | None:
         """Wait for some rows.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import choice, column, count, optional, positive, text, yes_or_no
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
 from airflow_provider_hubprefs.operators._bulk import HubPrefsBatchOperator
-from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT
+from airflow_provider_hubprefs.operators._waiting import POKE_INTERVAL, TIMEOUT
+from airflow_provider_hubprefs.task import DEFERRABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.duplicates import OnConflict
     from airflow_provider_hubprefs.compat import ObjectStoragePath
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
 
 class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
@@ -43,6 +44,9 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         batch_size: int = 100,
@@ -54,6 +58,7 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         output: str | ObjectStoragePath | None = None,
+        audit_addresses: bool | str | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
         business_unit_id: int | str | None = None,
@@ -61,13 +66,13 @@ class HubPrefsBatchUnsubscribeOperator(HubPrefsBatchOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
@@ -153,6 +158,9 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         *,
         subscribers: Any = None,
         source: str | ObjectStoragePath | Sequence[str | ObjectStoragePath] | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Sequence[Any] | Mapping[str, Any] | str | None = None,
         email_column: str | int = "email",
         read_options: Mapping[str, Any] | str | None = None,
         batch_size: int = 100,
@@ -164,6 +172,7 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         stop_when_refused_alike: bool = True,
         on_rejected: Literal["fail", "report"] = "fail",
         output: str | ObjectStoragePath | None = None,
+        audit_addresses: bool | str | None = None,
         resume: bool = True,
         on_changed_source: Literal["fail", "restart"] = "fail",
         subscription_id: int | str | None = None,
@@ -180,18 +189,20 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
-        self.subscribers = subscribers
+        self.subscribers, self.sql_parameters = subscribers, sql_parameters
 
     def _reading(self) -> dict[str, Any]:
         return {**super()._reading(), "on_conflict": self.on_conflict}
 
     def _columns(self) -> Columns:
+        from dataclasses import replace
+
         named = {name: getattr(self, f"{name}_column") for name in _SAME_FOR_ALL}
         given: dict[str, Any] = {
             name: str(column) for name, column in named.items() if column not in {None, ""}

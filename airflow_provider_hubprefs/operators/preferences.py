@@ -16,19 +16,22 @@ from airflow_provider_hubprefs.arguments import (
     yes_or_no,
 )
 from airflow_provider_hubprefs.compat import AirflowTaskTimeout
-from airflow_provider_hubprefs.exceptions import HubPrefsException, airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.links import announced
-from airflow_provider_hubprefs.operators._waiting import DEFERRABLE, POKE_INTERVAL, TIMEOUT, WaitingBase
-from airflow_provider_hubprefs.task_state import TaskState
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
+from airflow_provider_hubprefs.operators._waiting import POKE_INTERVAL, TIMEOUT, WaitingBase
+from airflow_provider_hubprefs.task import DEFERRABLE, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
     from airflow_provider_hubprefs.arguments import Reader
+    from airflow_provider_hubprefs.bulk.audit.recorder import AuditRecorder
+    from airflow_provider_hubprefs.bulk.report.outcome import OutcomeName
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    from airflow_provider_hubprefs.hubspot.errors import HubSpotError
+    from airflow_provider_hubprefs.task_state import TaskState
 
 
 class _OneSubscriberOperator(WaitingBase):
@@ -39,21 +42,23 @@ class _OneSubscriberOperator(WaitingBase):
     ui_color = "#ffe3d9"
     subscription_id: int | None = None
     business_unit_id: int | str | None = None
+    _known: dict[str, Any]
 
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Resume after the wait, in the worker or in the triggerer; ``event`` has its result."""
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
         from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
         from airflow_provider_hubprefs.triggers import events
 
-        with airflow_errors():
-            self.read_arguments()
+        self.read_arguments()
         self.note_lineage(self._hook)
         event = event or {}
         status = event.get("status")
         if status == events.EXECUTION_TIMEOUT:
             raise AirflowTaskTimeout
         if status == events.TIMEOUT:
+            self._record(context, "unconfirmed")
             raise HubPrefsException(
                 f"unconfirmed: HubSpot accepted the write and did not finish within the timeout of {self.timeout} s. A "
                 "retry resumes the wait (Airflow 3.3; earlier versions write again, which does no harm)"
@@ -63,26 +68,68 @@ class _OneSubscriberOperator(WaitingBase):
             _sent(context).clear()
         if status == events.CANCELED:
             # As without waiting: a retry writes again.
-            with airflow_errors():
-                raise OperationCanceledError(event["error"]["message"], category=event["error"]["category"])
+            said = event["error"]
+            canceled = OperationCanceledError(said["message"], category=said["category"])
+            self._record(context, "rejected", canceled)
+            raise canceled
         found = events.result_of(event)
         if resumed and not self._is_as_wanted(found):
             self.log.info(
                 "%s: what an earlier try wrote ended without effect; it is written again", found["subscriber"]
             )
             return self.execute(context)
-        outcome = "changed" if self._is_as_wanted(found) else "unconfirmed"
+        outcome: OutcomeName = "changed" if self._is_as_wanted(found) else "unconfirmed"
+        self._record(context, outcome)
         return self._ended(found["subscriber"], outcome, found["operation"])
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
         return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
 
-    def _write(self, hook: HubPrefsHook, write: Write, context: Context) -> dict[str, Any]:
-        from airflow_provider_hubprefs.bulk.send.single import write_one
-        from airflow_provider_hubprefs.hubspot.privacy import mask
+    @cached_property
+    def _write(self) -> Write:
+        """What is wanted."""
+        raise NotImplementedError
 
+    def _audit(self, context: Context) -> AuditRecorder | None:
+        from airflow_provider_hubprefs.bulk.report.checkpoint import Identity
+        from airflow_provider_hubprefs.operators._audit import audit_of
+        from airflow_provider_hubprefs.operators._files import folder_at
+
+        identity = Identity(self._hook.client, None, arguments={})
+        return audit_of(
+            self,
+            context,
+            self._hook,
+            self._write,
+            folder_at(None, self, context),
+            portal=lambda: identity.portal,
+        )
+
+    def _record(self, context: Context, outcome: OutcomeName, error: HubSpotError | None = None) -> None:
+        """Record what became of the subscriber, where the task has an audit."""
+        from airflow_provider_hubprefs.bulk.report.outcome import Outcome, outcome_of_error
+        from airflow_provider_hubprefs.bulk.source.row import Row
+
+        if (audit := self._audit(context)) is None:
+            return
+        row = Row(1, normalised_subscriber(value_of(self.subscriber)))
+        found = Outcome(row, outcome) if error is None else outcome_of_error(row, error, "rejected")
+        lines = audit.lines([found])
+        audit.finish((line.encode() for line in lines), {found.outcome: 1}, complete=True)
+        self._known["audit_head"] = audit.head
+
+    def _send(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_hubprefs.bulk.send.single import write_one
+        from airflow_provider_hubprefs.hubspot.errors import OperationCanceledError
+        from airflow_provider_hubprefs.hubspot.privacy import mask
+        from airflow_provider_hubprefs.hubspot.transport.batches import REFUSALS
+
+        hook, write = self._hook, self._write
         subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
+        self._audit(context)  # finds what is wrong with it before anything is sent
         mine = _fingerprint(hook, write, subscriber)
         self.note_lineage(hook)
         if waits and (sent := _sent(context).load()):
@@ -91,11 +138,16 @@ class _OneSubscriberOperator(WaitingBase):
                 _sent(context).save({**sent, "resumed": True})
                 return self._wait(hook, subscriber, context)
             _sent(context).clear()
-        outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
+        try:
+            outcome, operation = write_one(hook.client, write, subscriber, read_back=not waits)
+        except (*REFUSALS, OperationCanceledError) as error:
+            self._record(context, "rejected", error)
+            raise
         if waits and outcome == "unconfirmed" and not operation.ended:
             self.log.info("%s: written (operation %s)", mask(subscriber), operation.status)
             _sent(context).save({"write": mine, "operation": operation.status})
             return self._wait(hook, subscriber, context)
+        self._record(context, outcome)
         return self._ended(mask(subscriber), outcome, operation.status)
 
     def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
@@ -114,6 +166,8 @@ class _OneSubscriberOperator(WaitingBase):
 
         :raises HubPrefsException: the write is unconfirmed, which is no success.
         """
+        from airflow_provider_hubprefs.exceptions import HubPrefsException
+
         self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
         self.note_lineage(self._hook, {"outcome": outcome})
         if outcome == "unconfirmed":
@@ -145,6 +199,8 @@ def _fingerprint(hook: HubPrefsHook, write: Write, subscriber: str) -> str:
 
 def _sent(context: Context) -> TaskState:
     """Where Airflow's task state store (3.3) keeps the write that was sent, until its operation has ended."""
+    from airflow_provider_hubprefs.task_state import TaskState
+
     return TaskState(context, "hubprefs_write")
 
 
@@ -205,7 +261,7 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -217,26 +273,28 @@ class HubPrefsSetStatusOperator(_OneSubscriberOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Set the status."""
         from airflow_provider_hubprefs.bulk.report.outcome import STATUS_UNKNOWN
-        from airflow_provider_hubprefs.bulk.send.writes import SetStatus
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
-        with airflow_errors():
-            self._begin()
-            hook = self._hook
-            write = SetStatus(
-                hook.client.calls,
-                subscription_id=self.subscription_id,
-                status=self.status,
-                legal_basis=self.legal_basis,
-                legal_basis_explanation=self.legal_basis_explanation,
-                allow_resubscribe=self.allow_resubscribe,
-            )
-            try:
-                return self._write(hook, write, context)
-            except HubSpotError as error:
-                if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
-                    _check_subscription(hook, self.subscription_id)
-                raise
+        self._begin()
+        try:
+            return self._send(context)
+        except HubSpotError as error:
+            if error.category == STATUS_UNKNOWN or (error.permanent and error.status is not None):
+                _check_subscription(self._hook, self.subscription_id)
+            raise
+
+    @cached_property
+    def _write(self) -> Write:
+        from airflow_provider_hubprefs.bulk.send.writes import SetStatus
+
+        return SetStatus(
+            self._hook.client.calls,
+            subscription_id=self.subscription_id,
+            status=self.status,
+            legal_basis=self.legal_basis,
+            legal_basis_explanation=self.legal_basis_explanation,
+            allow_resubscribe=self.allow_resubscribe,
+        )
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["status"] == self.status)
@@ -284,7 +342,7 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
         deferrable: bool = DEFERRABLE,
         poke_interval: timedelta | float | str = POKE_INTERVAL,
         timeout: timedelta | float | str = TIMEOUT,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -295,13 +353,14 @@ class HubPrefsUnsubscribeAllOperator(_OneSubscriberOperator):
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Opt the subscriber out."""
+        self._begin()
+        return self._send(context)
+
+    @cached_property
+    def _write(self) -> Write:
         from airflow_provider_hubprefs.bulk.send.writes import UnsubscribeAll
 
-        with airflow_errors():
-            self._begin()
-            hook = self._hook
-            write = UnsubscribeAll(hook.client.calls, business_unit_id=hook.business_unit_id)
-            return self._write(hook, write, context)
+        return UnsubscribeAll(self._hook.client.calls, business_unit_id=self._hook.business_unit_id)
 
     def _is_as_wanted(self, found: Mapping[str, Any]) -> bool:
         return bool(found["opted_out"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_hubprefs.arguments import (
     PrivateArgument,
-    ReadsArguments,
     count,
     is_absent,
     normalised_subscriber,
@@ -29,13 +28,8 @@ from airflow_provider_hubprefs.compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
-from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-from airflow_provider_hubprefs.hubspot.errors import ValidationError
-from airflow_provider_hubprefs.lineage import ReportsLineage
-from airflow_provider_hubprefs.links import LINKS, announced
-from airflow_provider_hubprefs.task_state import TaskState
-from airflow_provider_hubprefs.triggers import RETRY_TOTAL
+from airflow_provider_hubprefs.get_provider_info import CONN_ID
+from airflow_provider_hubprefs.task import DEFERRABLE, TaskBase, announced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +38,11 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    from airflow_provider_hubprefs.task_state import TaskState
 
-_FAILURES_KEY = "hubprefs_transient_failures"
 
-
-class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator):
+class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
     """Wait until the operation on one subscriber is COMPLETE or CANCELED.
 
     HubSpot has no endpoint for the operation itself (its OpenAPI documents show none). The sensor asks for the
@@ -88,7 +82,6 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         "hubprefs_conn_id",
         "api_version",
     )
-    operator_extra_links = LINKS
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {
         "subscription_id": optional(positive),
         "business_unit_id": optional(count),
@@ -125,21 +118,25 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
         expect: Literal["opted_out", "SUBSCRIBED", "UNSUBSCRIBED"] | str | None = None,
         fail_on_canceled: bool = True,
         max_transient_failures: int = 5,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         max_budget_share: float = 0.5,
         poke_interval: timedelta | float | str = 60.0,
         timeout: timedelta | float | str | None = None,
         max_wait: timedelta | float | str | None = None,
-        hubprefs_conn_id: str = HubPrefsHook.default_conn_name,
+        hubprefs_conn_id: str = CONN_ID,
         api_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         try:  # the base class reads them here as well, so a mapped task fails here: no retry helps
-            durations: dict[str, Any] = {"poke_interval": seconds("poke_interval", poke_interval)}
-            for name, given in (("timeout", timeout), ("max_wait", max_wait)):
-                if not is_absent(given):  # the base class of Airflow 2.11 refuses None
-                    durations[name] = seconds(name, given)
-        except ValidationError as error:
+            durations: dict[str, Any] = {
+                "poke_interval": seconds("poke_interval", poke_interval),
+                "timeout": _default_timeout() if is_absent(timeout) else seconds("timeout", timeout),
+            }
+            if not is_absent(max_wait):
+                durations["max_wait"] = seconds("max_wait", max_wait)
+        except Exception as error:  # noqa: BLE001 - ValidationError, which no DAG file needs to load
+            from airflow_provider_hubprefs.exceptions import HubPrefsFailException
+
             raise HubPrefsFailException(str(error), error=error) from None
         super().__init__(**durations, **kwargs)
         self.keep_arguments(locals())
@@ -157,6 +154,7 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once; a deferrable task whose operation is not over waits on in the triggerer."""
+        from airflow_provider_hubprefs.exceptions import HubPrefsFailException, airflow_errors
         from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 
         event, self._event = self._event, None
@@ -217,6 +215,9 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
 
     @cached_property
     def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+        from airflow_provider_hubprefs.triggers import RETRY_TOTAL
+
         return HubPrefsHook(
             self.hubprefs_conn_id,
             self.api_version,
@@ -268,11 +269,24 @@ class HubPrefsOperationSensor(ReportsLineage, ReadsArguments, BaseSensorOperator
 
     def _failures(self, context: Context) -> int:
         """Failures in a row. In reschedule mode every poke is a new process: Airflow 3.3 keeps what it has counted."""
-        kept = TaskState(context, _FAILURES_KEY).load() if self.reschedule else None
+        kept = _kept(context).load() if self.reschedule else None
         return int(kept["count"]) if kept else self._failures_here
 
     def _count_failures(self, failures: int, context: Context) -> None:
         if failures != self._failures(context):
             self._failures_here = failures
             if self.reschedule:
-                TaskState(context, _FAILURES_KEY).save({"count": failures})
+                _kept(context).save({"count": failures})
+
+
+def _kept(context: Context) -> TaskState:
+    """Where Airflow 3.3 keeps the number of failures in a row."""
+    from airflow_provider_hubprefs.task_state import TaskState
+
+    return TaskState(context, "hubprefs_transient_failures")
+
+
+@cache
+def _default_timeout() -> float:
+    """Airflow's. Each sensor of Airflow looks it up anew, which takes longer than all that is special to this one."""
+    return float(conf.getfloat("sensors", "default_timeout"))

@@ -30,7 +30,8 @@ _XCOMS = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity
 _LOGS = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_LOGS))
 _REFUSED = {
     401: "Please log in to Airflow, then load this page again.",
-    403: "You may not see this. It takes the right to read this DAG's XComs; for dead letters that to read its logs.",
+    403: "You may not see this. It takes the right to read this DAG's XComs, and for dead letters the right to read "
+    "its task logs as well. An administrator of this Airflow can grant them.",
     404: "There is no such page.",
 }
 

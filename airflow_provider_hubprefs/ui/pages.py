@@ -44,9 +44,12 @@ def headers(nonce: str | None = None, kind: str = "text/html; charset=utf-8", **
 
 
 def listed(*, status: int = 200, **values: Any) -> Answer:
-    """Answer by the page of recent runs, or a ``message``; ``live``: it is loaded again in a moment."""
+    """Answer by the page of recent runs, or a ``message``.
+
+    :param values: ``live``: it is loaded again in a moment; ``back``: address of the task that a message is about.
+    """
     nonce = secrets.token_urlsafe(16)
-    shown = {"message": None, "live": False, **values}
+    shown = {"message": None, "live": False, "back": None, **values}
     text = page.template(Path(__file__).with_name("pages.html")).render(nonce=nonce, **shown)
     return text, status, headers(nonce)
 
@@ -56,7 +59,10 @@ def report_of(run: TaskRun) -> tuple[dict[str, Any], list[dict[str, Any]], str |
     known = run.known or {}
     report: dict[str, Any] = {**known, "run": run.key, "incomplete_because": known.get("because")}
     if not known.get("folder"):
-        kept = "Neither the task's output nor [hubprefs] output names a folder, so no report is kept."
+        kept = (
+            "No report and no dead letters are kept: neither the task's output nor [hubprefs] output names a "
+            "folder. Set one of them."
+        )
         return report, [], kept if "Batch" in run.operator else None
     try:
         found, letters = in_time(partial(_read, known["folder"], run.key))
@@ -123,21 +129,25 @@ def _masked(value: Any, depth: int = 0) -> Any:
 def download(run: TaskRun | None) -> Answer:
     """Answer by the dead letters, piece by piece: they may be larger than memory."""
     folder = run and run.known and run.known.get("folder")
+    to_task: dict[str, Any] = {"status": 404, "back": run and _address_from_page(run)}
     if run is None or not folder:
-        return listed(message="There are no dead letters: this run has no output folder.", status=404)
+        return listed(message="There are no dead letters: this run has no output folder.", **to_task)
     try:
         file = in_time(lambda: TaskFiles(folder, run.key).open(_LETTERS))
     except FileNotFoundError:
-        text = (
-            "There are no dead letters. Those of a run that goes on are put together when it ends or waits."
-        )
-        return listed(message=text, status=404)
+        text = "There are no dead letters yet: they are put together when the run ends or waits."
+        return listed(message="There are no dead letters of this run." if run.ended else text, **to_task)
     except UnreadableError as error:
-        return listed(message=str(error), status=404)
+        return listed(message=str(error), **to_task)
     name = "-".join(str(part) for part in ("dead_letters", *run.key.values()) if part != -1)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:150]
     saved = {"Content-Disposition": f'attachment; filename="{name}.jsonl"'}
     return _pieces(file), 200, headers(kind="application/x-ndjson", **saved)
+
+
+def _address_from_page(run: TaskRun) -> str:
+    """Return the address of a run's tab, as a link on one of its pages: Airflow may have a path before its own."""
+    return run.address if run.address.startswith(("/", "http")) else "../" * 8 + run.address
 
 
 def _pieces(file: Any) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, null, select
 
+from airflow_provider_hubprefs.bulk.report.words import CALLED
 from airflow_provider_hubprefs.links import OUTCOMES, REPORT, address_of
 from airflow_provider_hubprefs.triggers.opt_out import NOTED
 
@@ -22,7 +23,8 @@ MOST = 200
 """Runs on the page of recent runs."""
 
 _WATCHER = "airflow_provider_hubprefs.triggers.opt_out.HubPrefsOptOutTrigger"
-_TEXTS = ("folder", "connection", "state", "write", "because", "outcome")
+_TEXTS = ("folder", "connection", "state", "write", "done", "because", "outcome", "kind")
+_REASONS = 50
 
 
 def tidy(value: object) -> dict[str, Any] | None:
@@ -35,7 +37,9 @@ def tidy(value: object) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     found: dict[str, Any] = {name: value[name][:1000] for name in _TEXTS if isinstance(value.get(name), str)}
-    found |= _numbers(value, (*OUTCOMES, "portal"))
+    found |= _numbers(value, (*OUTCOMES, "portal", "kept"))
+    if isinstance(reasons := value.get("reasons"), dict):
+        found["reasons"] = _numbers(reasons, list(reasons)[:_REASONS])
     if isinstance(value.get("budget"), dict):
         found["budget"] = _numbers(value["budget"], ("daily", "daily_remaining"))
     return found
@@ -71,9 +75,28 @@ class TaskRun:
         return sum((self.known or {}).get(name, 0) for name in OUTCOMES[1:])
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Rows by outcome; ``kept``: those of the rejected that are left to HubSpot."""
+        known = self.known or {}
+        counts = {name: known.get(name, 0) for name in OUTCOMES[1:]}
+        kept = min(known.get("kept", 0), counts["rejected"])
+        return {**counts, "rejected": counts["rejected"] - kept, "kept": kept}
+
+    @property
+    def label(self) -> str:
+        """Its counts in words."""
+        called = {"kept": "left to HubSpot", **CALLED.get(self.kind or "", {})}
+        return ", ".join(f"{rows:,} {called.get(name, name)}" for name, rows in self.counts.items() if rows)
+
+    @property
+    def kind(self) -> str | None:
+        """What it does to HubSpot: ``write``, ``plan`` or ``read``; None: it has not said so."""
+        return (self.known or {}).get("kind")
+
+    @property
     def bars(self) -> list[tuple[str, float, float]]:
         """Outcome, begin and width of each part of its bar, in per cent."""
-        widths = {name: 100 * (self.known or {}).get(name, 0) / (self.rows or 1) for name in OUTCOMES[1:]}
+        widths = {name: 100 * number / (self.rows or 1) for name, number in self.counts.items()}
         begins = accumulate(widths.values(), initial=0.0)
         return [
             (name, round(at, 2), round(widths[name], 2))

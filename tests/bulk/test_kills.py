@@ -30,6 +30,9 @@ ROWS, BATCH, THREADS, KILLS = 1500, 10, 4, 50 if LONG else 10
 WORKERS = """
 import os, sys
 from pathlib import Path
+from airflow_provider_hubprefs.bulk.audit.keys import AuditKeys
+from airflow_provider_hubprefs.bulk.audit.records import Same
+from airflow_provider_hubprefs.bulk.audit.recorder import AuditRecorder
 from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
 from airflow_provider_hubprefs.bulk.report.folder import RunFolder
 from airflow_provider_hubprefs.bulk.send import run_files
@@ -47,9 +50,13 @@ def work():
     client = Client(StaticToken(token), host=url)
     write = UnsubscribeAll(client.calls)
     identity = Identity(client, folder / "people.csv", arguments=write.arguments())
+    run_folder = RunFolder(folder)
+    recorders = []
+    if sys.argv[5:]:
+        recorders = [AuditRecorder(run_folder, Same.of(write.arguments()), dict, AuditKeys("a secret of the tests"))]
     run_bulk(
         client, write, reader_of(folder / "people.csv"), batch_size=10, concurrency=4,
-        folder=RunFolder(folder),
+        folder=run_folder, recorders=recorders,
         checkpoint=Checkpoint(ObjectPlace(folder / "checkpoint"), identity, interval=interval),
     )
 
@@ -67,9 +74,12 @@ for _ in sys.stdin:
 
 
 @contextmanager
-def workers(hubspot: Simulator, folder: Path, interval: float) -> Iterator[Callable[[int | None], int]]:
+def workers(
+    hubspot: Simulator, folder: Path, interval: float, *, audit: bool = False
+) -> Iterator[Callable[[int | None], int]]:
     """Start a worker, and kill it when so many requests more have arrived; returns how it ended."""
     command = [sys.executable, "-c", WORKERS, hubspot.url, hubspot.token, str(folder), str(interval)]
+    command += ["audit"] * audit
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env=os.environ, **pipes) as process:
         assert process.stdin

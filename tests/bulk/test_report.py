@@ -53,6 +53,7 @@ ABOUT = About(
     run={},
     write="opt out of everything",
     done="opted out",
+    kind="write",
     connection=None,
     portal=None,
     api_version="2026-09",
@@ -251,6 +252,32 @@ def test_a_page_that_cannot_be_made_or_written_fails_nothing(  # noqa: PLR0917 -
     assert "@" not in caplog.text
 
 
+def test_a_page_that_can_be_written_again_is_there_again(
+    hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "TICK", 0.02)
+    for every in ("REPORT_EVERY", "PAGE_EVERY"):
+        monkeypatch.setattr(module, every, 0.04)
+    hubspot.fault("latency", ms=[300, 300], times=None)
+
+    class Full(Noting):
+        full = 2  # times, at the beginning and once more
+
+        def write(self, path: Any, content: Any) -> None:
+            if path == self.page and self.full:
+                self.full -= 1
+                raise OSError("no space left")
+            super().write(path, content)
+
+    client, folder = client_for(), Full(tmp_path)
+    run_bulk(client, UnsubscribeAll(client.calls), reader_of(people(3)), folder=folder)
+    pages = [bool(one["page"]) for one in folder.reports]
+    assert pages[0]  # it is to be written next
+    assert pages == [True, *[False] * pages.count(False), *[True] * (pages.count(True) - 1)]
+    assert pages.count(False) >= 2
+    assert pages[-1]
+
+
 def test_a_report_that_cannot_be_written_in_the_middle_fails_nothing_but_at_the_begin_and_the_end_it_does(
     hubspot: Simulator, client_for: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +461,11 @@ class TestTheLastLine:
                 "10 not: 10 not finished by HubSpot yet -> /r/report.html",
             ),
             (
+                {},
+                {"state": "running", "ended_at": "2026-11-26T03:00:00+00:00"},
+                "Still running as of 2026-11-26T03:00:00+00:00: no row has an outcome yet -> /r/report.html",
+            ),
+            (
                 {"changed": 1_000, "unconfirmed": 2_500},
                 {"state": "waiting"},
                 "1,000 of 3,500 opted out (1,000 new), 2,500 not: 2,500 not finished by HubSpot yet -> /r/report.html",
@@ -457,10 +489,58 @@ class TestTheLastLine:
                 {"state": "incomplete", "incomplete_because": "ServerError"},
                 "Stopped early (ServerError) before any row was done -> /r/report.html",
             ),
+            (
+                {"changed": 900, "rejected": 5},
+                {"reasons": {"rejected: CHANGED_IN_HUBSPOT": 3, "rejected: VALIDATION_ERROR": 2}},
+                "900 of 905 opted out (900 new), 3 left to HubSpot, 2 not: 2 refused -> /r/report.html",
+            ),
+            (
+                {"changed": 12, "unchanged": 985, "rejected": 3},
+                {
+                    "kind": "plan",
+                    "plan": {"actions": {"opt_out": 3, "subscribe": 9, "unchanged": 985, "refused": 3}},
+                    "reasons": {"rejected: NEWER_IN_HUBSPOT": 2, "rejected: LEGAL_BASIS_MISSING": 1},
+                },
+                "12 of 1,000 would change (3 opted out of everything, 9 subscribed), 985 as wanted, 2 left to HubSpot, "
+                "1 refused -> /r/report.html",
+            ),
+            (
+                {"changed": 1, "invalid": 1},
+                {
+                    "kind": "plan",
+                    "plan": {
+                        "guards": [
+                            {"name": "max_changes", "tripped": True},
+                            {"name": "max_shrink", "tripped": True, "report_only": True},
+                            {"name": "legal_basis", "tripped": False},
+                        ]
+                    },
+                },
+                "1 of 2 would change, 1 invalid; tripped: max_changes -> /r/report.html",
+            ),
+            (
+                {"changed": 1},
+                {
+                    "kind": "plan",
+                    "plan": {"approved_by": "ada", "guards": [{"name": "max_changes", "tripped": True}]},
+                },
+                "1 of 1 would change -> /r/report.html",
+            ),
+            (
+                {"unchanged": 1_000},
+                {"kind": "read", "done": "read"},
+                "1,000 subscribers read -> /r/report.html",
+            ),
+            (
+                {"unchanged": 998, "invalid": 2},
+                {"kind": "read", "done": "have links"},
+                "998 of 1,000 subscribers have links, 2 not: 2 invalid -> /r/report.html",
+            ),
         ],
         ids=[
-            *("all kinds", "one", "no page", "no report", "where", "running", "waiting"),
+            *("all kinds", "one", "no page", "no report", "where", "running", "not yet", "waiting"),
             *("early", "partial", "at once"),
+            *("left to HubSpot", "plan", "guards", "approved", "read", "links"),
         ],
     )
     def test_says_what_became_of_all_rows_and_where_the_report_is(

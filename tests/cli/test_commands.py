@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from tests.bulk.page import reports
 from tests.helpers import writes
 
 if TYPE_CHECKING:
@@ -90,6 +91,35 @@ def test_watching_looks_again_until_ctrl_c_which_is_no_error(
     assert (ended.code, slept) == (0, [7, 7])
     first, second = map(json.loads, ended.out.splitlines())
     assert second["daily_remaining"] < first["daily_remaining"]
+
+
+def test_a_report_shows_its_plan_its_target_and_its_audit_trail(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps({**reports.PLANNED, "dead_letters": None, "target": "table consent.statuses"}))
+    said = cli("report", str(tmp_path)).out
+    for line in (
+        "to change\t1012",
+        "as wanted\t98904",
+        "Opt out of everything\t203\t190",
+        "Rows in the source\t100000\t154770",
+        "Monthly newsletter 348211907\tSUBSCRIBED\tUNSUBSCRIBED\t480",
+        "max_shrink\ttripped\t35.4 %\tlimit 20 %\t\tSee whether",
+        f"checksum\t{reports.PLAN['checksum']}",
+        f"audit\t{reports.PLANNED['audit']}",
+        f"audit_head\t{reports.PLANNED['audit_head']}",
+        "target\ttable consent.statuses",
+    ):
+        assert f"\n{line}" in said
+    assert "approved by" not in said
+    assert "1,012 of 100,000 would change" in cli("report", str(tmp_path)).err
+    path.write_text(json.dumps({**reports.COMPLETE, "dead_letters": None}))
+    assert [
+        word
+        for word in ("to change", "audit", "target", "limit", "from")
+        if word in cli("report", str(path)).out
+    ] == []
+    path.write_text(json.dumps({**reports.PLANNED, "plan": {"guards": "none"}}))
+    assert "no report of a run" in cli("report", str(path)).err
 
 
 def test_a_status_is_set(cli: Cli, hubspot: Simulator) -> None:

@@ -97,7 +97,6 @@ def form() -> dict[str, Any]:
 def features() -> dict[str, Any]:
     """What some versions have, and others do without."""
     from airflow_provider_hubprefs import compat
-    from airflow_provider_hubprefs.lineage import ReportsLineage
     from airflow_provider_hubprefs.operators.bulk import HubPrefsBatchUnsubscribeOperator
 
     with warnings.catch_warnings():
@@ -117,7 +116,7 @@ def features() -> dict[str, Any]:
     except ImportError as error:
         policy = str(error)
     return {
-        "lineage": ReportsLineage().get_openlineage_facets_on_start(),
+        "lineage": operator.get_openlineage_facets_on_start(),
         "policy": policy,
         "policy of an operator": type(getattr(operator, "retry_policy", None)).__name__,
         "asset": asset.uri,

@@ -163,7 +163,7 @@ class TestWhenTheFunctionIsCalled:
 
 
 class TestArguments:
-    @pytest.mark.parametrize("name", ["subscribers", "source"])
+    @pytest.mark.parametrize("name", ["subscribers", "source", "sql", "sql_conn_id"])
     def test_the_rows_are_the_functions_alone(self, name: str) -> None:
         with pytest.raises(TypeError, match=f"{name}: expected nothing"):
             made(lambda: [], **{name: "people.csv"})

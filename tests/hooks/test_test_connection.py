@@ -85,8 +85,8 @@ def test_a_version_newer_than_the_package_is_said_to_be_taken_for_the_newest_kno
 
 
 BATCHES = (
-    "Cannot batch, so each subscriber takes a request; with Marketing Hub Enterprise: "
-    f"grant the token {BATCH_READ} and {BATCH_WRITE}."
+    "Cannot batch, so each subscriber takes a request: "
+    f"grant the token {BATCH_READ} and {BATCH_WRITE} (Marketing Hub Enterprise has them)."
 )
 CANNOT_WRITE = f"Cannot write, so nothing would be opted out: grant the token {WRITE}."
 CANNOT_READ = f"Cannot read: grant the token {READ}."

@@ -241,7 +241,8 @@ class TestOneTry:
         assert waiting["incomplete_because"] == "HubSpot has not finished with all rows"
         hubspot.advance(3600)
         assert outcomes(task.execute_complete(context, {"status": "success"})) == {"changed": 5}
-        assert sorted(file.name for file in path.parent.iterdir()) == ["report.html", "report.json"]
+        (audit,) = path.parent.glob("*.audit.jsonl")
+        assert sorted(path.parent.iterdir()) == [audit, path.with_name("report.html"), path]
         done = json.loads(path.read_text())
         assert (done["state"], done["incomplete_because"], done["tries"]) == ("complete", None, 1)
         was, now = waiting["history"], done["history"]

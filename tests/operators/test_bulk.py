@@ -132,8 +132,8 @@ class TestWhereSubscribersComeFrom:
     @pytest.mark.parametrize(
         ("arguments", "text"),
         [
-            ({}, "either subscribers or source, got neither"),
-            ({"subscribers": ["a@example.com"], "source": "x.csv"}, "either subscribers or source, got both"),
+            ({}, "expected one of subscribers, source and sql, got none"),
+            ({"subscribers": ["a@example.com"], "source": "x.csv"}, "got subscribers and source"),
             ({"subscribers": "a@example.com"}, "(?i)list"),
             ({"subscribers": 7}, "subscribers: expected a list .*, got a int"),
             ({"subscribers": "['a@example.com']"}, "subscribers: expected a list .*, got a str"),

@@ -92,6 +92,7 @@ class TestWhereItIs:
         assert summary["report"] == str(folder / "report.json")
         assert summary["dead_letters"] == str(folder / "dead_letters.jsonl")
         assert sorted(path.name for path in folder.iterdir()) == [
+            *(path.name for path in folder.glob("*.audit.jsonl")),
             "dead_letters.jsonl",
             "report.html",
             "report.json",
@@ -211,7 +212,7 @@ class TestSeveralAtOnce:
             found = [one["subscriber"] for one in letters_of(summary)]
             assert len(found) == len(set(found)) == summary["rejected"] == 12
             assert all(f"-{run_id}-{index}@" in one for one in found)
-        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 12
+        assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 16
 
     @pytest.mark.parametrize("ms", [100, 20], ids=["slow", "quick"])
     def test_an_old_try_that_still_runs_stops_and_leaves_the_later_ones_files_alone(
@@ -251,7 +252,12 @@ class TestSeveralAtOnce:
         assert (summary["read"], summary["rejected"], reported(summary)["tries"]) == (200, 20, 2)
         assert len({one["row"] for one in letters_of(summary)}) == len(letters_of(summary)) == 20
         names = sorted(path.name for path in Path(summary["report"]).parent.iterdir())
-        assert names == ["dead_letters.jsonl", "report.html", "report.json"]
+        assert names == [
+            Path(reported(summary)["audit"]).name,
+            "dead_letters.jsonl",
+            "report.html",
+            "report.json",
+        ]
         assert json.loads(Path(summary["report"]).read_text())["rejected"] == 20
         assert not store
 

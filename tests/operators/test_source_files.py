@@ -103,7 +103,7 @@ def test_rows_that_contradict_each_other_in_two_files_stop_it_before_its_first_w
     [
         ("/x*/part-*.csv", HubPrefsException, r"x\*/part-\*\.csv': no files found"),
         ([], HubPrefsFailException, "source: expected a path, a glob, a folder or a list of them"),
-        ("", HubPrefsFailException, "expected either subscribers or source, got neither"),
+        ("", HubPrefsFailException, "expected one of subscribers, source and sql, got none"),
         (
             ["part.csv", ""],
             HubPrefsFailException,

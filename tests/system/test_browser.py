@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -17,31 +16,32 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import httpx
 import psutil
 import pytest
 
+from airflow_provider_hubprefs.bulk.report.folder import name_of
+from airflow_provider_hubprefs.simulator import Simulator
 from tests.browser import chromium, needs_browser
 from tests.conftest import ROOT
 from tests.helpers import LONG
 from tests.system.airflow_parts import free_port
-from tests.system.all_runs import ADDRESS, SECRETS
+from tests.system.all_runs import SECRETS
 from tests.system.leaks import leaks
-from tests.system.processes import signal_group, wait_for
+from tests.system.person import DUPLICATES, INVALID, REJECTED, ROWS, Newcomer, Person, expect
+from tests.system.processes import Processes, signal_group, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-SLOWEST = 120_000
-"""Milliseconds that a page gets: other tests use the machine as well."""
-CONNECTION = "hubprefs_mine"
-ROWS, DUPLICATES, INVALID, REJECTED = 1_900, 37, 5, 3
-"""Of the file: addresses that HubSpot takes, and rows that come after them."""
+HERE = Path(__file__).parent
+CONNECTION, READS_ONLY = "hubprefs_mine", "hubprefs_reads_only"
 needs_time = pytest.mark.skipif(not LONG, reason="all of them take more than a minute: in make test-long")
 
 
@@ -56,6 +56,7 @@ class MakeUI:
         self.command = [sys.executable, str(folder / "demo" / "ui.py")]
         shutil.copytree(ROOT / "demo", folder / "demo")
         shutil.copytree(ROOT / "dags", folder / "dags")
+        shutil.copy(HERE / "dags" / "hubprefs_no_output.py", folder / "dags")
 
     @contextlib.contextmanager
     def start(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -84,7 +85,7 @@ class MakeUI:
         return (self.folder / "output.txt").read_text()
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        ready = wait_for("the address", lambda: self.url in self.output() or process.poll(), timeout=400)
+        ready = wait_for("the address", lambda: self.url in self.output() or process.poll(), timeout=600)
         assert ready is True, self.output()
 
     def connection(self) -> dict[str, str]:
@@ -92,13 +93,70 @@ class MakeUI:
         (found,) = re.findall(r"Host (\S+), Port (\d+), Token (\S+)", self.output())
         return dict(zip(("Host", "Port", "Token"), found, strict=True))
 
-    def trigger(self, dag_id: str, **conf: Any) -> None:
-        """Run a DAG."""
-        with httpx.Client(base_url=self.url, timeout=60) as client:
+    def trigger(self, dag_id: str, **conf: Any) -> str:
+        """Run a DAG; returns the address of the run."""
+        with httpx.Client(base_url=self.url, timeout=120) as client:
             login = client.get("/auth/token").raise_for_status().json()["access_token"]
             body = {"conf": conf, "logical_date": None}
             where, headers = f"/api/v2/dags/{dag_id}/dagRuns", {"Authorization": f"Bearer {login}"}
-            client.post(where, json=body, headers=headers).raise_for_status()
+            run = client.post(where, json=body, headers=headers).raise_for_status().json()
+        return f"{self.url}/dags/{dag_id}/runs/{quote(run['dag_run_id'], safe='')}"
+
+    def report_of(self, run: str, name: str) -> Path:
+        """Path of one file of a run of ``hubprefs_suppression``."""
+        run_id = unquote(run.rpartition("/")[2])
+        return self.home / "output" / "hubprefs_suppression" / name_of(run_id) / "opt_out" / name
+
+    def hold(self, rows: list[str]) -> None:
+        """Have the local HubSpot take 90 seconds for each batch with any of these rows."""
+        hubspot = self.connection()
+        held = {
+            "match": {"endpoint": "batch_unsubscribe_all", "body_contains": rows[0].partition("-")[0]},
+            "times": None,
+            "fault": {"kind": "latency", "ms": 90_000},
+        }
+        url = f"{hubspot['Host']}:{hubspot['Port']}/_simulator/faults"
+        httpx.post(url, json=held, timeout=60).raise_for_status()
+
+    @contextlib.contextmanager
+    def with_users(self, **users: str) -> Iterator[str]:
+        """Start one more API server of this Airflow, whose users log in; returns its address.
+
+        :param users: names and passwords; their rights are in :mod:`tests.ui.auth`.
+        """
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        passwords = self.folder / "passwords.json"
+        passwords.write_text(json.dumps(users))
+        settings = {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__API__BASE_URL": url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API_AUTH__JWT_SECRET": "of this server " * 5,
+            "AIRFLOW__CORE__AUTH_MANAGER": "tests.ui.auth.AuthManagerByDag",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.folder / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:viewer" for user in users),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
+            "AIRFLOW__HUBPREFS__OUTPUT": str(self.home / "output"),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        }
+        clean = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
+        with Processes() as processes:
+            command = [sys.executable, "-m", "airflow", "api-server"]
+            log = self.folder / "server-with-users.log"
+            processes.start("API server with users", command, env={**clean, **settings}, log=log)
+
+            def answers() -> bool:
+                processes.check()
+                with contextlib.suppress(httpx.HTTPError):
+                    return httpx.get(f"{url}/api/v2/version", timeout=60).is_success
+                return False
+
+            wait_for(f"{url}, see {log}", answers, timeout=400)
+            yield url
 
 
 def started_by(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -132,190 +190,17 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MakeUI, subpr
         yield one, process
 
 
-class Person:
-    """Clicks, and keeps all that is shown. What Airflow and this package call things is here, and nowhere else.
-
-    :param page: a tab of the browser.
-    :param url: of Airflow.
-    """
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.seen: list[str] = []
-        self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._hear)
-        page.set_default_timeout(SLOWEST)
-        self._pictures = os.environ.get("HUBPREFS_SCREENSHOTS")
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        """Keep an error of this package's pages, or of what may run in any. Airflow's own requests may fail."""
-        if message.type == "error" and ("/hubprefs" in message.location["url"] or "Policy" in message.text):
-            self.errors.append(message.text)
-
-    def look(self, step: str) -> None:
-        """Keep what is shown, and take a picture of it."""
-        self.seen += [frame.content() for frame in self.page.frames]
-        if self._pictures:
-            folder = Path(self._pictures)
-            folder.mkdir(parents=True, exist_ok=True)
-            size = self.page.viewport_size
-            theme = "dark" if self._is_dark() else "light"
-            self.page.screenshot(path=folder / f"{step}-{theme}-{size and size['width']}.png")
-
-    def look_at_it_in_every_way(self, step: str) -> None:
-        """Light and dark, on a wide and on a narrow screen, where pictures are wanted."""
-        if not self._pictures:
-            self.look(step)
-            return
-        was = self.page.viewport_size
-        for theme in ("dark", "light"):
-            self.page.evaluate(
-                "theme => { for (const each of ['light', 'dark'])"
-                " document.documentElement.classList.toggle(each, each === theme) }",
-                theme,
-            )
-            for width in (800, 1440):
-                self.page.set_viewport_size({"width": width, "height": 900})
-                self.look(step)
-        if was:
-            self.page.set_viewport_size(was)
-
-    def _is_dark(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.classList.contains('dark')"))
-
-    # -- connections -----------------------------------------------------------------------------------------
-
-    def connect(self, conn_id: str, fields: dict[str, str]) -> None:
-        """Create a connection by the form.
-
-        :param fields: by label; one that the form does not show stays empty.
-        """
-        self.page.goto(f"{self.url}/connections")
-        self.page.get_by_role("button", name="Add Connection").click()
-        form = self.page.get_by_role("dialog")
-        form.get_by_label("Connection ID").fill(conn_id)
-        form.get_by_role("combobox").fill("hubprefs")
-        self.page.get_by_role("option", name="HubSpot").click()
-        form.get_by_role("textbox", name=re.compile("Token")).wait_for()
-        self.look_at_it_in_every_way("connection form")
-        for label, value in fields.items():
-            self._field(form, label).fill(value)
-        self.look("connection form filled in")
-        form.get_by_role("button", name="Save").click()
-        self._row(conn_id).wait_for()
-        self.look("connections")
-
-    def test_connection(self, conn_id: str) -> str:
-        """Press the button Test; returns what it says."""
-        self._row(conn_id).get_by_role("button", name="Test Connection").click()
-        message = self.page.get_by_role("status").filter(has_text="Test Connection").first
-        message.wait_for()
-        self.look("connection tested")
-        return message.inner_text()
-
-    def _row(self, name: str) -> Locator:
-        return self.page.get_by_role("row").filter(has_text=name)
-
-    @staticmethod
-    def _field(form: Locator, label: str) -> Locator:
-        """A text or a number; the label may say more than this, such as "(leave empty)"."""
-        name = re.compile(rf"^{label}\b")
-        return form.get_by_role("textbox", name=name).or_(form.get_by_role("spinbutton", name=name))
-
-    # -- a DAG run -------------------------------------------------------------------------------------------
-
-    def open_form(self, dag_id: str) -> Locator:
-        """Open the form of "Trigger Dag"."""
-        self.page.goto(f"{self.url}/dags/{dag_id}")
-        self.page.get_by_role("button", name="Trigger").first.click()
-        form = self.page.get_by_role("dialog")
-        form.locator("#element_hubprefs_conn_id").wait_for()
-        return form
-
-    def trigger(self, dag_id: str, **params: str) -> str:
-        """Run a DAG by its form; returns the address of the run."""
-        form = self.open_form(dag_id)
-        self.look_at_it_in_every_way(f"form of {dag_id}")
-        for name, value in params.items():
-            form.locator(f"#element_{name}").fill(value)
-        self.button(form).click()
-        self.page.wait_for_url(re.compile("/runs/[^/]+$"))
-        self.look(f"run of {dag_id}")
-        return self.page.url
-
-    @staticmethod
-    def button(form: Locator) -> Locator:
-        """The one that triggers the DAG."""
-        return form.get_by_role("button", name="Trigger", exact=True)
-
-    def open_task(self, run: str, task_id: str, *, tab: str = "") -> None:
-        """Show a task instance; by default its log."""
-        self.page.goto(f"{run}/tasks/{task_id}/{tab}")
-
-    def wait_for_state(self, state: str) -> None:
-        """Wait until the task that is shown has a state."""
-        self.page.get_by_text(state, exact=True).first.wait_for()
-
-    # -- what this package shows in Airflow's UI -------------------------------------------------------------
-
-    def open_tab(self) -> Locator:
-        """Open the tab of the task instance that is shown; returns what is in it."""
-        self.page.get_by_role("link", name="HubSpot", exact=True).click()
-        return self.tab()
-
-    def tab(self) -> Locator:
-        """What the page of this package shows that Airflow has in its frame."""
-        main = self.page.frame_locator("iframe").locator("main")
-        main.wait_for()
-        return main
-
-    def link(self, name: str) -> Locator:
-        """A link of the task that is shown."""
-        return self.page.get_by_role("link", name=name, exact=True)
-
-
-class Newcomer(Person):
-    """A person with a browser, a file of addresses, and a record of all that the browser was served."""
-
-    def __init__(self, browser: Browser, ui: MakeUI, folder: Path) -> None:
-        self._record = folder / "record.har"
-        self._context = browser.new_context(
-            viewport={"width": 1440, "height": 900},
-            record_har_path=self._record,
-            record_har_content="embed",
-        )
-        super().__init__(self._context.new_page(), ui.url)
-        self.contacts = folder / "contacts.csv"
-        rows = [ADDRESS.format(number) for number in range(ROWS)]
-        rows += [*rows[:DUPLICATES], *[f"{SECRETS[0]} without an address"] * INVALID]
-        rows += [f"rejected-{SECRETS[0]}-{number}@hubspot-rejects.example" for number in range(REJECTED)]
-        self.contacts.write_text("\n".join(["Email", *rows]) + "\n")
-
-    def leave(self) -> tuple[bytes, bytes]:
-        """Close the browser's window; returns the dead letters that it was served, and all else, shown or served."""
-        self._context.close()
-        entries = json.loads(self._record.read_text())["log"]["entries"]
-        assert len(entries) > 50
-        letters = [_body(entry) for entry in entries if entry["request"]["url"].endswith("/download")]
-        served = [_body(entry) for entry in entries if not entry["request"]["url"].endswith("/download")]
-        addresses = [entry["request"]["url"].encode() for entry in entries]
-        return b"\n".join(letters), b"\n".join(
-            [*served, *addresses, *(shown.encode() for shown in self.seen)]
-        )
-
-
-def _body(entry: dict[str, Any]) -> bytes:
-    content = entry["response"]["content"]
-    text = content.get("text", "")
-    return base64.b64decode(text) if content.get("encoding") == "base64" else text.encode()
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
-def newcomer(ui: tuple[MakeUI, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
-    with chromium() as browser:
-        yield Newcomer(browser, ui[0], tmp_path_factory.mktemp("newcomer"))
+def newcomer(
+    ui: tuple[MakeUI, object], browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Newcomer:
+    return Newcomer(browser, ui[0].url, tmp_path_factory.mktemp("newcomer"))
 
 
 @pytest.fixture(scope="module")
@@ -333,12 +218,14 @@ def run(connected: Newcomer) -> str:
     )
 
 
-def expect(what: Locator) -> Any:
-    """Playwright's assertions; it is imported only where there is a browser."""
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=SLOWEST)
-    return expect(what)
+@pytest.fixture(scope="module")
+def held(ui: tuple[MakeUI, object], newcomer: Newcomer) -> str:
+    """Address of a run that goes on: HubSpot takes its time for all rows but the first ones."""
+    slow = [f"held-{number}@example.com" for number in range(8_000)]  # 10 rounds of 8 batches: 15 minutes
+    ui[0].hold(slow)
+    file = newcomer.contacts.with_name("held.csv")
+    file.write_text("\n".join(["Email", *[f"soon-{number}@example.com" for number in range(500)], *slow]))
+    return ui[0].trigger("hubprefs_suppression", contacts=str(file))
 
 
 @needs_time
@@ -347,6 +234,18 @@ def test_a_connection_with_a_port_is_tested_by_the_button(connected: Newcomer) -
     says = connected.test_connection(CONNECTION)
     assert "Successful" in says
     assert "48120091" in says
+
+
+@needs_time
+@needs_browser
+def test_a_connection_that_can_only_read_does_not_test_green(
+    ui: tuple[MakeUI, object], newcomer: Newcomer
+) -> None:
+    token = Simulator().tokens["read_only"]  # the same in each local HubSpot of this seed
+    newcomer.connect(READS_ONLY, {**ui[0].connection(), "Token": token})
+    says = newcomer.test_connection(READS_ONLY)
+    assert "Test Connection Failed" in says
+    assert "Can read. Cannot write, so nothing would be opted out: grant the token " in " ".join(says.split())
 
 
 @needs_time
@@ -418,6 +317,93 @@ def test_a_link_leads_to_the_report_and_one_to_the_dead_letters(run: str, newcom
 
 @needs_time
 @needs_browser
+def test_the_links_lead_somewhere_while_the_run_goes_on(held: str, newcomer: Newcomer) -> None:
+    page = newcomer.page
+    newcomer.open_task(held, "opt_out", tab="details")
+    newcomer.wait_for_state("Running")
+    expect(newcomer.link("Dead letters")).to_be_visible()
+    newcomer.look_at_it_in_every_way("links while it runs")
+    newcomer.link("Report").click()
+    expect(newcomer.tab()).to_contain_text("Running")
+    newcomer.open_task(held, "opt_out", tab="details")
+    newcomer.link("Dead letters").click()
+    expect(page.get_by_role("status")).to_contain_text("put together when the run ends or waits")
+    newcomer.look_at_it_in_every_way("dead letters while it runs")
+    page.get_by_role("link", name="Back to the task").click()
+    expect(newcomer.tab()).to_contain_text("Running")
+    page.context.route("https://app.hubspot.com/**", lambda route: route.fulfill(body="HubSpot's own page"))
+    newcomer.open_task(held, "opt_out", tab="details")
+    with page.context.expect_page() as opened:
+        newcomer.link("HubSpot settings").click()
+    assert "HubSpot's own page" in opened.value.content()
+    opened.value.close()
+    newcomer.wait_for_state("Running")
+
+
+@needs_time
+@needs_browser
+def test_a_run_without_a_folder_says_that_no_report_is_kept(
+    ui: tuple[MakeUI, object], newcomer: Newcomer
+) -> None:
+    run = ui[0].trigger("hubprefs_no_output")
+    newcomer.open_task(run, "opt_out")
+    newcomer.wait_for_state("Success")
+    main = newcomer.open_tab()
+    expect(main).to_contain_text("No report and no dead letters are kept")
+    expect(main).to_contain_text("This is not an e-mail address.")
+    expect(main).to_contain_text("2 of 3 opted out")
+    newcomer.look_at_it_in_every_way("tab without output")
+    newcomer.open_task(run, "opt_out", tab="details")
+    newcomer.link("Dead letters").click()
+    expect(newcomer.page.get_by_role("status")).to_contain_text("this run has no output folder")
+    newcomer.look_at_it_in_every_way("dead letters without output")
+
+
+@needs_time
+@needs_browser
+def test_a_task_about_one_subscriber_has_a_tab_too(ui: tuple[MakeUI, object], newcomer: Newcomer) -> None:
+    run = ui[0].trigger("hubprefs_set_status", subscriber="jane@example.com", subscription_id=348211907)
+    newcomer.open_task(run, "set_status")
+    newcomer.wait_for_state("Success")
+    main = newcomer.open_tab()
+    expect(main).to_contain_text("1 subscriber")
+    expect(main).not_to_contain_text("No report")
+    newcomer.look_at_it_in_every_way("tab of one subscriber")
+
+
+@needs_time
+@needs_browser
+def test_the_report_on_disk_is_the_same_page(run: str, ui: tuple[MakeUI, object], newcomer: Newcomer) -> None:
+    newcomer.open_task(run, "opt_out")
+    newcomer.wait_for_state("Success")
+    newcomer.page.goto(ui[0].report_of(run, "report.html").as_uri())
+    expect(newcomer.page.locator("main")).to_contain_text(f"{ROWS:,}")
+    newcomer.look_at_it_in_every_way("report from disk")
+
+
+@needs_time
+@needs_browser
+def test_a_user_without_the_right_reads_in_the_tab_what_it_takes(
+    run: str, ui: tuple[MakeUI, object], newcomer: Newcomer, browser: Browser
+) -> None:
+    where = run.removeprefix(newcomer.url)
+    with ui[0].with_users(**{"no-xcoms": "secret", "viewer": "secret"}) as url:
+        for user, says in (
+            ("no-xcoms", "It takes the right to read this DAG's XComs"),
+            ("viewer", f"{ROWS:,}"),
+        ):
+            with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
+                visitor = Person(context.new_page(), url)
+                visitor.log_in(user, "secret")
+                visitor.open_task(f"{url}{where}", "opt_out")
+                main = visitor.open_tab()
+                expect(main).to_contain_text(says)
+                visitor.look_at_it_in_every_way(f"tab of the user {user}")
+                newcomer.seen += visitor.seen
+
+
+@needs_time
+@needs_browser
 def test_the_page_of_recent_runs_shows_the_run(run: str, newcomer: Newcomer) -> None:
     newcomer.page.goto(f"{newcomer.url}/plugin/hubprefs-recent")
     expect(newcomer.tab()).to_contain_text("hubprefs_suppression")
@@ -427,7 +413,8 @@ def test_the_page_of_recent_runs_shows_the_run(run: str, newcomer: Newcomer) -> 
 @needs_time
 @needs_browser
 def test_the_pages_of_this_package_make_no_error(run: str, newcomer: Newcomer) -> None:
-    assert newcomer.errors == []
+    without_letters = re.compile(r"404 \(Not Found\) http://\S+/download$")  # two, whose pages say why
+    assert [error for error in newcomer.errors if not without_letters.search(error)] == []
 
 
 @needs_time
@@ -453,8 +440,8 @@ def test_another_one_in_the_same_folder_is_refused(make_ui: MakeUI) -> None:
 @needs_time
 def test_ctrl_c_while_a_task_runs_leaves_nothing(ui: tuple[MakeUI, subprocess.Popen[bytes]]) -> None:
     running, process = ui
-    running.trigger("hubprefs_suppression", contacts=str(running.home / "contacts-20000.csv"))
-    wait_for("its report", lambda: list(running.home.glob("output/*/*/*/report.json")), timeout=120)
+    run = running.trigger("hubprefs_suppression", contacts=str(running.home / "contacts-20000.csv"))
+    wait_for("its report", running.report_of(run, "report.json").exists, timeout=300)
     processes = started_by(process)
     assert len(processes) >= 6  # a local HubSpot, four parts of Airflow, a task
     process.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@ from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleA
 
 class AuthManagerByDag(SimpleAuthManager):
     """Airflow's simple one, where ``other-dag`` may not read ``mine``, ``no-logs`` reads no logs,
-    and ``no-xcoms`` reads the DAG ``mine``, but not its XComs."""
+    and ``no-xcoms`` reads the DAGs ``mine`` and ``hubprefs_suppression``, but not their XComs."""
 
     def is_authorized_dag(
         self, *, user: Any, access_entity: Any = None, details: Any = None, **more: Any
@@ -19,7 +19,7 @@ class AuthManagerByDag(SimpleAuthManager):
             return False
         if user.username == "no-logs" and access_entity is DagAccessEntity.TASK_LOGS:
             return False
-        of_mine = details is not None and details.id == "mine"
+        of_mine = details is not None and details.id in {"mine", "hubprefs_suppression"}
         if user.username == "no-xcoms" and access_entity is DagAccessEntity.XCOM and of_mine:
             return False
         return super().is_authorized_dag(user=user, access_entity=access_entity, details=details, **more)

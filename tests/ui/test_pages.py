@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -89,9 +91,28 @@ class TestTheRun:
             )
             assert "Content-Length" not in reply.headers
             assert b"".join(reply.iter_bytes()) == content
+
+    @pytest.mark.parametrize(
+        ("index", "state", "says"),
+        [
+            ("-1", "success", "no dead letters of this run"),
+            ("3", "running", "no dead letters yet: they are put together when the run ends or waits"),
+            ("4", "up_for_retry", "no dead letters yet"),
+        ],
+        ids=["ended", "running", "retry"],
+    )
+    def test_without_dead_letters_says_so_and_leads_back(  # noqa: PLR0917 - fixtures
+        self, viewer: Any, record: Any, run: Path, index: str, state: str, says: str
+    ) -> None:
         (run / "dead_letters.jsonl").unlink()
-        reply = viewer.get(PAGE + "download")
-        assert (reply.status_code, "no dead letters" in reply.text) == (404, True)
+        if mapped := index != "-1":
+            record(map_index=int(index), state=state, known=known_of(str(run / index)))
+        where = PAGE.replace("{MAP_INDEX}", index) + "download"
+        reply = viewer.get(where)
+        assert (reply.status_code, says in reply.text) == (404, True)
+        (back,) = re.findall(r'href="([^"]+)"', reply.text)
+        task = "/dags/mine/runs/manual__2026-11-25T10%3A00%3A00%2B00%3A00/tasks/opt_out"
+        assert urljoin(f"/base{where}", back) == f"/base{task}{f'/mapped/{index}' * mapped}/plugin/hubprefs"
 
     def test_that_was_killed_is_not_shown_as_running(self, viewer: Any, run: Path, session: Any) -> None:
         (run / "report.json").write_text(json.dumps({**REPORT, "state": "running", "complete": False}))
@@ -336,10 +357,19 @@ class TestWithoutAReport:
         assert "hubprefs_default" in text
 
     def test_a_run_without_output_says_what_to_set(self, viewer: Any, record: Any) -> None:
-        record(known=known_of(None))
+        known = known_of(None, read=42, invalid=1, done="opted out", reasons={"invalid: INVALID_ADDRESS": 1})
+        record(known=known)
         text = viewer.get(PAGE + "page").text
-        assert "no report is kept" in text
-        assert "41" in text
+        assert "No report and no dead letters are kept" in text
+        assert "41 of 42 opted out" in text
+        assert "Look at the reasons below.</p>" in text
+        assert "This is not an e-mail address." in text
+        assert "sent again" not in text  # there are no dead letters to send
+        record(map_index=0, known={**known, "reasons": {"invalid: INVALID_ADDRESS": "x", SCRIPT: -1}})
+        text = viewer.get(PAGE.replace("{MAP_INDEX}", "0") + "page").text
+        assert "The task&#39;s log says more.</p>" in text
+        assert "This is not an e-mail address." not in text
+        assert "no dead letters" in viewer.get(PAGE + "download").text
 
     def test_a_foreign_task_says_so(self, viewer: Any, record: Any) -> None:
         record(operator="BashOperator")
@@ -359,6 +389,20 @@ class TestWithoutAReport:
     def test_an_unknown_run_is_no_error(self, viewer: Any) -> None:
         assert viewer.get(PAGE + "page").status_code == 200
         assert viewer.get("/hubprefs/nothing").status_code == 404
+
+
+def test_a_report_that_cannot_be_shown_is_said_to_be_none(
+    viewer: Any, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> str:
+        raise RecursionError(SECRET)
+
+    monkeypatch.setattr("airflow_provider_hubprefs.bulk.page.page.render", broken)
+    for name in ("page", "fragment", "report.html"):
+        reply = viewer.get(PAGE + name)
+        assert reply.status_code == 200
+        assert "The report cannot be shown (RecursionError): it is not one that a run wrote." in reply.text
+        assert "secret" not in reply.text
 
 
 def test_an_error_of_ours_is_a_page(viewer: Any, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,29 @@ def test_a_run_has_its_bar_its_state_and_a_link_to_its_tab(client: Any, record: 
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("known", "label", "says"),
+    [
+        (
+            {"kind": "plan", "changed": 12, "unchanged": 985, "rejected": 3, "kept": 2},
+            "12 to change, 985 as wanted, 1 rejected, 2 left to HubSpot",
+            "plan: 12 to change",
+        ),
+        ({"kind": "read", "unchanged": 998, "invalid": 2}, "998 read, 2 invalid", "only reads"),
+        ({"kind": "write", "changed": 3}, "3 changed", None),
+    ],
+    ids=["plan", "export", "write"],
+)
+def test_runs_that_write_nothing_are_listed_as_such(
+    client: Any, record: Any, known: dict[str, Any], label: str, says: str | None
+) -> None:
+    record(known={"state": "complete", "read": 1000, **known})
+    text = client("viewer").get(PAGE).text
+    assert f'aria-label="{label}"' in text
+    assert [said for said in ("plan: 12 to change", "only reads") if said in text] == ([says] if says else [])
+    assert ("Left to HubSpot" in text) == ("kept" in known)  # in the key
+
+
 def test_the_budget_of_a_connection_is_that_of_its_newest_run(client: Any, record: Any) -> None:
     for number, left in enumerate((900, 1234567)):
         known = {

@@ -38,7 +38,7 @@ class Chart(NamedTuple):
 
 
 def charts_of(history: object, *, daily: float | None = None, burst: float | None = None) -> list[Chart]:
-    """Return the charts that a history has figures for; none of fewer than two points in time.
+    """Return the charts that a history has figures for; none of fewer than two points in time, or of zeros.
 
     :param history: of the report: seconds, rows, requests, requests left of the day, requests of the burst used.
     :param daily: the account's requests a day.
@@ -87,6 +87,8 @@ def _chart(title: str, points: Sequence[Point], note: str, limit: float | None =
     if len(points) < 2:
         return None
     last, most = points[-1][1], max(value for _, value in points)
+    if not max(most, limit or 0):  # no row is through yet
+        return None
     words = note.format(last=_exact(last), most=_exact(most), limit=_exact(most if limit is None else limit))
     return Chart(title, words, _svg(points, max(most, limit or 0)))
 
@@ -99,8 +101,8 @@ def _svg(points: Sequence[Point], highest: float) -> str:
     size, unit = (1, "s") if end < 120 else (60, "min") if end < 7200 else (3600, "h")
     every = next((one for one in _STEPS if (end - begin) / one <= 5), math.ceil((end - begin) / 5))
     chart: Any = pygal.XY(
-        js=[], css=[], width=_WIDTH, height=_HEIGHT, margin=4, show_legend=False, show_dots=False, fill=True,
-        no_prefix=True, range=(0, top), xrange=(begin, max(end, begin + 1)), value_formatter=_amount,
+        js=[], css=[], width=_WIDTH, height=_HEIGHT, margin=4, margin_right=18, show_legend=False, show_dots=False,
+        fill=True, no_prefix=True, range=(0, top), xrange=(begin, max(end, begin + 1)), value_formatter=_amount,
         x_value_formatter=lambda value: f"{value / size:.4g} {unit}", style=pygal.style.Style(label_font_size=14),
     )  # fmt: skip
     chart.y_labels = ticks

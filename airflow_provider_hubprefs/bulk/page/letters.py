@@ -20,7 +20,8 @@ _SHOWN = ("file", "row", "status", "subscription_id", "outcome", "category", "me
 
 _MOST_READ = 400_000
 """Bytes of the file; a hundred letters are about a tenth of it."""
-_LONGEST = 300
+_LONGEST, _WORD = 300, 120
+_TEXTS = {"file", "message"}
 _MASKED = re.compile(r"[^\s@]?\*+@[^\s@]?\*+(?:\.[\w-]{2,24})?", re.ASCII)
 _MASKED_WORDS = re.compile(rf"(?<![^\s(\"'])(?:{_MASKED.pattern})(?=[.,;:)\"']*(?:\s|$))", re.ASCII)
 _MAY_BE_AT = re.compile(r"[@%&=\\\uff20\ufe6b]")
@@ -41,7 +42,7 @@ def clean(value: object, *, most: int = _LONGEST) -> str:
 def masked(letter: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a dead letter that has no address in it; what is not known is left out."""
     found = {
-        name: value if isinstance(value, int) else clean(value)
+        name: value if isinstance(value, int) else clean(value, most=_LONGEST if name in _TEXTS else _WORD)
         for name in _SHOWN
         if (value := letter.get(name)) is not None
     }

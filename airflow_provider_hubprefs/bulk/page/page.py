@@ -6,22 +6,53 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_hubprefs.bulk.page.charts import charts_of, number_in
 from airflow_provider_hubprefs.bulk.page.letters import clean, masked
+from airflow_provider_hubprefs.bulk.page.plan import plan_of
 from airflow_provider_hubprefs.bulk.page.reasons import Advice, advice_on, advice_on_end
-from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, HUBSPOT_WINS, NOT_APPLIED, OUTCOMES
+from airflow_provider_hubprefs.bulk.report.words import achieved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jinja2 import Template
 
+    from airflow_provider_hubprefs.bulk.page.plan import ShownGuard
+
 _HERE = Path(__file__).parent
 _MOST_REASONS, _MOST_LETTERS, _MOST_SOURCES = 50, 100, 20
 _NARROWEST = 1.2
 """Per cent of the bar that an outcome takes at least, so that a few rows of a million are seen."""
+
+
+class Wording(NamedTuple):
+    """How a run of a kind calls what becomes of its rows.
+
+    :param changed: its label and its meaning; empty: no run of this kind has such rows.
+    :param unchanged: its label and its meaning.
+    :param rest: what the others were not.
+    :param became: what its bar shows of the rows.
+    """
+
+    changed: tuple[str, str]
+    unchanged: tuple[str, str]
+    rest: str
+    became: str = "What became of"
+
+
+_WORDING = {
+    "write": Wording(("Changed", "{past} by this run"), ("Unchanged", "Already as wanted"), "applied"),
+    "plan": Wording(
+        ("To change", "Applying the plan writes these"),
+        ("As wanted", "HubSpot has it so already"),
+        "planned",
+        "What would become of",
+    ),
+    "read": Wording(("", ""), ("Read", "HubSpot has answered"), "read"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,9 +155,15 @@ class _Page:
         self.report = report
         self.run, self.budget = self.mapping("run"), self.mapping("budget_after")
         self.read, self.outcome = self.number("read"), self.text("outcome")
-        self.counts = {name: max(0, self.number(name) or 0) for name in OUTCOMES}
+        self.counts: dict[str, float] = {name: max(0, self.number(name) or 0) for name in OUTCOMES}
         if self.read is None and self.outcome in OUTCOMES:  # of a task about one subscriber
             self.counts[self.outcome] = 1
+        kind = self.text("kind")
+        self.kind = kind if kind in _WORDING else "write"
+        self.words, self.plan = _WORDING[self.kind], plan_of(report)
+        won = (number_in(self.mapping("reasons").get(f"rejected: {name}")) or 0 for name in HUBSPOT_WINS)
+        self.counts["kept"] = min(max(0, sum(won)), self.counts["rejected"])
+        self.counts["rejected"] -= self.counts["kept"]
         self.applied = sum(self.counts[name] for name in APPLIED)
         reported = self.text("state") or self._state_of_schema_1()
         over = reported in {"complete", "incomplete"}
@@ -139,7 +176,9 @@ class _Page:
         self.share = share if share and 1e-6 < share < 1 and self.state != "complete" else None
         self.task_state = live.task_state if live else None
         names = report.get("source_names")
-        self.sources = [str(one) for one in names[:_MOST_SOURCES]] if isinstance(names, list | tuple) else []
+        self.sources = (
+            [clean(one) for one in names[:_MOST_SOURCES]] if isinstance(names, list | tuple) else []
+        )
         self.more_sources = max(0, (self.number("source_files") or 0) - len(self.sources))
         self.letters = [masked(one) for one in letters[:_MOST_LETTERS]]
         self.charts = charts_of(
@@ -175,6 +214,11 @@ class _Page:
         return self.text("done") or "applied"
 
     @property
+    def stopped_by(self) -> list[ShownGuard]:
+        """Guards that stop the plan that this run made."""
+        return self.plan.tripped if self.plan and self.kind == "plan" and not self.plan.approved_by else []
+
+    @property
     def because(self) -> str | None:
         """Why it ended early: as the task said it, which only a tab knows, or the name of the error's class."""
         return self.text("because") or self.text("incomplete_because")
@@ -184,13 +228,15 @@ class _Page:
         """The run in one sentence."""
         if self.read is None:
             return self._headline_of_one
+        said: dict[str, Any] = {"kind": self.kind, "done": self.text("done"), "read": round(self.read)}
+        said |= {name: round(self.counts[name]) for name in APPLIED}
         if self.state == "running":
-            return f"{number(self.applied)} {self.past} so far"
+            return achieved(said, so_far=True)
         if self.read == 0:
             skipped = self.number("skipped")
             return f"No rows were read{f', {number(skipped)} left out by where' if skipped else ''}"
         early = " before the run ended" if self.state in {"incomplete", "stopped"} else ""
-        return f"{number(self.applied)} of {number(self.read)} {self.past}{early}"
+        return f"{achieved(said)}{early}"
 
     @property
     def _headline_of_one(self) -> str:
@@ -218,8 +264,10 @@ class _Page:
             return "bad", "Failed"
         if self.state == "complete" and self.counts["unconfirmed"]:
             return "warn", f"Complete, {number(self.counts['unconfirmed'])} unconfirmed"
+        if self.state == "complete" and self.stopped_by:
+            return "warn", f"Complete, {counted(len(self.stopped_by), 'guard')} tripped"
         if self.state == "complete" and self.failed:
-            return "warn", f"Complete, {number(self.failed)} not applied"
+            return "warn", f"Complete, {number(self.failed)} not {self.words.rest}"
         return {
             "": ("info", "No report yet"),
             "running": ("info", "Running"),
@@ -244,14 +292,21 @@ class _Page:
         if self.state == "waiting":
             means = "All rows are sent" if self.read else "The task waits"
             return Advice(f"{means}; HubSpot has not finished yet.", "Nothing, for now.")
+        if self.state == "complete" and self.stopped_by:
+            why = ", ".join(f"{one.means or one.name} ({one.found}, {one.limit})" for one in self.stopped_by)
+            means = f"{counted(len(self.stopped_by), 'guard stops', 'guards stop')} this plan: {why}."
+            return Advice(
+                means, "Look at the guards below. The plan is not applied before a person approves it."
+            )
         if self.state != "complete" or not self.read or not self.failed:
             return None
         if unconfirmed:
             means = f"{counted(unconfirmed, 'row is', 'rows are')} neither confirmed nor refused by HubSpot."
             return Advice(means, "Clear the task: it asks HubSpot about them again.")
-        means = f"{counted(self.failed, 'row was', 'rows were')} not applied; all others are done."
-        again = 'The dead letters can be sent again, as a source with email_column="subscriber".'
-        return Advice(means, f"Look at the reasons below. {again}")
+        means = f"{counted(self.failed, 'row was', 'rows were')} not {self.words.rest}; all others are done."
+        look = "Look at the reasons below." if self.reasons else "The task's log says more."
+        again = ' The dead letters can be sent again, as a source with email_column="subscriber".'
+        return Advice(means, f"{look}{again if self.text('dead_letters') else ''}")
 
     @property
     def said(self) -> str | None:
@@ -264,7 +319,10 @@ class _Page:
     @property
     def outcomes(self) -> list[dict[str, Any]]:
         """The outcomes, and what is not read yet: name, rows, their share, and their place in the bar."""
-        names = [*APPLIED, "duplicate", "invalid", "rejected", "unconfirmed"]
+        kept = ["kept"] if self.counts["kept"] else []
+        names = [*APPLIED, *kept, "duplicate", "invalid", "rejected", "unconfirmed"]
+        if not self.words.changed[0] and not self.counts["changed"]:
+            names.remove("changed")
         found: list[dict[str, Any]] = [{"name": name, "rows": self.counts[name]} for name in names]
         if self.share and self.read:
             found.append({"name": "unread", "rows": round(self.read / self.share - self.read)})
@@ -289,6 +347,8 @@ class _Page:
             outcome, _, category = name.partition(": ")
             if outcome not in OUTCOMES or not category:
                 outcome, category = "", name
+            if outcome == "rejected" and category in HUBSPOT_WINS:
+                outcome = "kept"
             advice = advice_on(category, pending=self.going and outcome == "unconfirmed")
             category = clean(category, most=120)
             found.append({"rows": count, "outcome": outcome, "category": category, "advice": advice})

@@ -37,6 +37,7 @@ _BY_CATEGORY = {
         "The row's subscription is not an active one of the portal.",
         f"HubSpot's settings, or get_definitions(), list the ids there are. {_FIX}",
     ),
+    "INVALID_TIME": Advice("The time of the row cannot be read, or lies in the future.", _FIX),
     "INVALID_LEGAL_BASIS": Advice("The legal basis is missing or unknown.", _FIX),
     "INVALID_TIME": Advice(
         "The row's time cannot be read, or is in the future.", f"Expected ISO 8601. {_FIX}"
@@ -71,6 +72,27 @@ _BY_CATEGORY = {
         "Rejected: this was undone at once. Unconfirmed: unsubscribe them by hand in HubSpot.",
     ),
     "STATUS_UNKNOWN": Advice("HubSpot did not show the actual status, so nothing was written.", _AGAIN),
+    "LEGAL_BASIS_MISSING": Advice(
+        "The row would subscribe, and says no legal basis.",
+        "Give the row one, or one for all rows (legal_basis). Without a consent, leave it out.",
+    ),
+    # rules by which HubSpot's own status counts more: nothing is wrong
+    "OPTED_OUT_IN_HUBSPOT": Advice(
+        "The subscriber has opted out in HubSpot, and that counts more. This is the rule, not an error.",
+        "Nothing; the source may take it over. Only with a new consent: allow_resubscribe=True and a legal basis.",
+    ),
+    "NEWER_IN_HUBSPOT": Advice(
+        "HubSpot's status is newer than the row, and the newer one counts. This is the rule, not an error.",
+        'Nothing; the source may take it over. If the source shall count: on_newer_in_hubspot="overwrite".',
+    ),
+    "STATED_IN_HUBSPOT": Advice(
+        "The row wants no status, and HubSpot has one, which its API cannot take away. This is no error.",
+        "Nothing; the source may take HubSpot's status over.",
+    ),
+    "CHANGED_IN_HUBSPOT": Advice(
+        "HubSpot's status has changed since the plan was made, so the row was left as it is. This is no error.",
+        "Nothing; the next plan compares it again.",
+    ),
     # what HubSpot has not confirmed
     "NOT_SEEN": Advice("HubSpot says it is done, and reading it back did not show it.", _SUPPORT),
     "NOT_IN_ANSWER": Advice("HubSpot's answer says nothing about this subscriber.", _SUPPORT),

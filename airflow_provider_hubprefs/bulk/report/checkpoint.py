@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.files import Files, fingerprint_of, is_file
+from airflow_provider_hubprefs.bulk.source.kept import KeptRows
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh, token_info_call
@@ -77,13 +78,19 @@ class Identity:
             isinstance(source, Sequence | Files) and not isinstance(source, str | bytes)
         )
 
+    @property
+    def source_word(self) -> str:
+        """What an error text calls the source."""
+        of_query = isinstance(self._source, KeptRows) and self._source.header
+        return "result of the query (ORDER BY a unique key?)" if of_query else "source"
+
     def fingerprints(self, secret: str) -> dict[str, str | None]:
         """Return fingerprints by the words that an error names them with, and that of the connection.
 
         :param secret: of the run.
         """
         return {
-            "source": _fingerprint_of_source(self._source, key=secret),
+            "source": fingerprint_of_source(self._source, key=secret),
             "arguments": fingerprint(self._arguments, key=secret),
             "connection": fingerprint(f"{self._client.url} {self._connection}", key=secret),
         }
@@ -103,7 +110,8 @@ class Identity:
         return auth.hub_id if isinstance(auth, OAuthRefresh) else None
 
 
-def _fingerprint_of_source(source: Any, *, key: str) -> str | None:
+def fingerprint_of_source(source: Any, *, key: str) -> str | None:
+    """Return what differs where another source is read, a path or a sequence; None: it can be read only once."""
     if not isinstance(source, Sequence) or isinstance(source, str | bytes):
         return fingerprint_of(source, key=key)
     digest = hashlib.blake2b(key=key.encode()[:64], digest_size=16)
@@ -159,7 +167,8 @@ class Checkpoint:
             found = None
         elif changed := self._changed(found):
             if not restart and found["report"]["begun"]:
-                raise changed_since(changed, found["report"]["read"])
+                named = [self._identity.source_word if what == "source" else what for what in changed]
+                raise changed_since(named, found["report"]["read"])
             found = None
         if found is not None:
             state.restore(found["report"], same_try=same_try)

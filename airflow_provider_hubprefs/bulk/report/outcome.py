@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.source.row import Row
     from airflow_provider_hubprefs.hubspot.errors import HubSpotError
@@ -20,6 +20,14 @@ APPLIED: tuple[OutcomeName, ...] = ("changed", "unchanged")
 
 NOT_APPLIED: tuple[OutcomeName, ...] = ("rejected", "invalid", "unconfirmed")
 """Outcomes after which a subscriber's preference may not be as wanted; these rows become dead letters."""
+
+OPTED_OUT_IN_HUBSPOT = "OPTED_OUT_IN_HUBSPOT"
+NEWER_IN_HUBSPOT = "NEWER_IN_HUBSPOT"
+STATED_IN_HUBSPOT = "STATED_IN_HUBSPOT"
+CHANGED_IN_HUBSPOT = "CHANGED_IN_HUBSPOT"
+
+HUBSPOT_WINS = (OPTED_OUT_IN_HUBSPOT, NEWER_IN_HUBSPOT, STATED_IN_HUBSPOT, CHANGED_IN_HUBSPOT)
+"""Categories of rejected rows in which HubSpot's status counts more than the row's: by rule, which is no failure."""
 
 PENDING: Literal["pending"] = "pending"
 """No outcome yet: HubSpot accepted the row and has not finished with it. Summaries count it as *unconfirmed*."""
@@ -54,6 +62,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("row", self.row), ("outcome", self.outcome), ("category", self.category)]
+
+
+def left_to_hubspot(reasons: Mapping[str, int]) -> int:
+    """Return how many of the rejected rows are so because HubSpot's status counts more.
+
+    :param reasons: rows by outcome and category.
+    """
+    return sum(reasons.get(f"rejected: {name}", 0) for name in HUBSPOT_WINS)
 
 
 STATUS_UNKNOWN = "STATUS_UNKNOWN"

@@ -22,6 +22,10 @@ SCHEMA = 2
 """Version of :class:`Summary`. It rises when a field is removed or changes its meaning."""
 
 
+Kind = Literal["write", "plan", "read"]
+"""What a run does to HubSpot."""
+
+
 class About(TypedDict):
     """What is the same from a run's beginning to its end.
 
@@ -29,6 +33,8 @@ class About(TypedDict):
         ``started_by`` of an Airflow task; empty outside of Airflow.
     :param write: what it does to every subscriber, such as ``opt out of everything``.
     :param done: what it has done to one, such as ``opted out``.
+    :param kind: ``write``; ``plan``: it writes nothing, and ``changed`` counts what applying the plan would change; or
+        ``read``.
     :param connection: name of the connection.
     :param portal: HubSpot's id of the portal; null where it is not known.
     :param source_names: the first files of the source; masked where they look like an address.
@@ -38,6 +44,7 @@ class About(TypedDict):
     run: dict[str, Any]
     write: str
     done: str
+    kind: Kind
     connection: str | None
     portal: int | None
     api_version: str
@@ -77,6 +84,8 @@ class Summary(About):
     :param budget_after: what they had said last when this summary was made.
     :param source: fingerprint of the source, the same in all tries; null where there is no checkpoint.
     :param dead_letters: path of the rows that were not applied; null where there are none, or no ``output``.
+    :param audit: path of the records of what was written, once a try has ended; null where there is no ``output``.
+    :param audit_head: hash of the last of them.
     :param report: path of the file that holds this summary.
     :param page: path of the same as a page to look at; null where it could not be written.
     """
@@ -114,6 +123,8 @@ class Summary(About):
     budget_after: dict[str, float | None]
     source: str | None
     dead_letters: str | None
+    audit: str | None
+    audit_head: str | None
     report: str | None
     page: str | None
     history: list[list[float | None]]
@@ -174,6 +185,8 @@ def summary_of(
         budget_after=asdict(budget_after),
         source=state.source,
         dead_letters=str(dead_letters) if dead_letters else None,
+        audit=None,  # its recorder says it
+        audit_head=None,
         report=str(report) if report else None,
         page=str(page) if page else None,
         **about,

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.report.checkpoint import CheckpointError
-from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, PENDING
+from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES, PENDING, left_to_hubspot
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -35,6 +35,45 @@ def reasons_in_words(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{rows:,} {name.partition(': ')[2]}" for name, rows in reasons.items())
 
 
+CALLED = {"plan": {"changed": "to change", "unchanged": "as wanted"}, "read": {"unchanged": "read"}}
+"""What outcomes of runs that write nothing are called, by kind."""
+
+ACTIONS = {
+    "opt_out": "opted out of everything",
+    "unsubscribe": "unsubscribed",
+    "subscribe": "subscribed",
+    "resubscribe": "resubscribed",
+}
+"""What a plan would do, to so many subscribers."""
+
+
+def achieved(summary: Mapping[str, Any], *, so_far: bool = False) -> str:
+    """Return ``948 of 1,000 opted out``; of a plan ``12 of 1,000 would change``; ``1,000 subscribers read``.
+
+    :param so_far: whether the run goes on, and how much it reads is not known: ``948 opted out so far``.
+    """
+    read, changed, unchanged = (summary.get(name) or 0 for name in ("read", "changed", "unchanged"))
+    kind, done = summary.get("kind"), summary.get("done")
+    if kind == "plan":
+        return f"{changed:,} to change so far" if so_far else f"{changed:,} of {read:,} would change"
+    applied = changed + unchanged
+    if so_far:
+        return f"{applied:,} {done or 'applied'} so far"
+    if kind != "read":
+        return f"{applied:,} of {read:,} {done or 'applied'}"
+    return f"{'' if applied == read else f'{applied:,} of '}{counted(read, 'subscriber')} {done or 'read'}"
+
+
+def _tripped(plan: Mapping[str, Any]) -> str:
+    """Return the names of the guards that stop a plan, of a report's ``plan``; nothing where a person approved it."""
+    if plan.get("approved_by"):
+        return ""
+    guards = plan.get("guards") or ()
+    return ", ".join(
+        str(one.get("name")) for one in guards if one.get("tripped") and not one.get("report_only")
+    )
+
+
 def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a report") -> str:
     """Return one sentence that says what became of all rows, and where the report is.
 
@@ -42,9 +81,9 @@ def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a r
     :param hint: how to have a report, where there is none.
     """
     rows: Counter[str] = Counter({name: summary.get(name) or 0 for name in ("read", "skipped", *OUTCOMES)})
-    read, applied, state = rows["read"], rows["changed"] + rows["unchanged"], summary.get("state")
+    read, state, kind = rows["read"], summary.get("state"), summary.get("kind")
     where = f" -> {summary.get('page') or summary.get('report') or hint}"
-    text = f"{applied:,} of {read:,} {summary.get('done') or 'applied'}"
+    text = achieved(summary)
     if state == "incomplete":
         early = f"Stopped early ({str(summary.get('incomplete_because')).partition(':')[0]})"
         if not read:
@@ -52,20 +91,33 @@ def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a r
         text = f"{early} after {counted(read, 'row')}: {text}"
     elif state == "running":
         share = "" if (share := summary.get("share")) is None else f", {share:.0%} of the source read"
+        text = text if read else "no row has an outcome yet"
         text = f"Still running as of {summary.get('ended_at')}{share}: {text}"
     elif not read:
         text = "No rows were read"
-    if applied:
+    plan: Mapping[str, Any] = summary.get("plan") or {}
+    if kind == "plan":
+        actions = plan.get("actions") or {}
+        each = ", ".join(f"{actions[name]:,} {done}" for name, done in ACTIONS.items() if actions.get(name))
+        text += (f" ({each})" if each else "") + (
+            f", {rows['unchanged']:,} as wanted" if rows["unchanged"] else ""
+        )
+    elif kind != "read" and rows["changed"] + rows["unchanged"]:
         text += f" ({rows['changed']:,} new)"
     if rows["duplicate"]:
         text += f", {counted(rows['duplicate'], 'duplicate')}"
+    if kept := left_to_hubspot(summary.get("reasons") or {}):
+        text += f", {kept:,} left to HubSpot"
     open_ = "not finished by HubSpot yet" if state in {"waiting", "running"} else "unconfirmed"
     kinds = {"invalid": "invalid", "rejected": "refused", "unconfirmed": open_}
+    rows["rejected"] -= kept
     if not_applied := sum(rows[name] for name in kinds):
-        each = ", ".join(f"{rows[name]:,} {kind}" for name, kind in kinds.items() if rows[name])
-        text += f", {not_applied:,} not: {each}"
+        each = ", ".join(f"{rows[name]:,} {one}" for name, one in kinds.items() if rows[name])
+        text += f", {each}" if kind == "plan" else f", {not_applied:,} not: {each}"
     if not read and rows["skipped"]:
         text += f", {rows['skipped']:,} left out by where"
+    if kind == "plan" and (tripped := _tripped(plan)):
+        text += f"; tripped: {tripped}"
     return text + where
 
 

@@ -15,7 +15,7 @@ from airflow_provider_hubprefs.bulk.report.checkpoint import (
     CheckpointError,
     changed_since,
 )
-from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED
+from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED, left_to_hubspot
 from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.progress import Progress
 from airflow_provider_hubprefs.bulk.report.state import RunState, now
@@ -306,6 +306,7 @@ def _about(
         run={**(run or {})},
         write=write.phrase,
         done=write.done,
+        kind=write.kind,
         connection=connection,
         portal=getattr(client.auth, "hub_id", None),
         api_version=client.calls.version,
@@ -316,7 +317,8 @@ def _about(
 
 
 def _say_how_it_ended(summary: Summary) -> None:
-    bad = any(summary[name] for name in NOT_APPLIED) and summary["state"] != "waiting"
+    failed = sum(summary[name] for name in NOT_APPLIED) - left_to_hubspot(summary["reasons"])
+    bad = failed > 0 and summary["state"] != "waiting"
     bad = bad or summary["state"] == "incomplete"
     if summary["report"] is None:
         _log.info("%s", details(summary))

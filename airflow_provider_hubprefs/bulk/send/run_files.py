@@ -167,6 +167,9 @@ class RunFiles:
             if state.complete:
                 state.complete, state.incomplete_because = False, type(error).__name__
                 state.error = said_by(error)
+                if checkpoint is not None and end is WaitEnd.COMPLETE:
+                    with suppress(Exception):  # a retry writes the files then, and sends nothing again
+                        checkpoint.save(state, last=True, ended=True)
             self._write(going_on=False, page=True)
             raise
         summary = self._write(going_on=goes_on_elsewhere, page=True)

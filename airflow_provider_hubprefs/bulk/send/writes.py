@@ -30,6 +30,7 @@ from airflow_provider_hubprefs.hubspot.transport.batches import CallPair
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from airflow_provider_hubprefs.bulk.report.summary import Kind
     from airflow_provider_hubprefs.hubspot.api.calls import Call, Calls
 
 _NOTHING = Wanted()
@@ -42,6 +43,7 @@ _SUBSCRIBED_ROW = Row(1, SAMPLE_ROW.subscriber, wanted=Wanted(status="SUBSCRIBED
 class Write:
     """What a run wants. Every row may want the same, or something of its own.
 
+    :cvar kind: what it does to HubSpot; the report's words depend on it.
     :param phrase: what it does to every subscriber, such as ``opt out of everything``.
     :param done: what it has done to them, such as ``opted out``.
     :param write: the calls that write; None: the run only reads.
@@ -49,6 +51,8 @@ class Write:
     :param row_check: refuses what a row says, while the source is read; None: rows say only an address.
     :raises HubSpotError: an argument cannot work; the text names it.
     """
+
+    kind: Kind = "write"
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class Mixed(Write):
 
     def __init__(self, statuses: Write, opt_outs: Write) -> None:  # its parts do all that concerns a row
         self.phrase, self.done, self.row_check = statuses.phrase, statuses.done, statuses.row_check
-        self.write, self.read = statuses.write, statuses.read
+        self.write, self.read, self.kind = statuses.write, statuses.read, statuses.kind
         self.statuses, self.opt_outs = statuses, opt_outs
 
     def arguments(self) -> dict[str, Any]:

@@ -63,11 +63,7 @@ class ItemReader:
         value = _value(values, self._email)
         if value is _MISSING:
             return (number, "", "has no field of the address column's name", cells)
-        if is_missing(value):
-            return (number, "", "the address is empty", cells)
-        if not isinstance(value, str):
-            return (number, str(value), f"the address is not text, but {type(value).__name__}", cells)
-        return (number, value, "", cells)
+        return (number, *_address(value), cells)
 
     def check_first(self, items: Sequence[Any]) -> None:
         """Look at the first items: where none of them has a field that every row needs, its name is wrong.
@@ -104,6 +100,35 @@ def rows_of_items(
     reader.check_first(first)
     for number, item in enumerate(chain(first, left), start=1):
         yield reader.read(number, item)
+
+
+def rows_of_table(table: Any, columns: Columns, options: ReadOptions, counts: Counts) -> Iterator[Raw]:
+    """Yield what each row of a database says.
+
+    :param table: iterable of tuples; its ``header`` has the names of their values.
+    :raises SourceError: there is no column of a name, or more than one.
+    """
+    email, *more = places_in(table.header, columns, options)
+    counts.where_seen.update(name for name, _ in options.where)
+    for number, row in enumerate(table, start=1):
+        yield (number, *_address(row[email]), [row[at] for at in more])
+
+
+def places_in(header: Sequence[str], columns: Columns, options: ReadOptions) -> list[int]:
+    """Return where the columns are that are read: the address first, then those of a row's cells.
+
+    :raises SourceError: there is no column of a name, or more than one.
+    """
+    called = [("email", columns.email), *columns.more(), *(("where", name) for name, _ in options.where)]
+    return [position(header, what, name, label="sql") for what, name in called]
+
+
+def _address(value: Any) -> tuple[str, str]:
+    if is_missing(value):
+        return "", "the address is empty"
+    if not isinstance(value, str):
+        return str(value), f"the address is not text, but {type(value).__name__}"
+    return value, ""
 
 
 def flattened(items: Any, options: ReadOptions) -> Any:

@@ -98,7 +98,7 @@ class ReadOptions:
             for name in _OF_FILES:
                 if getattr(self, name) != getattr(_DEFAULT, name):
                     raise ValidationError(
-                        f"read_options: expected {name} only with source (files), got it with subscribers"
+                        f"read_options: expected {name} only with source (files), got it without"
                     )
         if self.status_values and columns.status is None:
             raise ValidationError(

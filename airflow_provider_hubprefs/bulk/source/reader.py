@@ -20,7 +20,8 @@ from airflow_provider_hubprefs.bulk.source.duplicates import Duplicates, OnConfl
 from airflow_provider_hubprefs.bulk.source.errors import EmptyFileError, SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
 from airflow_provider_hubprefs.bulk.source.formats import rows_of_file
-from airflow_provider_hubprefs.bulk.source.items import flattened, rows_of_items
+from airflow_provider_hubprefs.bulk.source.items import flattened, rows_of_items, rows_of_table
+from airflow_provider_hubprefs.bulk.source.kept import KeptRows
 from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 from airflow_provider_hubprefs.bulk.source.passed import CHANGED_WHILE_READ, PassedRows, SourceChangedError
 from airflow_provider_hubprefs.bulk.source.row import INVALID_ADDRESS, CellError, Counts, Row, Wanted
@@ -117,8 +118,8 @@ def _checked(source: Any, options: ReadOptions) -> Files | Iterable[Any]:
     :raises SourceError: its type cannot hold rows.
     """
     source = files_of(source)
-    if isinstance(source, Files):
-        return source
+    if isinstance(source, Files) or _is_table(source):
+        return cast("Files | Iterable[Any]", source)
     not_rows = isinstance(source, str | bytes | bytearray | memoryview | Mapping)
     table = hasattr(source, "columns")  # iterating over a data frame gives the names of its columns
     if not_rows or table or hasattr(source, "read") or not isinstance(source, Iterable):
@@ -128,6 +129,10 @@ def _checked(source: Any, options: ReadOptions) -> Files | Iterable[Any]:
             "gives text, unless the DAG renders native objects: give the earlier task's output instead."
         )
     return cast("Iterable[Any]", flattened(source, options))
+
+
+def _is_table(source: Any) -> bool:
+    return isinstance(source, KeptRows) and bool(source.header)
 
 
 def _all_rows(
@@ -144,7 +149,8 @@ def _all_rows(
     )
     try:
         if not isinstance(source, Files):
-            yield from validated(rows_of_items(source, columns, options, counted))
+            rows = rows_of_table if _is_table(source) else rows_of_items
+            yield from validated(rows(source, columns, options, counted))
             _check_where(options, counted)
             return
         number, only_empty = 0, True

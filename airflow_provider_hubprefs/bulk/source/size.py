@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.files import Files, files_of
+from airflow_provider_hubprefs.bulk.source.kept import KeptRows
 from airflow_provider_hubprefs.bulk.source.parquet import is_parquet, rows_of
 from airflow_provider_hubprefs.bulk.source.text import GZIP, PARQUET, ZSTD
 from airflow_provider_hubprefs.hubspot.privacy import scrub
@@ -54,10 +55,12 @@ class SourceSize:
     def names(self, *, most: int) -> tuple[list[str], int | None]:
         """Return the names of the first files, masked where they look like an address, and how many files there are.
 
-        :return: no names, and None, where rows come from memory; names as they were given where no file is there.
+        :return: no names, and None, where rows come from memory; names as they were given where no file is there; of a
+            query the name that its rows have.
         """
         if not isinstance(self.source, Files):
-            return [], None
+            named = isinstance(self.source, KeptRows) and self.source.name
+            return [scrub(named)] if named else [], None
         names = [path.name for path in self.source.given]
         with suppress(SourceError):  # reading it says what is wrong
             names = [file.name or file.path.name for file in self.source.found()]

@@ -184,7 +184,7 @@ def _not_found(body: Mapping[str, Any], category: str | None, endpoint: Endpoint
     )
     if about_path:
         hint = "HubSpot has no such path or brand: check the connection's api_version and business_unit_id"
-        if endpoint.scopes and version not in VERSIONS:
+        if version not in VERSIONS:
             hint = f"no API {version} yet? Newest known: {VERSIONS[-1]}, if api_version is empty; {hint}"
         return SettingsError, hint, {"not_applied": True}
     return NotFoundError, "", {}

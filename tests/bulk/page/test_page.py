@@ -65,6 +65,23 @@ def text_of(report: dict[str, Any] | None, letters: Any = (), **how: Any) -> str
         ("schema-1", ["948 of 1,000 applied", "Complete, 14 not applied"]),
         ("empty", ["No report yet"]),
         ("none", ["No report yet"]),
+        ("planned", [
+            "1,012 of 100,000 would change", "1,012 to change, 98,904 as wanted, 70 left to HubSpot, 14 not planned.",
+            "2 guards tripped", "Resubscribed after an opt-out (8, limit 0), ",
+            "Fewer rows than the last time (35.4 %, limit 20 %)",
+            "What would become of the 100,000 rows", "Opt out of everything 203 190 +13", "Resubscribe 8 0 +8",
+            "Rows in the source 100,000 154,770 -54,770", "25 Nov 2026, 02:04:10 UTC",
+            "Everything NOT_ SPECIFIED UNSUBSCRIBED 203", "Subscription 348211915 NOT_ SPECIFIED SUBSCRIBED 19",
+            "<script>alert(1)</script> 348211911 SUBSCRIBED UNSUBSCRIBED 31",
+            "Tripped 8 limit 0 Look at these rows.", "such as j***@e***.com, m***@g***.com, b***@e***.org",
+            "Passed 0 no limit", "Plan's checksum 5f1d7a84", "Audit trail /data", "Audit's last hash b7a8091a",
+        ]),
+        ("by-rule", ["1,012 of 100,000 would change", "70 left to HubSpot.", "Not planned 0", "This is the rule"]),
+        ("applied", [
+            "1,008 of 1,012 as planned", "4 left to HubSpot.", "Tripped approved 8 limit 0",
+            "Approved by ada", "Not applied 0",
+        ]),
+        ("exported", ["1,000 subscribers read", "Target table consent.statuses", "Not read 0"]),
     ],
     ids=list(reports.ALL),
 )  # fmt: skip
@@ -95,6 +112,68 @@ def test_any_field_may_be_missing_or_of_another_kind(missing: str) -> None:
     assert "<main" in render(rest, fragment=True, live=LIVE)
 
 
+@pytest.mark.parametrize("missing", sorted(reports.PLAN))
+def test_any_field_of_a_plan_may_be_missing_or_of_another_kind(missing: str) -> None:
+    rest = {name: value for name, value in reports.PLAN.items() if name != missing}
+    inner: list[Any] = [{name: None} for name in ("id", "name", "limit", "examples", "actions", "at")]
+    odd = [None, "text", -1, float("nan"), [], {"x": "y"}, {"actions": [], "at": 5}, True, [0, 1], inner]
+    for value in odd:
+        plan = {**rest, missing: value}
+        page = render({**reports.PLANNED, "history": [], "plan": plan}, fragment=True)
+        assert "1,012 of 100,000 would change" in page
+        assert not re.search(r">\s*(None|nan)\b", page)
+    assert "<main" in render({**reports.PLANNED, "history": [], "plan": rest}, fragment=True)
+
+
+def test_a_report_without_a_plan_an_audit_or_a_target_shows_nothing_of_them() -> None:
+    text = text_of(reports.COMPLETE).lower()
+    assert [
+        word for word in ("plan", "guards", "audit", "target", "approved", "left to") if word in text
+    ] == []
+
+
+def test_what_is_left_to_hubspot_is_no_error() -> None:
+    page = render(reports.BY_RULE)
+    assert 'class="pill ok"' in page
+    assert 'class="o-rejected" x=' not in page
+    assert 'class="bad"' not in page
+    assert "Why rows were left to HubSpot" in page
+    assert re.search(r'class="o-kept" x="[\d.]+%"', page)
+    assert 'class="pill warn"' in render({**reports.BY_RULE, "rejected": 71})
+
+
+@pytest.mark.parametrize(
+    ("more", "headline"),
+    [
+        ({"kind": "plan"}, "12 of 1,000 would change"),
+        ({"kind": "plan", "state": "running"}, "12 to change so far"),
+        ({"kind": "plan", "state": "incomplete"}, "12 of 1,000 would change before the run ended"),
+        ({"kind": "read", "changed": 0, "unchanged": 1000}, "1,000 subscribers read"),
+        ({"kind": "read", "changed": 0, "unchanged": 998}, "998 of 1,000 subscribers read"),
+        ({"kind": "read", "changed": 0, "unchanged": 400, "state": "running"}, "400 read so far"),
+        ({"kind": "of a later version"}, "912 of 1,000 read"),
+    ],
+    ids=["plan", "plan-running", "plan-ended-early", "read", "some-read", "read-running", "unknown"],
+)  # fmt: skip
+def test_the_headline_is_true_of_runs_that_write_nothing(more: dict[str, Any], headline: str) -> None:
+    report = {"state": "complete", "read": 1000, "changed": 12, "unchanged": 900, "done": "read", **more}
+    assert f"<h1>{headline}</h1>" in render(report, fragment=True)
+
+
+def test_an_approved_plan_is_not_stopped_by_its_guards() -> None:
+    approved = {**reports.PLANNED, "plan": {**reports.PLAN, "approved_by": "ada"}}
+    assert "guards tripped" in text_of(reports.PLANNED)
+    assert "guards tripped" not in text_of(approved)
+
+
+def test_a_guard_that_only_reports_stops_nothing() -> None:
+    guards = [{**one, "report_only": one["name"] == "max_shrink"} for one in reports.PLAN["guards"]]
+    text = text_of({**reports.PLANNED, "plan": {**reports.PLAN, "guards": guards}})
+    assert "1 guard tripped" in text
+    assert "Tripped stops nothing 35.4 %" in text
+    assert text.index("Tripped stops nothing") < text.index("Passed")
+
+
 def everywhere(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A report and letters that have a text in each of their fields, and in each name that may be theirs."""
     report = {name: text if isinstance(value, str) else value for name, value in reports.RUNNING.items()}
@@ -109,6 +188,18 @@ def everywhere(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "state": "incomplete",
         "dead_letters": text,
         "history": [[0, 0, 0, text, text], [1, 2, text, 1, 1], text, [text], [2, 3, 4, 5, 6]],
+        "audit": text,
+        "audit_head": text,
+        "target": text,
+        "plan": {
+            **dict.fromkeys(("path", "checksum", "approved_by", "rows"), text),
+            "actions": {text: 5},
+            "subscriptions": [dict.fromkeys(("id", "name", "from", "to", "rows"), text)],
+            "guards": [
+                {**dict.fromkeys(reports.PLAN["guards"][0], text), "tripped": True, "examples": [text]}
+            ],
+            "before": {"actions": {text: 7}, "rows": text, "at": text},
+        },
     }
     return report, [dict.fromkeys((*reports.MANY_LETTERS[0], "status", "subscription_id", "more"), text)]
 
@@ -180,6 +271,10 @@ def test_the_page_of_a_million_rows_is_small() -> None:
 def test_the_page_of_the_longest_texts_is_under_300_kb() -> None:
     report, letters = everywhere("long text " * 1000)
     reasons = {f"rejected: {number} {'<&> ' * 1000}": 1 for number in range(3000)}
+    report["plan"] = {
+        name: one * 5000 if isinstance(one, list) else one for name, one in report["plan"].items()
+    }
+    report["plan"]["actions"] = {f"{number} {'<&> ' * 1000}": number for number in range(3000)}
     page = render({**report, "history": reports.MILLION["history"], "reasons": reasons}, letters * 1000)
     assert len(page.encode()) < 300_000
 
@@ -245,7 +340,7 @@ def test_a_tab_without_links_has_none() -> None:
         ([[0, 0, 0, None, None], [0, 5, 1, None, None]], 0),
         ([[0, 0, 0, None, None], [5, 500, 5, None, None]], 2),
         ([[0, 0, 0, 100, 1], [5, 500, 5, 95, 5], [9, 0, 6, 94, 5]], 4),
-        ([[0.0, 0, 0, 0, 0], [9e6, 0, 0, 0, 0]], 4),
+        ([[0.0, 0, 0, 0, 0], [9e6, 0, 0, 0, 0]], 2),  # of what has a limit
     ],
     ids=["empty", "one", "same-time", "no-budget", "begun-again", "zeros"],
 )
@@ -278,7 +373,9 @@ def test_colours_have_the_contrast_that_wcag_aa_asks_for(theme: int) -> None:
     colours = {name: pair[theme] for name, pair in _palette().items()}
     airflow = ("#ffffff", "#111111")[theme]  # behind the tab
     words = dict.fromkeys(("text", "soft", "link", "ok", "info", "warn", "bad"), 4.5)
-    shapes = dict.fromkeys(("changed", "unchanged", "duplicate", "invalid", "rejected", "unconfirmed"), 3.0)
+    shapes = dict.fromkeys(
+        ("changed", "unchanged", "kept", "duplicate", "invalid", "rejected", "unconfirmed"), 3.0
+    )
     low = [
         (name, behind, round(contrast, 2))
         for name, least in (words | shapes).items()

@@ -1,0 +1,1 @@
+"""What a run has written, record by record, so that it can be proven later."""
