@@ -39,30 +39,11 @@ _BY_CATEGORY = {
     ),
     "INVALID_TIME": Advice("The time of the row cannot be read, or lies in the future.", _FIX),
     "INVALID_LEGAL_BASIS": Advice("The legal basis is missing or unknown.", _FIX),
-    "INVALID_TIME": Advice(
-        "The row's time cannot be read, or is in the future.", f"Expected ISO 8601. {_FIX}"
-    ),
     "CONTRADICTED_BY_INVALID_ROW": Advice(
         "Another row of this subscriber cannot be read, and may be an opt-out.",
         "Correct the other row, which the dead letter names, and run it again.",
     ),
     # what guards of this package decide
-    "OPTED_OUT_IN_HUBSPOT": Advice(
-        "The subscriber has unsubscribed in HubSpot, which wins.",
-        "Leave it so. Only with a new consent: allow_resubscribe=True and a legal basis.",
-    ),
-    "NEWER_IN_HUBSPOT": Advice(
-        "HubSpot's status is newer than the row, and wins.",
-        'Correct the source. Where the source is right: on_newer_in_hubspot="overwrite".',
-    ),
-    "STATED_IN_HUBSPOT": Advice(
-        "The row wants no status, and HubSpot has one, which its API cannot take away.",
-        "Say SUBSCRIBED or UNSUBSCRIBED, or leave the row out.",
-    ),
-    "CHANGED_IN_HUBSPOT": Advice(
-        "The status has changed in HubSpot since the plan was made.", "The next plan decides about it again."
-    ),
-    "LEGAL_BASIS_MISSING": Advice("The row would subscribe, and has no legal basis.", _FIX),
     "RESUBSCRIBE_NOT_ALLOWED": Advice(
         "The subscriber has unsubscribed before. Nothing was written.",
         "Leave it so. Only with a new consent: allow_resubscribe=True and a legal basis.",
