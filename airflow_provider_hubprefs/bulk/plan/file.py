@@ -166,9 +166,23 @@ class PlanRecorder:
         self.header = header
 
     def reported(self) -> dict[str, Any]:
-        """See :class:`~.recorder.RowRecorder`: where the plan is, and its header."""
-        header = None if self.header is None else msgspec.to_builtins(self.header)
-        return {"plan": None if header is None else str(self.path), "planned": header}
+        """See :class:`~.recorder.RowRecorder`: where the plan is, and what it comes to."""
+        if (header := self.header) is None:
+            return {"kind": "plan", "plan": None}
+        moved = ("id", "from", "to", "rows")
+        return {
+            "kind": "plan",
+            "plan": {
+                "path": str(self.path),
+                "checksum": header.checksum,
+                "created_at": header.created_at,
+                "changes": header.changes,
+                "rows": header.rows,
+                "actions": header.actions,
+                "subscriptions": [dict(zip(moved, one.values(), strict=True)) for one in header.moves],
+                "guards": msgspec.to_builtins(header.guards),
+            },
+        }
 
 
 def _in_order(lines: KeptRows) -> Iterator[bytes]:

@@ -43,8 +43,8 @@ def make_plan(
     :param arguments: how the source is read, for the header; no address. The comparison's own come on top.
     :param previous_rows: rows of the source in the last successful run; None: unknown.
     :param run: see :func:`~.send.run.run_bulk`.
-    :return: the run's summary, in which *changed* rows are to change; with ``plan``, the path of the file, and
-        ``planned``, its header; both None where the run is not complete.
+    :return: the run's summary, in which *changed* rows are to change; with ``plan``, which has the path of the file,
+        its checksum, counts and guards; None where the run is not complete.
     :raises HubSpotError: see :func:`~.send.run.run_bulk`.
     """
     recorder = PlanRecorder(

@@ -53,9 +53,7 @@ class Made:
 
     @property
     def path(self) -> Path:
-        path = Path(str(self.folder.path / "plan.jsonl"))
-        assert (self.summary["plan"] is None) or self.summary["plan"] == str(path)
-        return path
+        return Path(str(self.folder.path / "plan.jsonl"))
 
     @property
     def file(self) -> PlanFile:

@@ -175,7 +175,7 @@ def test_an_object_store_keeps_it_as_well(hubspot: Simulator, planner: Planner, 
     folder = RunFolder(ObjectStoragePath("memory://plans/run"))
     made = planner.plan([item(name, OUT, ids[0]) for name in people(250)], folder=folder)
     path = ObjectStoragePath("memory://plans/run/plan.jsonl")
-    assert made.summary["plan"].endswith("plans/run/plan.jsonl")
+    assert made.summary["plan"]["path"].endswith("plans/run/plan.jsonl")
     assert outcomes(planner.apply(PlanFile(path)).summary) == {"changed": 250}
     assert {hubspot.status_of(name, ids[0]) for name in people(250)} == {OUT}
 

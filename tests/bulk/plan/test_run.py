@@ -112,8 +112,8 @@ def test_a_plan_says_what_is_to_be_done_and_writes_nothing(
         10,
     )
     assert {one.name for one in header.guards if one.tripped} == {"legal_basis", "subscriptions"}
-    assert made.summary["planned"]["checksum"] == header.checksum
-    assert "example.com" not in str(made.summary["planned"]).replace("e***.com", "")
+    assert made.summary["plan"]["checksum"] == header.checksum
+    assert "example.com" not in str(made.summary["plan"]["guards"]).replace("e***.com", "")
 
 
 def test_what_is_the_same_for_all_rows_is_in_the_plan_and_a_row_may_say_more(
