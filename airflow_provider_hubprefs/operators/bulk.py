@@ -204,7 +204,9 @@ class HubPrefsBatchSetStatusOperator(HubPrefsBatchOperator):
         from dataclasses import replace
 
         named = {name: getattr(self, f"{name}_column") for name in _SAME_FOR_ALL}
-        given = {name: str(column) for name, column in named.items() if column not in {None, ""}}
+        given: dict[str, Any] = {
+            name: str(column) for name, column in named.items() if column not in {None, ""}
+        }
         return replace(super()._columns(), **given, every_status=self.status or None)
 
     def _check_arguments(self) -> None:

@@ -276,7 +276,7 @@ class TestColumns:
     ) -> None:
         path = written(tmp_path, f"id;email\n1;{JANE}\n")
         with pytest.raises(SourceError, match=rf'"{called}".*"id", "email".*{what}_column='):
-            list(read_rows(path, columns=Columns(**{what: called})))
+            list(read_rows(path, columns=Columns(**{what: called})))  # type: ignore[arg-type]
 
     def test_two_columns_of_one_name_are_ambiguous(self, tmp_path: Path) -> None:
         path = written(tmp_path, f"email,Status,STATUS\n{JANE},x,y\n")

@@ -52,7 +52,7 @@ def lines_of(outcomes: Iterable[Outcome]) -> list[str]:
                 **({} if one.row.file is None else {"file": one.row.file}),
                 "row": one.row.position,
                 "subscriber": one.row.subscriber,
-                **({} if one.row.wanted is None else msgspec.structs.asdict(one.row.wanted)),
+                **({} if one.row.wanted is None else one.row.wanted.cells()),
                 "outcome": one.outcome,
                 "category": one.category,
                 "message": one.message,

@@ -123,6 +123,8 @@ class RunState:
         self.source = source
         self.active_subscriptions: Any = None
         """The subscriptions that were active when rows were sent, where they decide which can be; the run sets it."""
+        self.as_of: str | None = None
+        """When the source was read first, in ISO 8601, where that decides which rows can be sent; the run sets it."""
         self.all_sent = False
         """Whether all rows of the source were read and sent; some may be pending. The run sets it."""
         self.complete = False
@@ -292,6 +294,7 @@ class RunState:
             "resent": self.resent,
             "all_sent": self.all_sent,
             "active_subscriptions": self.active_subscriptions,
+            "as_of": self.as_of,
             "tries": self.tries,
             "operations": dict(self.operations),
             "skipped": self.source_counts.skipped,
@@ -325,6 +328,7 @@ class RunState:
         self.secret = saved["secret"]
         self.all_sent = saved["all_sent"]
         self.active_subscriptions = saved["active_subscriptions"]
+        self.as_of = saved["as_of"]
         self.tries = saved["tries"] + (not same_try)
         self.operations.update(saved["operations"])
         self.source_counts.keep_most(Counts(saved.get("skipped", 0), saved.get("multiline_records", 0)))
@@ -358,7 +362,7 @@ class RunState:
         :param same_source: whether the rows that were sent are sent again.
         """
         self.tally, self.all_sent = self._nothing, False
-        self.active_subscriptions = None
+        self.active_subscriptions = self.as_of = None
         self.begun, self.may_begin = 0, 0
         if not same_source:
             self._sent_before = 0

@@ -137,7 +137,7 @@ class _Attempt:
         if not to_write or write.write is None:
             return
         pair = write.write
-        if any(map(write.reads_first, to_write)):
+        if any(map(write.reading_expires, to_write)):
             pair = _leaving_until(reading.taken_at + MAX_AGE, pair)
         replies: list[RowReply] = []
         refused: Refusals = []

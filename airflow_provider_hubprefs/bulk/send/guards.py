@@ -6,11 +6,13 @@ write more rows than it may writes none.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_hubprefs.bulk.source.row import (
     INVALID_LEGAL_BASIS,
     INVALID_SUBSCRIPTION,
+    INVALID_TIME,
     CellError,
     Wanted,
 )
@@ -19,6 +21,7 @@ from airflow_provider_hubprefs.hubspot.errors import MissingScopesError, Validat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from airflow_provider_hubprefs.hubspot.api.models import Definition, StatusName, SubscriptionStatus
     from airflow_provider_hubprefs.hubspot.transport.client import Client
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_AGE = 5.0
 """Seconds; a write that rests on a reading leaves at most so long after the reading did."""
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""So far ahead may the clock be that wrote the times of a source."""
 
 
 def actual_status(statuses: Sequence[SubscriptionStatus] | None, subscription_id: int) -> StatusName | None:
@@ -104,6 +110,8 @@ class RowCheck:
         """Ids of the portal's active subscriptions; None: unknown, then every id passes."""
         self.subscribes = False
         """Whether a row was seen that needs its actual status to be read. A status column is read to its end first."""
+        self.as_of: datetime | None = None
+        """When the run began to read the source, the same in all its tries; the run sets it."""
 
     def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
         """Take the portal's subscriptions, before any row is checked.
@@ -128,6 +136,8 @@ class RowCheck:
             raise CellError(
                 INVALID_SUBSCRIPTION, f"subscription {number} is not one of the portal's active ones"
             )
+        if wanted.effective_at and self.as_of and wanted.effective_at > self.as_of + CLOCKS_DIFFER:
+            raise CellError(INVALID_TIME, "the time is in the future")
         status = self._same.status or wanted.status
         self.subscribes = self.subscribes or (status != "UNSUBSCRIBED" and not self._allow_resubscribe)
         basis = self._same.legal_basis or wanted.legal_basis

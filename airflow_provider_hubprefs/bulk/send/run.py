@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from airflow_provider_hubprefs.bulk.report.checkpoint import (
 from airflow_provider_hubprefs.bulk.report.outcome import NOT_APPLIED, left_to_hubspot
 from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.progress import Progress
-from airflow_provider_hubprefs.bulk.report.state import RunState
+from airflow_provider_hubprefs.bulk.report.state import RunState, now
 from airflow_provider_hubprefs.bulk.report.summary import About
 from airflow_provider_hubprefs.bulk.report.words import counted, details, last_line, said_by
 from airflow_provider_hubprefs.bulk.send.daily_budget import RESERVE, DailyBudget
@@ -328,12 +329,14 @@ def _use_definitions(client: Client, write: Write, state: RunState) -> None:
     """Fetch the portal's subscriptions before the source is read, where they decide which rows can be sent.
 
     Pending rows are found again by their places among the rows that can be sent: a try that resumes a wait uses the
-    subscriptions that were active when the rows were sent.
+    subscriptions that were active when the rows were sent, and what was in the future then is so still.
 
     :raises ValidationError: the subscription that is the same for all rows cannot be written.
     """
     if (check := write.row_check) is None:
         return
+    state.as_of = state.as_of or now()
+    check.as_of = datetime.fromisoformat(state.as_of)
     if state.tally.pending:
         known = state.active_subscriptions
         check.active = None if known is None else frozenset(known)

@@ -100,6 +100,10 @@ class Write:
         """Whether the actual status is read before the row is written."""
         return False
 
+    def reading_expires(self, row: Row) -> bool:
+        """Whether the row may leave only a moment after its reading, so that the reading is repeated after a wait."""
+        return self.reads_first(row)
+
     def may_read_first(self) -> bool:
         """Whether that may be so of some row."""
         return self.reads_first(SAMPLE_ROW) or self.reads_first(_SUBSCRIBED_ROW)

@@ -6,14 +6,17 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.source.addresses import INVISIBLE
 from airflow_provider_hubprefs.bulk.source.errors import SourceError
 from airflow_provider_hubprefs.bulk.source.row import (
+    EVERYTHING,
     INVALID_LEGAL_BASIS,
     INVALID_STATUS,
     INVALID_SUBSCRIPTION,
+    INVALID_TIME,
     CellError,
     Wanted,
 )
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**63 - 1
 """HubSpot's subscription ids are int64 (its OpenAPI documents)."""
+
+_LONGEST_DATE = 8
+"""Digits of a date without separators; a longer number counts seconds, or parts of them: which, it does not say."""
 
 _EXACT = 2**53
 """Up to here a floating-point number is exactly the whole number that was meant."""
@@ -57,7 +63,10 @@ class Columns:
     :param subscription: the id of the subscription.
     :param legal_basis: one of HubSpot's; may be empty.
     :param legal_basis_explanation: in words; may be empty.
+    :param effective_at: since when it is wanted, in ISO 8601 or as a time; without a zone it is UTC. May be empty.
     :param every_status: the status that is wanted of all rows, where no column says it.
+    :param everything_allowed: whether ``everything`` or ``all`` may stand instead of a subscription: the row is an
+        opt-out from everything.
     """
 
     email: str = "email"
@@ -65,7 +74,9 @@ class Columns:
     subscription: str | None = None
     legal_basis: str | None = None
     legal_basis_explanation: str | None = None
+    effective_at: str | None = None
     every_status: str | None = None
+    everything_allowed: bool = False
 
     def more(self) -> list[tuple[str, str]]:
         """Return the columns besides the address, in the order of a row's cells: what each is for, and its name."""
@@ -85,6 +96,13 @@ class Columns:
         def read(cells: Sequence[object]) -> Wanted:
             values: dict[str, Any] = {}
             for (field, understood), cell in zip(fields, cells, strict=True):
+                if (
+                    field == "subscription_id"
+                    and self.everything_allowed
+                    and folded_cell(cell) in _EVERYTHING
+                ):
+                    values["everything"] = True
+                    continue
                 try:
                     values[field] = understood(cell, status_values)
                 except CellError as error:
@@ -93,11 +111,20 @@ class Columns:
                         raise
                     values["legal_basis"] = values["legal_basis_explanation"] = None
                     break  # these two are the last
+            if (
+                values.get("everything")
+                and (status := self.every_status or values.get("status")) not in _OPT_OUT
+            ):
+                raise CellError(
+                    INVALID_STATUS, f"of everything only UNSUBSCRIBED can be wanted, and not {status}"
+                )
             return Wanted(**values)
 
         return read
 
 
+_EVERYTHING = (EVERYTHING, "all")
+_OPT_OUT = ("UNSUBSCRIBED", None)
 _WITHOUT_INVISIBLE = dict.fromkeys(map(ord, INVISIBLE))
 _WHOLE = re.compile(r"(-?[0-9]+)\.0+")
 
@@ -230,6 +257,23 @@ def _explanation(cell: object, _: object) -> str | None:
     return text or None
 
 
+def _time(cell: object, _: object) -> datetime | None:
+    text = "" if is_missing(cell) or str(cell) == "NaT" else str(cell).strip()
+    if not text:
+        return None
+    number = isinstance(cell, int | float) or (text.isdecimal() and len(text) > _LONGEST_DATE)
+    try:
+        if not number:
+            moment = datetime.fromisoformat(f"{text[:-4]}Z" if text.endswith(" UTC") else text)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise CellError(
+        INVALID_TIME,
+        f"the time is {'a number' if number else 'none'}; expected ISO 8601, such as 2026-11-22T10:00:00Z",
+    )
+
+
 def is_missing(cell: object) -> bool:
     """Whether a cell has no value: None, or the NaN that data frames have instead."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
@@ -242,6 +286,7 @@ def _text(cell: object) -> str:
 _READERS: dict[str, tuple[str, Callable[[object, Mapping[str, str]], Any]]] = {
     "status": ("status", _status),
     "subscription": ("subscription_id", _subscription),
+    "effective_at": ("effective_at", _time),
     "legal_basis": ("legal_basis", _legal_basis),
     "legal_basis_explanation": ("legal_basis_explanation", _explanation),
 }

@@ -1,7 +1,8 @@
 """Rows that repeat or contradict another, and which of them counts.
 
 Two rows are about the same when they have one key: the subscriber, and the subscription where there is a column of
-them. They contradict each other when their statuses differ, whatever their legal basis. A row that cannot be read
+them. They contradict each other when their statuses differ, whatever their legal basis; and so do an opt-out from
+everything and a row that wants another status of one subscription of the same subscriber. A row that cannot be read
 may be an opt-out: no other row subscribes a subscriber who stands in it, or who may be meant.
 
 Keys are kept in a private temporary SQLite table: memory does not grow with the source, and no address is on disk.
@@ -29,7 +30,7 @@ from airflow_provider_hubprefs.bulk.source.row import CONTRADICTED_BY_INVALID_RO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_provider_hubprefs.bulk.source.row import Row
+    from airflow_provider_hubprefs.bulk.source.row import Row, Wanted
 
 OnConflict: TypeAlias = Literal["error", "last", "opt_out_wins"]
 """Which of rows that contradict each other counts. ``"error"``: none; ``"last"``: the last row; ``"opt_out_wins"``: the
@@ -44,6 +45,11 @@ _CACHE = 16_000
 _SHOWN = 5
 
 
+def _may_contradict(wanted: Wanted) -> bool:
+    """Whether it opts out of everything, or contradicts that."""
+    return wanted.everything or wanted.status not in {"UNSUBSCRIBED", None}
+
+
 class Duplicates:
     """Which row counts for every key: of rows that agree the first, of others what ``on_conflict`` says.
 
@@ -52,10 +58,15 @@ class Duplicates:
 
     :param on_conflict: see :data:`OnConflict`.
     :param place_of: returns where the row of a number is, for error texts.
+    :param everything: whether rows may want an opt-out from everything beside those of single subscriptions.
     """
 
-    def __init__(self, on_conflict: OnConflict, place_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, on_conflict: OnConflict, place_of: Callable[[int], str], *, everything: bool = False
+    ) -> None:
         self._on_conflict = on_conflict
+        self._everything = everything
+        self._opts_out = False
         self._place_of = place_of
         self._unreadable = False
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
@@ -70,6 +81,8 @@ class Duplicates:
             # number: of the row that counts so far; status: its first letter; other: of the first that contradicts it
             "CREATE TABLE keys (digest BLOB PRIMARY KEY, number INTEGER, status TEXT, other INTEGER) WITHOUT ROWID",
             "CREATE TABLE unreadable (digest BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID",
+            # of a subscriber, the last row that opts out of everything, and the last that wants another status of one
+            "CREATE TABLE wide (digest BLOB PRIMARY KEY, everything INTEGER, one INTEGER) WITHOUT ROWID",
             "BEGIN",  # never committed: nothing of it has to last
         ):
             self._execute(statement)
@@ -84,6 +97,8 @@ class Duplicates:
         :param rows: at most 200; those that have a problem already do not count.
         """
         values: list[Any] = []
+        if self._everything:
+            self._add_wide(rows)
         for row in rows:
             if row.problem is None:
                 status = (row.wanted and row.wanted.status) or ""
@@ -109,11 +124,37 @@ class Duplicates:
         )
         return inserted.rowcount < added
 
+    def _add_wide(self, rows: Sequence[Row]) -> None:
+        values: list[Any] = []
+        for row in rows:
+            if row.problem is None and row.wanted is not None and _may_contradict(row.wanted):
+                self._opts_out = self._opts_out or row.wanted.everything
+                number = (row.number, None) if row.wanted.everything else (None, row.number)
+                values += (self._digest_of(row.subscriber), *number)
+        if values:
+            self._execute(
+                f"INSERT INTO wide VALUES {', '.join(['(?, ?, ?)'] * (len(values) // 3))} "  # noqa: S608
+                "ON CONFLICT DO UPDATE SET everything = coalesce(excluded.everything, everything), "
+                "one = coalesce(excluded.one, one)",
+                values,
+            )
+
     def check(self) -> None:
         """Stop where it is undecided which row counts, once all rows were added.
 
+        An opt-out from everything says more than a later row about one subscription can take back: ``"last"`` does
+        not decide between them.
+
         :raises ContradictionError: says for how many keys, and where some of the rows are.
         """
+        if self._on_conflict != "opt_out_wins":
+            later = " AND one > everything" if self._on_conflict == "last" else ""
+            self._stop_at(
+                "SELECT everything, one, count(*) OVER () FROM wide "  # noqa: S608
+                f"WHERE everything IS NOT NULL AND one IS NOT NULL{later} ORDER BY everything LIMIT {_SHOWN}",
+                "an opt-out from everything, and another status of one subscription of the same subscriber",
+                "Fix the source, or set on_conflict='opt_out_wins'",
+            )
         if self._on_conflict == "last":
             return
         also, advice = "", "Fix the source, or set on_conflict='last' or 'opt_out_wins'"
@@ -123,17 +164,22 @@ class Duplicates:
                 "None of them unsubscribes, so on_conflict='opt_out_wins' cannot decide. Fix the source, or set "
                 "on_conflict='last'"
             )
-        undecided = self._execute(
+        self._stop_at(
             f"SELECT number, other, count(*) OVER () FROM keys WHERE other IS NOT NULL {also}"  # noqa: S608
-            f"ORDER BY number LIMIT {_SHOWN}"
-        ).fetchall()
+            f"ORDER BY number LIMIT {_SHOWN}",
+            "the same subscriber and subscription with another status",
+            advice,
+        )
+
+    def _stop_at(self, query: str, how: str, advice: str) -> None:
+        undecided = self._execute(query).fetchall()
         if undecided:
             count = undecided[0][2]
             rows = "; ".join(
-                f"{self._place_of(number)} and {self._place_of(other)}" for number, other, _ in undecided
+                f"{self._place_of(one)} and {self._place_of(other)}" for one, other, _ in undecided
             )
             raise ContradictionError(
-                f"{count} times rows contradict each other: the same subscriber and subscription with another status: "
+                f"{count} times rows contradict each other: {how}: "
                 f"{rows}{'; ...' if count > _SHOWN else ''}. {advice}. Nothing was written."
             )
 
@@ -151,7 +197,11 @@ class Duplicates:
                 yield row
                 continue
             number, contradicted = counting[digests[row.number]]
-            if number == row.number:
+            wider = self._wider(row) if number == row.number else None
+            if wider is not None:
+                detail = f"{self._place_of(wider)} opts out of everything and counts"
+                yield msgspec.structs.replace(row, problem="duplicate", detail=detail)
+            elif number == row.number:
                 yield self._unless_contradicted(row)
             else:
                 place = self._place_of(number)
@@ -170,6 +220,17 @@ class Duplicates:
         return msgspec.structs.replace(
             row, problem="invalid", category=CONTRADICTED_BY_INVALID_ROW, detail=why, wanted=None
         )
+
+    def _wider(self, row: Row) -> int | None:
+        """The row that counts instead of one about one subscription, because it opts out of everything."""
+        wanted = row.wanted
+        if not self._opts_out or wanted is None or wanted.everything or not _may_contradict(wanted):
+            return None
+        key = (self._digest_of(row.subscriber),)
+        found: tuple[int | None] | None = self._execute(
+            "SELECT everything FROM wide WHERE digest = ?", key
+        ).fetchone()
+        return None if found is None else found[0]
 
     def _digest(self, row: Row) -> bytes:
         # No address has a line break in it.

@@ -87,13 +87,15 @@ def _check_type(column: Any, label: str, what: str, *, any_scalar: bool) -> None
         kind = kind.value_type
     if str(kind).removeprefix("large_").removesuffix("_view") in _TEXT:
         return
-    if types.is_integer(kind) and what != "email":
+    if types.is_integer(kind) and what not in {"email", "effective_at"}:
         return
     if what == "subscription" and (types.is_float64(kind) or types.is_decimal(kind)):
         return  # what a gap makes of whole numbers, and what warehouses have; shorter floats hold another number
+    if what == "effective_at" and (types.is_timestamp(kind) or types.is_date(kind)):
+        return
     if any_scalar and not (types.is_nested(kind) or types.is_fixed_size_binary(kind)):
         return
-    expected = "text" if what == "email" else "text or whole numbers"
+    expected = {"email": "text", "effective_at": "text, dates or times"}.get(what, "text or whole numbers")
     raise SourceError(
         f"{label}: column {quoted(column.name)} is of type {scrub(str(column.type))[:40]}. Expected {expected}: "
         "convert it, or name another column."
@@ -104,6 +106,10 @@ def _cells(column: Any) -> list[Any]:
     """Return the cells of a batch. Bytes that are not UTF-8 become lone surrogates, as they do in text files."""
     import pyarrow  # noqa: PLC0415
 
+    if (
+        pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns"
+    ):  # Python's times have no nanoseconds
+        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
     try:
         cells: list[Any] = column.to_pylist()
     except UnicodeDecodeError:

@@ -76,7 +76,11 @@ def read_rows(
             "A source with a status_column is read twice, to find rows that contradict each other, and this one can "
             "be read only once. Give a list or a file."
         )
-    duplicates = Duplicates(on_conflict, given.place_of if isinstance(given, Files) else "row {}".format)
+    duplicates = Duplicates(
+        on_conflict,
+        given.place_of if isinstance(given, Files) else "row {}".format,
+        everything=twice and columns.everything_allowed,
+    )
     read = partial(_all_rows, given, columns, options, check, counts or Counts())
     return _flagged(read, duplicates, twice=twice)
 

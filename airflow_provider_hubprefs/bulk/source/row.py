@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from airflow_provider_hubprefs.hubspot.privacy import mask
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 INVALID_ADDRESS = "INVALID_ADDRESS"
 INVALID_STATUS = "INVALID_STATUS"
 INVALID_SUBSCRIPTION = "INVALID_SUBSCRIPTION"
 INVALID_LEGAL_BASIS = "INVALID_LEGAL_BASIS"
+INVALID_TIME = "INVALID_TIME"
 CONTRADICTED_BY_INVALID_ROW = "CONTRADICTED_BY_INVALID_ROW"
+
+EVERYTHING = "everything"
+"""Instead of a subscription's id: all of them, those to come included."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is wanted of one subscriber; None where the source has no column for it, or an optional cell is empty."""
+    """What is wanted of one subscriber; None where the source has no column for it, or an optional cell is empty.
+
+    :param everything: whether it is wanted of everything: an opt-out, which names no subscription.
+    :param effective_at: since when it is wanted; in UTC.
+    """
 
     status: str | None = None
     subscription_id: int | None = None
+    everything: bool = False
+    effective_at: datetime | None = None
     legal_basis: str | None = None
     legal_basis_explanation: str | None = None
+
+    def cells(self) -> dict[str, Any]:
+        """Return the cells of a row that says the same, by the names of these fields; see :mod:`.columns`."""
+        found = msgspec.structs.asdict(self)
+        if found.pop("everything"):
+            found["subscription_id"] = EVERYTHING
+        if self.effective_at is None:
+            del found["effective_at"]
+        return found
 
 
 class CellError(ValueError):
