@@ -68,8 +68,12 @@ def _reading() -> dict[str, Any]:
     from airflow_provider_hubprefs.bulk.source.columns import Columns
     from airflow_provider_hubprefs.bulk.source.options import ReadOptions
 
-    named = {name: name for name in ("status", "legal_basis")}
-    columns = Columns(subscription="subscription_id", legal_basis_explanation="updated_at", **named)
+    columns = Columns(
+        subscription="subscription_id",
+        status="status",
+        legal_basis="legal_basis",
+        legal_basis_explanation="updated_at",
+    )
     return {"columns": columns, "options": ReadOptions()}
 
 

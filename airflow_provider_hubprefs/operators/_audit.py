@@ -63,7 +63,7 @@ def audit_of(
     from airflow_provider_hubprefs.compat import conf
     from airflow_provider_hubprefs.storage import is_whole
 
-    if write.write is None:
+    if write.kind != "write":
         return None
     copies = conf.get("hubprefs", "audit", fallback="") or ""
     if copies and not is_whole(copies):

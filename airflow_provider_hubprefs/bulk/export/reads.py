@@ -78,6 +78,8 @@ class ReadStatuses(Write):
     :param business_unit_id: brand whose opt-outs count besides those of the whole portal.
     """
 
+    kind = "read"
+
     def __init__(self, calls: Calls, *, opt_outs: bool = False, business_unit_id: int | None = None) -> None:
         statuses = SetStatus(calls, subscription_id=1, status="UNSUBSCRIBED").read
         wide = UnsubscribeAll(calls, business_unit_id=business_unit_id).read if opt_outs else None
@@ -167,6 +169,7 @@ class GenerateLinks(Write):
     :param arguments: of :meth:`~.calls.Calls.generate_links`.
     """
 
+    kind = "read"
     fields = LINKS
 
     def __init__(self, calls: Calls, **arguments: Any) -> None:
