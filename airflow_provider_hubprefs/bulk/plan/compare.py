@@ -100,6 +100,8 @@ class _Compared(Write):
         self._rules = rules
         self._brand = brand
 
+    kind = "plan"
+
     def reads_first(self, row: Row) -> bool:
         """See :class:`~.writes.Write`."""
         return True

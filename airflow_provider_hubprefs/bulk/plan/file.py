@@ -168,10 +168,9 @@ class PlanRecorder:
     def reported(self) -> dict[str, Any]:
         """See :class:`~.recorder.RowRecorder`: where the plan is, and what it comes to."""
         if (header := self.header) is None:
-            return {"kind": "plan", "plan": None}
+            return {"plan": None}
         moved = ("id", "from", "to", "rows")
         return {
-            "kind": "plan",
             "plan": {
                 "path": str(self.path),
                 "checksum": header.checksum,

@@ -113,6 +113,7 @@ def test_a_plan_says_what_is_to_be_done_and_writes_nothing(
     )
     assert {one.name for one in header.guards if one.tripped} == {"legal_basis", "subscriptions"}
     assert made.summary["plan"]["checksum"] == header.checksum
+    assert (made.summary["kind"], planner.apply(made, approved=True).summary["kind"]) == ("plan", "write")
     assert "example.com" not in str(made.summary["plan"]["guards"]).replace("e***.com", "")
 
 
