@@ -147,6 +147,15 @@ _BY_ERROR = {
     "SourceChangedError": Advice(
         "The source changed while it was read.", "Run it again when nothing writes to the source."
     ),
+    # plans and exports
+    "GuardError": Advice("A guard stopped the plan. Nothing was written.", "Do as the sentence below says."),
+    "PlanError": Advice(
+        "The file is no plan that can be applied here. Nothing was written.", "Make a new plan."
+    ),
+    "TargetError": Advice(
+        "The export's file or table cannot be written. It has what it had before.",
+        "Do as the sentence below says.",
+    ),
     # the run
     "CheckpointError": Advice(
         "What the run would resume from is missing, or does not fit.", "Do as the sentence below says."

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from airflow_provider_hubprefs.bulk.report.outcome import (
+    CHANGED_IN_HUBSPOT,
+    NEWER_IN_HUBSPOT,
+    OPTED_OUT_IN_HUBSPOT,
+    STATED_IN_HUBSPOT,
+)
 from airflow_provider_hubprefs.bulk.send.guards import actual_status
 from airflow_provider_hubprefs.bulk.send.writes import opted_out_of
 from airflow_provider_hubprefs.hubspot.api.models import LEGAL_BASES, STATUSES
@@ -22,14 +28,7 @@ Change = Literal["opt_out", "unsubscribe", "subscribe", "resubscribe"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 Action = Literal["opt_out", "unsubscribe", "subscribe", "resubscribe", "unchanged", "refused"]
 
-OPTED_OUT_IN_HUBSPOT = "OPTED_OUT_IN_HUBSPOT"
-NEWER_IN_HUBSPOT = "NEWER_IN_HUBSPOT"
-STATED_IN_HUBSPOT = "STATED_IN_HUBSPOT"
-CHANGED_IN_HUBSPOT = "CHANGED_IN_HUBSPOT"
 LEGAL_BASIS_MISSING = "LEGAL_BASIS_MISSING"
-
-HUBSPOT_WINS = (OPTED_OUT_IN_HUBSPOT, NEWER_IN_HUBSPOT, STATED_IN_HUBSPOT, CHANGED_IN_HUBSPOT)
-"""Categories of rejected rows in which HubSpot's status counts more than the row's. They are no failure."""
 
 GUARDS = ("max_changes", "max_resubscribes", "max_shrink", "legal_basis", "subscriptions")
 """Guards that stop a plan from being applied."""

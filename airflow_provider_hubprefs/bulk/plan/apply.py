@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_hubprefs.bulk.plan.actions import CHANGED_IN_HUBSPOT, MESSAGES, since
-from airflow_provider_hubprefs.bulk.report.outcome import Outcome, outcome_unknown
+from airflow_provider_hubprefs.bulk.plan.actions import MESSAGES, since
+from airflow_provider_hubprefs.bulk.report.outcome import CHANGED_IN_HUBSPOT, Outcome, outcome_unknown
 from airflow_provider_hubprefs.bulk.send.guards import actual_status
 from airflow_provider_hubprefs.bulk.send.writes import Mixed, SetStatus, UnsubscribeAll
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.plan.actions import HUBSPOT_WINS, Planned, Rules, decide
+from airflow_provider_hubprefs.bulk.plan.actions import Planned, Rules, decide
+from airflow_provider_hubprefs.bulk.report.outcome import HUBSPOT_WINS
 from airflow_provider_hubprefs.bulk.source.row import Wanted
 from airflow_provider_hubprefs.hubspot.api.models import STATUSES, SubscriptionStatus, WideStatus
 from airflow_provider_hubprefs.hubspot.errors import ValidationError

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_hubprefs.bulk.plan.actions import HUBSPOT_WINS, LEGAL_BASIS_MISSING, Rules
+from airflow_provider_hubprefs.bulk.plan.actions import LEGAL_BASIS_MISSING, Rules
+from airflow_provider_hubprefs.bulk.report.outcome import HUBSPOT_WINS
 from airflow_provider_hubprefs.simulator import Simulator
 from tests.helpers import LONG, OUTCOMES
 
