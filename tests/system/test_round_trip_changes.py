@@ -106,6 +106,7 @@ def quick() -> Iterator[Simulator]:
         yield server
 
 
+@pytest.mark.timeout(900)
 @settings(
     max_examples=40,
     derandomize=True,
