@@ -19,7 +19,7 @@ from tests.system.consents import BASES, EVERYTHING, IN, NEITHER, OUT, PORTAL, W
 from tests.system.test_round_trip import Task
 
 Context = Any
-ROWS = CHANGES = 1000 if LONG else 300
+ROWS = CHANGES = 1000 if LONG else 200
 AGO = 100_000.0
 """Seconds: what changes in the test changes so long ago, one change a second, and so nothing of it is in the future."""
 

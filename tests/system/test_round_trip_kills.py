@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.simulator import Simulator
     from tests.postgres import Database
 
-ROWS, BATCH = (3000, 20) if LONG else (300, 10)
+ROWS, BATCH = (3000, 20) if LONG else (200, 10)
 PLANNING, APPLYING, EXPORTING = (8, 7, 5) if LONG else (2, 2, 1)
 """How many workers are killed meanwhile."""
 
@@ -37,7 +37,8 @@ import airflow.sdk.io, airflow.providers.postgres.hooks.postgres
 import airflow_provider_hubprefs.bulk.export.files, airflow_provider_hubprefs.bulk.export.table
 import airflow_provider_hubprefs.bulk.export.reads, airflow_provider_hubprefs.bulk.plan.run
 import airflow_provider_hubprefs.bulk.page.page, airflow_provider_hubprefs.hubspot.transport.client, pygal
-import airflow.providers.openlineage.sqlparser
+import airflow.providers.openlineage.sqlparser, airflow.sdk.execution_time.supervisor
+import airflow_provider_hubprefs.hooks.hubprefs, airflow_provider_hubprefs.plugin
 from airflow_provider_hubprefs.operators.export import HubPrefsExportStatusesOperator
 from airflow_provider_hubprefs.operators.reconcile import HubPrefsReconcileOperator
 
