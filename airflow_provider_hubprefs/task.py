@@ -50,10 +50,12 @@ class TaskBase(BaseOperator):
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
     """The arguments, but for the private ones, with a reader for each."""
     only_reads = False
-    _where: tuple[str, str] | None = None
+    _known: Any = MappingProxyType({})
+    """What became of the rows, as far as it is known: fields of a report."""
+    _hook: Any
+    """That the task uses."""
     _written_to: Sequence[tuple[str, str]] = ()
     """Of an export: namespace and name of its file or table."""
-    _lineage_result: Mapping[str, Any] = MappingProxyType({})
 
     def keep_arguments(self, given: Mapping[str, Any]) -> None:
         """Keep what a constructor was given, as attributes.
@@ -97,16 +99,6 @@ class TaskBase(BaseOperator):
         for name, argument in private.items():
             argument.refuse_literal(kwargs.get(name), "partial()")
         return _Partial(super().partial(**kwargs), private)
-
-    def note_lineage(self, hook: Any, result: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Keep what the lineage is made of.
-
-        :param hook: that the task uses.
-        :param result: a run's summary or one subscriber's outcome, once it is known.
-        """
-        from airflow_provider_hubprefs.lineage import note
-
-        note(self, hook, result)
 
     def lineage_inputs(self) -> Iterable[tuple[str, str]]:
         """Namespace and name of each data set that is read, besides HubSpot's."""
@@ -165,8 +157,9 @@ def announced(method: Method) -> Method:
     """Push a task's links and its XCom ``hubprefs_report`` before a method begins, and what is known when it ends.
 
     They are pushed however it ends, and also with ``do_xcom_push=False``, which is about results: without them there
-    would be no links. Nothing is pushed where there is no task instance. The method adds to ``self._known``. What it
-    raises is turned into Airflow's errors by :func:`~airflow_provider_hubprefs.exceptions.airflow_errors`.
+    would be no links. Nothing is pushed where there is no task instance. The method adds to ``self._known``, of which
+    the lineage is made as well. What it raises is turned into Airflow's errors by
+    :func:`~airflow_provider_hubprefs.exceptions.airflow_errors`.
 
     :param method: ``execute`` or the like; its first argument is the context.
     """

@@ -150,7 +150,8 @@ class TestHookLineage:
         hook.unsubscribe_all(JANE)
         hook.client.auth = auth
         operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber=JANE)
-        operator.note_lineage(hook, {"outcome": "changed"})
+        operator._known, operator._hook = {"changed": 1}, hook
+        lineage.note(operator)
         assert "hubspot://123/opt-outs" in written(collector)
 
     def test_a_collector_that_fails_fails_no_write(

@@ -161,12 +161,10 @@ class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
         if event is not None:
             from airflow_provider_hubprefs.triggers.events import result_of
 
-            self.note_lineage(self._hook)
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
             self.read_arguments()
             wait = self._wait()
-            self.note_lineage(self._hook)
             client = self._hook.client
             try:
                 operation = client.send(wait.call(client.calls))
