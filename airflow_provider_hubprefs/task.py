@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import wraps
+from functools import cached_property, wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,10 +51,12 @@ class TaskBase(BaseOperator):
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
     """The arguments, but for the private ones, with a reader for each."""
     only_reads = False
+    hubprefs_conn_id: str
+    api_version: str | None
+    business_unit_id: int | str | None = None
+    max_budget_share: float = 1.0
     _known: Any = MappingProxyType({})
     """What became of the rows, as far as it is known: fields of a report."""
-    _hook: Any
-    """That the task uses."""
     _written_to: Sequence[tuple[str, str]] = ()
     """Of an export: namespace and name of its file or table."""
 
@@ -74,6 +77,22 @@ class TaskBase(BaseOperator):
         """
         for name, read in self.ARGUMENTS.items():
             setattr(self, name, read(name, getattr(self, name)))
+
+    @cached_property
+    def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+        return HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            settings=self._settings(),
+            max_budget_share=self.max_budget_share,
+        )
+
+    def _settings(self) -> Mapping[str, float]:
+        """Overrides of the connection's."""
+        return {}
 
     @property
     def retry_policy(self) -> Any:

@@ -7,7 +7,6 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_hubprefs.arguments import optional, seconds, text, yes_or_no
@@ -60,22 +59,7 @@ class WaitingBase(TaskBase):
     deferrable: bool
     poke_interval: float
     timeout: float
-    hubprefs_conn_id: str
-    api_version: str | None
-    business_unit_id: int | str | None = None
-    max_budget_share: float = 1.0
     _killed: Future[None] | None = None
-
-    @cached_property
-    def _hook(self) -> HubPrefsHook:
-        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-
-        return HubPrefsHook(
-            self.hubprefs_conn_id,
-            self.api_version,
-            business_unit_id=self.business_unit_id,
-            max_budget_share=self.max_budget_share,
-        )
 
     def on_kill(self) -> None:
         """End the wait, where the task waits in the worker."""
