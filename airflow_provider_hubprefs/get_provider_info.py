@@ -118,7 +118,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _NAME,
                 "python-modules": [
-                    f"{_PACKAGE}.operators.{name}" for name in ("preferences", "bulk", "export")
+                    f"{_PACKAGE}.operators.{name}" for name in ("preferences", "bulk", "reconcile", "export")
                 ],
             }
         ],

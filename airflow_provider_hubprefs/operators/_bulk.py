@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.source.reader import Reader
     from airflow_provider_hubprefs.compat import Context, ObjectStoragePath
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-    from airflow_provider_hubprefs.storage import Place
 
 
 RESULT = (
@@ -189,9 +188,19 @@ class HubPrefsBatchOperator(ReadsSource):
         self._check_arguments()
         given = self._source()
         summary = self._run(self._hook, given, context, event)
-        result = {name: summary[name] for name in self.RESULT}
+        result = self._result_of(summary)
         fail_if_not_applied(self, result, context)
         return result
+
+    def _result_of(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: summary[name] for name in self.RESULT}
+
+    def may_stay_behind(self, reason: str) -> bool:
+        """Whether the task may succeed although rows were not applied.
+
+        :param reason: outcome and category, such as ``invalid: INVALID_ADDRESS``; not of unconfirmed rows.
+        """
+        return self.on_rejected == "report"
 
     def _report_folder(self, context: Context) -> str | None:
         """Where the run's report will be, as far as that is known before the arguments are checked."""
@@ -216,14 +225,20 @@ class HubPrefsBatchOperator(ReadsSource):
         self, hook: HubPrefsHook, given: Any, context: Context, event: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.run import run_bulk
+
+        folder = self._folder(given, context)
+        write = self._what_to_write(hook)
+        read, arguments = self._arguments_of_run(hook, given, write, context, event, folder=folder)
+        return run_bulk(hook.client, write, read, **arguments)
+
+    def _folder(self, given: Any, context: Context) -> RunFolder | None:
+        """Return the run's folder, which the source is no part of."""
         from airflow_provider_hubprefs.operators._files import folder_at
 
         folder = folder_at(self.output_folder, self, context)
         if folder is not None and self.source is not None:
             folder.check_apart_from(given.given)
-        write = self._what_to_write(hook)
-        read, arguments = self._arguments_of_run(hook, given, write, context, event, folder=folder)
-        return run_bulk(hook.client, write, read, **arguments)
+        return folder
 
     def _arguments_of_run(
         self,
@@ -305,17 +320,10 @@ class HubPrefsBatchOperator(ReadsSource):
     ) -> Checkpoint | None:
         """In Airflow's own store for a task's state (3.3), or in the run's folder, or nowhere."""
         from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint, Identity
-        from airflow_provider_hubprefs.storage import ObjectPlace
-        from airflow_provider_hubprefs.task_state import TaskState
+        from airflow_provider_hubprefs.operators._files import place_of_checkpoint
 
-        place: Place
-        if (in_airflow := TaskState(context, key)).available:
-            place = in_airflow
-        elif folder is not None:
-            place = ObjectPlace(folder.checkpoint)
-        else:
-            return None
-        if not Identity.applies_to(given):
+        place = place_of_checkpoint(context, folder, key)
+        if place is None or not Identity.applies_to(given):
             return None
         arguments = {**options, **write.arguments()}
         identity = Identity(hook.client, given, arguments=arguments, connection=self.hubprefs_conn_id)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.source.files import Files
     from airflow_provider_hubprefs.compat import BaseOperator, Context, ObjectStoragePath
+    from airflow_provider_hubprefs.storage import Place
 
 
 def path_at(path: str | ObjectStoragePath) -> ObjectStoragePath:
@@ -73,6 +74,19 @@ def folder_at(output: Any, operator: BaseOperator, context: Context) -> RunFolde
     for part in (task["dag_id"], task["run_id"], task["task_id"]):
         folder /= name_of(part)
     return RunFolder(folder if task["map_index"] is None else folder / str(task["map_index"]))
+
+
+def place_of_checkpoint(context: Context, folder: RunFolder | None, key: str) -> Place | None:
+    """Return where a checkpoint is: Airflow's own store for a task's state (3.3), or the run's folder, or nowhere.
+
+    :param key: in that store; a task may have several runs.
+    """
+    from airflow_provider_hubprefs.storage import ObjectPlace
+    from airflow_provider_hubprefs.task_state import TaskState
+
+    if (in_airflow := TaskState(context, key)).available:
+        return in_airflow
+    return None if folder is None else ObjectPlace(folder.checkpoint)
 
 
 def task_of(operator: BaseOperator, context: Context) -> dict[str, Any]:

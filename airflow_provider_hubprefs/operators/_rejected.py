@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def fail_if_not_applied(operator: Any, result: Mapping[str, Any], context: Context) -> None:
-    """Fail where rows were not applied, unless they are rejected or invalid and ``on_rejected`` is ``report``.
+    """Fail where rows were not applied, unless they are rejected or invalid and may stay behind.
 
     What is unconfirmed always fails: it is not known what became of it. So does a subscriber who was resubscribed by
     accident, although that was undone.
 
-    :param operator: with ``on_rejected``.
+    :param operator: says which may (``may_stay_behind``).
     :param result: of the task; pushed before it fails.
     :raises HubPrefsException: some rows are unconfirmed; a retry may help.
     :raises HubPrefsFailException: some rows are rejected or invalid; a retry cannot help.
@@ -29,11 +29,10 @@ def fail_if_not_applied(operator: Any, result: Mapping[str, Any], context: Conte
 
     counts = ", ".join(f"{result[name]:,} {name}" for name in NOT_APPLIED if result[name])
     raced = result["reasons"].get(f"rejected: {RACE}")
-    if not counts or (operator.on_rejected == "report" and not result["unconfirmed"] and not raced):
+    tolerated = all(map(operator.may_stay_behind, result["reasons"]))
+    if not counts or (tolerated and not result["unconfirmed"] and not raced):
         return
-    ti: Any = context.get("ti")
-    if operator.do_xcom_push and hasattr(ti, "xcom_push"):
-        ti.xcom_push(key="return_value", value=dict(result))
+    push_result(operator, result, context)
     letters = result["dead_letters"]
     where = f"they are in {letters}" if letters else "set output to a folder, and they are named there"
     text = (
@@ -43,3 +42,10 @@ def fail_if_not_applied(operator: Any, result: Mapping[str, Any], context: Conte
         raise HubPrefsException(f"{text}. All other rows are done; a retry asks about these again.")
     remedy = "look at those subscribers" if raced else "on_rejected='report' would succeed"
     raise HubPrefsFailException(f"{text}. All other rows are done; {remedy}.")
+
+
+def push_result(operator: Any, result: Mapping[str, Any], context: Context) -> None:
+    """Push the result of a task that is about to fail, which Airflow does not do."""
+    ti: Any = context.get("ti")
+    if operator.do_xcom_push and hasattr(ti, "xcom_push"):
+        ti.xcom_push(key="return_value", value=dict(result))

@@ -163,21 +163,22 @@ class PlanRecorder:
 
     def reported(self) -> dict[str, Any]:
         """See :class:`~.recorder.RowRecorder`: where the plan is, and what it comes to."""
-        if (header := self.header) is None:
-            return {"plan": None}
-        moved = ("id", "from", "to", "rows")
-        return {
-            "plan": {
-                "path": str(self.path),
-                "checksum": header.checksum,
-                "created_at": header.created_at,
-                "changes": header.changes,
-                "rows": header.rows,
-                "actions": header.actions,
-                "subscriptions": [dict(zip(moved, one.values(), strict=True)) for one in header.moves],
-                "guards": msgspec.to_builtins(header.guards),
-            },
-        }
+        return {"plan": None if self.header is None else shown_plan(self.header, self.path)}
+
+
+def shown_plan(header: PlanHeader, path: Path) -> dict[str, Any]:
+    """Return what a run's report says of a plan: no address."""
+    moved = ("id", "from", "to", "rows")
+    return {
+        "path": str(path),
+        "checksum": header.checksum,
+        "created_at": header.created_at,
+        "changes": header.changes,
+        "rows": header.rows,
+        "actions": header.actions,
+        "subscriptions": [dict(zip(moved, one.values(), strict=True)) for one in header.moves],
+        "guards": msgspec.to_builtins(header.guards),
+    }
 
 
 def _in_order(lines: KeptRows) -> Iterator[bytes]:

@@ -53,6 +53,11 @@ class RowReply:
         asked = [row.subscriber for row in self.rows]
         return certain_statuses(self.operation, asked, single=self.single)
 
+    def named(self) -> list[Row]:
+        """Rows of a batch that an error in the answer names: the single call says what is wrong with them."""
+        names = {subscriber_key(name) for error in self.operation.errors for name in error.names()}
+        return [row for row in self.rows if not self.single and subscriber_key(row.subscriber) in names]
+
 
 Refusals = list[tuple["Row", HubSpotError]]
 """Rows that HubSpot refused when they stood alone, and why."""
@@ -129,7 +134,8 @@ class RowCaller:
         """Read what is certain of the rows' subscribers now; see :func:`~.answers.certain_statuses`.
 
         Each subscriber is asked about once. Where the answer to a batch is not COMPLETE, or has an error that does not
-        say whom it is about, its subscribers are asked about by single calls: one must not block the others.
+        say whom it is about, its subscribers are asked about by single calls, and so is whom an error names: one must
+        not block the others.
         """
         by_subscriber = _by_subscriber(rows)
         replies, refused = self.ask(pair, [mine[0] for mine in by_subscriber.values()])
@@ -140,9 +146,11 @@ class RowCaller:
             certain = reply.certain()
             if certain is None and len(reply.rows) > 1:
                 run(self._ask_singly(pair, reply.rows, replies, refused))
-            elif certain:
+                continue
+            if certain:
                 statuses.update(certain)
                 taken_at = min(taken_at, reply.sent_at)
+            run(self._ask_singly(pair, reply.named(), replies, refused))
         refusals = [(row, error) for first, error in refused for row in by_subscriber[first.subscriber]]
         return Reading(statuses, refusals, taken_at)
 

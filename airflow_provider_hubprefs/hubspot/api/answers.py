@@ -60,7 +60,7 @@ def statuses_by_subscriber(operation: Operation[Any], *, asked: str | None = Non
     for row in operation.results:
         key = subscriber_key(row.subscriber)
         given = _statuses_in(row)
-        mine = [one for one in given or () if subscriber_key(one.subscriber) == key]
+        mine = _about(row.subscriber, key, given)
         if (asked is None or key in found) and (mine or not given):
             found.setdefault(key, []).extend(mine)
     return found
@@ -90,12 +90,19 @@ def certain_statuses(
     unknown = set().union(*named)
     for row in operation.results:
         key, given = subscriber_key(row.subscriber), _statuses_in(row)
-        mine = [one for one in given or () if subscriber_key(one.subscriber) == key]
+        mine = _about(row.subscriber, key, given)
         if key in asked:
             found.setdefault(key, []).extend(mine)
         if given is None or (given and not mine):
             unknown.add(key)
     return {key: statuses for key, statuses in found.items() if key not in unknown}
+
+
+def _about(subscriber: str, key: str, given: Sequence[Any] | None) -> list[Any]:
+    """The statuses of a row that are about its own subscriber; mostly all of them are spelt as it is."""
+    return [
+        one for one in given or () if one.subscriber == subscriber or subscriber_key(one.subscriber) == key
+    ]
 
 
 def _statuses_in(row: Any) -> Sequence[Any] | None:
@@ -157,6 +164,8 @@ def with_unknown(operation: Operation[Any], subscribers: Sequence[str], kind: ty
     :param subscribers: all that the call asked for.
     :param kind: of the rows.
     """
+    if not operation.errors:
+        return operation
     asked = set(map(subscriber_key, subscribers))
     missing = asked - statuses_by_subscriber(operation).keys()
     unknown: set[str] = set()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ class Killer:
             while self.hubspot.stats["requests"] < wanted and time.monotonic() < until:
                 time.sleep(0.0005)
             time.sleep(seconds)
-            os.kill(worker, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was done before
+                os.kill(worker, signal.SIGKILL)
         return int(self.process.stdout.readline())
 
     def end(self) -> None:
