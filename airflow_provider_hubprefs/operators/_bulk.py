@@ -188,6 +188,7 @@ class HubPrefsBatchOperator(ReadsSource):
         self._check_arguments()
         given = self._source()
         summary = self._run(self._hook, given, context, event)
+        self._known.update(summary)  # which may be of two runs
         result = self._result_of(summary)
         fail_if_not_applied(self, result, context)
         return result

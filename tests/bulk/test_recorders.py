@@ -138,11 +138,11 @@ def test_whom_a_batch_names_is_refused_by_the_single_call_and_holds_up_no_one(
     hubspot: Simulator, carry: Callable[..., tuple[dict[str, Any], Seen]]
 ) -> None:
     names = [*people(10), "rejected@hubspot-rejects.example", *people(4, start=10)]
-    summary, seen = carry(names, Look)
+    summary, _ = carry(names, Look)
     assert outcomes(summary) == {"unchanged": 14, "rejected": 1}
     assert summary["reasons"] == {"rejected: VALIDATION_ERROR": 1}
     number = hubspot.subscription_ids[0]
-    summary, seen = carry(names, lambda calls: SetStatus(calls, subscription_id=number, status="SUBSCRIBED"))
+    summary, _ = carry(names, lambda calls: SetStatus(calls, subscription_id=number, status="SUBSCRIBED"))
     assert outcomes(summary) == {"changed": 14, "rejected": 1}
     assert {hubspot.status_of(name, number) for name in people(14)} == {"SUBSCRIBED"}
 
