@@ -191,9 +191,12 @@ class HubPrefsReconcileOperator(WantedOperator):
         return together(read_report(of_plan.path), applied)
 
     def _plan(self, hook: HubPrefsHook, context: Context, folder: RunFolder) -> dict[str, Any]:
+        from dataclasses import asdict
+
         from airflow_provider_hubprefs.bulk.plan.file import NAME
         from airflow_provider_hubprefs.bulk.plan.report import PlanReport
         from airflow_provider_hubprefs.bulk.plan.run import make_plan
+        from airflow_provider_hubprefs.bulk.report.checkpoint import Identity, fingerprint_of_source
 
         comparison = self._comparison(hook)
         given = super()._source()
@@ -207,7 +210,15 @@ class HubPrefsReconcileOperator(WantedOperator):
         shown = PlanReport(folder.path / NAME, kept=self.mode != "apply", before=before)
         arguments["recorders"] = [*arguments["recorders"], shown]
         rows = before["rows"] if before else None
-        summary = make_plan(hook.client, comparison, read, previous_rows=rows, **arguments)
+        summary = make_plan(
+            hook.client,
+            comparison,
+            read,
+            previous_rows=rows,
+            source_digest=fingerprint_of_source(given, key="plan") if Identity.applies_to(given) else None,
+            arguments=asdict(self._columns()),
+            **arguments,
+        )
         self._header = shown.header
         self._plan_path = str(folder.path / NAME) if shown.header else None
         return summary

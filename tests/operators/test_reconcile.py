@@ -86,6 +86,19 @@ class TestModes:
         assert writes(hubspot) == 0
         assert len(Path(result["plan"]).read_text().splitlines()) == 4
 
+    def test_a_plan_says_what_it_was_made_of(self, hubspot: Simulator, task: Task) -> None:
+        headers = []
+        for given in (rows(hubspot), rows(hubspot), rows(hubspot, 6)):
+            result = task.reconcile(subscribers=given, mode="plan", **COLUMNS)
+            headers.append(json.loads(Path(result["plan"]).read_text().splitlines()[0]))
+        first, same, other = headers
+        assert first["source"]
+        assert (first["source"], first["checksum"]) == (same["source"], same["checksum"])
+        assert first["source"] != other["source"]
+        assert first["arguments"]["effective_at"] == "since"
+        (moved,) = reported(result)["plan"]["subscriptions"]
+        assert moved["name"] == hubspot.portal.definitions[moved["id"]].name
+
     @pytest.mark.parametrize(("mode", "kept"), [("plan_and_apply", True), ("apply", False)])
     def test_what_differs_is_written_and_after_that_nothing(
         self, hubspot: Simulator, task: Task, mode: Any, kept: bool

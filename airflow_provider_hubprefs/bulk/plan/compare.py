@@ -74,7 +74,7 @@ class Comparison(Mixed):
         )
         statuses = SetStatus(calls, subscription_id=subscription_id, status=status)
         opt_outs = UnsubscribeAll(calls, business_unit_id=brand)
-        check = _PlanCheck(self.same)
+        self.check = check = _PlanCheck(self.same)
         super().__init__(_Compared(statuses, rules, check), _Compared(opt_outs, rules, check, brand=brand))
 
     def arguments(self) -> dict[str, Any]:

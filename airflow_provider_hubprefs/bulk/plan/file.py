@@ -20,6 +20,7 @@ from airflow_provider_hubprefs.bulk.source.kept import KeptRows
 from airflow_provider_hubprefs.bulk.source.passed import CHANGED_WHILE_READ, SourceChangedError
 from airflow_provider_hubprefs.bulk.source.row import CellError, Row
 from airflow_provider_hubprefs.bulk.source.stored import shown
+from airflow_provider_hubprefs.hubspot.privacy import scrub
 from airflow_provider_hubprefs.storage import lines_in
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     :param outcomes: rows of the source by outcome; *changed* are those to change.
     :param actions: rows by action.
     :param moves: changes by subscription (None: everything), status ``before`` and wanted ``status``: so many ``rows``.
+    :param names: of the subscriptions among the changes, by id.
     :param refused: rows that are refused, by category.
     :param checksum: SHA-256 of all lines after the header.
     :param header_checksum: of the header, while this is empty.
@@ -72,6 +74,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int]
     actions: dict[str, int]
     moves: list[dict[str, Any]]
+    names: dict[str, str] = {}
     refused: dict[str, int]
     guards: list[Guard]
     checksum: str
@@ -94,6 +97,7 @@ class PlanRecorder:
     :param folder: of the run.
     :param rules: of the comparison.
     :param about: fields of the header that no row decides.
+    :param names: returns those of the portal's subscriptions, by id, as far as they are known.
     :param previous_rows: see :func:`~.guards.check_guards`.
     """
 
@@ -105,6 +109,7 @@ class PlanRecorder:
         rules: Rules,
         *,
         about: Mapping[str, Any],
+        names: Callable[[], Mapping[int, str]] = dict,
         brand: int | None = None,
         previous_rows: int | None = None,
     ) -> None:
@@ -114,6 +119,7 @@ class PlanRecorder:
         self._folder = folder
         self._rules = rules
         self._about = about
+        self._names = names
         self._brand = brand
         self._previous_rows = previous_rows
 
@@ -138,6 +144,7 @@ class PlanRecorder:
         for line in _in_order(kept):
             digest.update(line)
         rows = sum(counts.values())
+        moved = {number for number, *_ in found.moves}
         header = PlanHeader(
             created_at=now(),
             brand=self._brand,
@@ -148,6 +155,7 @@ class PlanRecorder:
                 {**dict(zip(_MOVE, key, strict=True)), "rows": found.moves[key]}
                 for key in sorted(found.moves, key=lambda key: (key[0] or 0, *key[1:]))
             ],
+            names={str(number): scrub(name) for number, name in self._names().items() if number in moved},
             refused=dict(sorted(found.refused.items())),
             guards=check_guards(found, self._rules, rows=rows, previous_rows=self._previous_rows),
             checksum=digest.hexdigest(),
@@ -176,7 +184,10 @@ def shown_plan(header: PlanHeader, path: Path) -> dict[str, Any]:
         "changes": header.changes,
         "rows": header.rows,
         "actions": header.actions,
-        "subscriptions": [dict(zip(moved, one.values(), strict=True)) for one in header.moves],
+        "subscriptions": [
+            {**dict(zip(moved, one.values(), strict=True)), "name": header.names.get(str(one[_MOVE[0]]))}
+            for one in header.moves
+        ],
         "guards": msgspec.to_builtins(header.guards),
     }
 

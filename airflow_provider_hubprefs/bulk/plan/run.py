@@ -56,6 +56,7 @@ def make_plan(
             "source": source_digest,
             "arguments": {**(arguments or {}), **comparison.arguments()},
         },
+        names=lambda: comparison.check.names,
         brand=comparison.brand,
         previous_rows=previous_rows,
     )

@@ -112,6 +112,8 @@ class RowCheck:
         """Whether a row was seen that needs its actual status to be read. A status column is read to its end first."""
         self.as_of: datetime | None = None
         """When the run began to read the source, the same in all its tries; the run sets it."""
+        self.names: dict[int, str] = {}
+        """Of the portal's subscriptions."""
 
     def use_definitions(self, definitions: Sequence[Definition] | None) -> None:
         """Take the portal's subscriptions, before any row is checked.
@@ -121,6 +123,7 @@ class RowCheck:
         """
         if definitions is None:
             return
+        self.names = {one.id: one.name for one in definitions if one.name}
         number = self._same.subscription_id
         if number is not None and (error := unusable_subscription(definitions, number)) is not None:
             raise error
