@@ -94,10 +94,10 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.bulk.report.outcome import Outcome, outcome_of_error
         from airflow_provider_hubprefs.bulk.source.row import Row
 
-        row = Row(1, normalised_subscriber(value_of(self.subscriber)))
-        found = Outcome(row, outcome) if error is None else outcome_of_error(row, error, "rejected")
         self._known.update({"outcome": outcome, outcome: 1})
         if audit := self._audit(context):
+            row = Row(1, normalised_subscriber(value_of(self.subscriber)))
+            found = Outcome(row, outcome) if error is None else outcome_of_error(row, error, "rejected")
             audit.finish(map(str.encode, audit.lines([found])), {outcome: 1}, complete=True)
             self._known["audit_head"] = audit.head
 
