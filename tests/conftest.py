@@ -66,6 +66,8 @@ LONG_FILES = (
     "operators/test_waiting.py",
     "bulk/test_stopping.py",
     "system/test_dags.py",
+    "system/test_round_trip_kills.py",
+    "system/test_round_trip.py",
 )
 """The files that take longest: they come first, so that no worker is left alone with one of them at the end."""
 

@@ -35,9 +35,7 @@ def fail_if_not_applied(operator: Any, result: Mapping[str, Any], context: Conte
     push_result(operator, result, context)
     letters = result["dead_letters"]
     where = f"they are in {letters}" if letters else "set output to a folder, and they are named there"
-    text = (
-        f"of {counted(result['read'], 'row')}, {counts}; {where}. Why: {reasons_in_words(result['reasons'])}"
-    )
+    text = f"of {counted(result['read'], 'row')}, {counts}: {reasons_in_words(result['reasons'])}; {where}"
     if result["unconfirmed"]:
         raise HubPrefsException(f"{text}. All other rows are done; a retry asks about these again.")
     remedy = "look at those subscribers" if raced else "on_rejected='report' would succeed"

@@ -454,6 +454,8 @@ class TestTheLastLine:
             ),
             ({}, {"page": None, "report": None}, "No rows were read -> set output to keep a report"),
             ({}, {"skipped": 2}, "No rows were read, 2 left out by where -> /r/report.html"),
+            ({}, {"plan": {"changes": 0}}, "Nothing was to change -> /r/report.html"),
+            ({}, {"plan": {}, "kind": "plan"}, "No rows were read -> /r/report.html"),
             (
                 {"changed": 90, "unconfirmed": 10},
                 {"state": "running", "share": 0.1, "ended_at": "2026-11-26T03:00:00+00:00"},
@@ -538,7 +540,8 @@ class TestTheLastLine:
             ),
         ],
         ids=[
-            *("all kinds", "one", "no page", "no report", "where", "running", "not yet", "waiting"),
+            *("all kinds", "one", "no page", "no report", "where"),
+            *("nothing to apply", "nothing to plan", "running", "not yet", "waiting"),
             *("early", "partial", "at once"),
             *("left to HubSpot", "plan", "guards", "approved", "read", "links"),
         ],

@@ -282,7 +282,7 @@ class TestTheSummary:
             opt_out(context, **arguments)
         assert caplog.records[-1].getMessage() == said
         assert str(raised.value) == (
-            f"of 2 rows, 1 rejected; they are in {page.parent}/dead_letters.jsonl. Why: 1 VALIDATION_ERROR. All other "
+            f"of 2 rows, 1 rejected: 1 VALIDATION_ERROR; they are in {page.parent}/dead_letters.jsonl. All other "
             "rows are done; on_rejected='report' would succeed."
         )
         caplog.clear()

@@ -201,7 +201,9 @@ class TestWhoWins:
     ) -> None:
         given = [*people(2), "no address"]
         assert outcomes(task.reconcile(subscribers=given, mode="plan")) == {"changed": 2, "invalid": 1}
-        with pytest.raises(HubPrefsFailException, match="of 3 rows, 1 invalid; they are in ") as failed:
+        with pytest.raises(
+            HubPrefsFailException, match="of 3 rows, 1 invalid: 1 INVALID_ADDRESS; they are in "
+        ) as failed:
             task.reconcile(subscribers=given)
         assert str(task.folder / "plan" / "dead_letters.jsonl") in str(failed.value)
         assert all(map(hubspot.is_opted_out, people(2)))

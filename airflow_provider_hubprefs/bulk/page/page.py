@@ -13,7 +13,7 @@ from airflow_provider_hubprefs.bulk.page.letters import clean, masked
 from airflow_provider_hubprefs.bulk.page.plan import plan_of
 from airflow_provider_hubprefs.bulk.page.reasons import Advice, advice_on, advice_on_end
 from airflow_provider_hubprefs.bulk.report.outcome import APPLIED, HUBSPOT_WINS, NOT_APPLIED, OUTCOMES
-from airflow_provider_hubprefs.bulk.report.words import achieved
+from airflow_provider_hubprefs.bulk.report.words import achieved, without_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,7 +234,7 @@ class _Page:
             return achieved(said, so_far=True)
         if self.read == 0:
             skipped = self.number("skipped")
-            return f"No rows were read{f', {number(skipped)} left out by where' if skipped else ''}"
+            return f"{without_rows(self.kind, self.plan)}{f', {number(skipped)} left out by where' if skipped else ''}"
         early = " before the run ended" if self.state in {"incomplete", "stopped"} else ""
         return f"{achieved(said)}{early}"
 

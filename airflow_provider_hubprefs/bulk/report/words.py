@@ -64,6 +64,11 @@ def achieved(summary: Mapping[str, Any], *, so_far: bool = False) -> str:
     return f"{'' if applied == read else f'{applied:,} of '}{counted(read, 'subscriber')} {done or 'read'}"
 
 
+def without_rows(kind: object, plan: object) -> str:
+    """Return what to say of a run without rows: one that applies a plan has none where nothing differs."""
+    return "Nothing was to change" if plan and kind != "plan" else "No rows were read"
+
+
 def _tripped(plan: Mapping[str, Any]) -> str:
     """Return the names of the guards that stop a plan, of a report's ``plan``; nothing where a person approved it."""
     if plan.get("approved_by"):
@@ -82,6 +87,7 @@ def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a r
     """
     rows: Counter[str] = Counter({name: summary.get(name) or 0 for name in ("read", "skipped", *OUTCOMES)})
     read, state, kind = rows["read"], summary.get("state"), summary.get("kind")
+    plan: Mapping[str, Any] = summary.get("plan") or {}
     where = f" -> {summary.get('page') or summary.get('report') or hint}"
     text = achieved(summary)
     if state == "incomplete":
@@ -94,8 +100,7 @@ def last_line(summary: Mapping[str, Any], *, hint: str = "set output to keep a r
         text = text if read else "no row has an outcome yet"
         text = f"Still running as of {summary.get('ended_at')}{share}: {text}"
     elif not read:
-        text = "No rows were read"
-    plan: Mapping[str, Any] = summary.get("plan") or {}
+        text = without_rows(kind, plan)
     if kind == "plan":
         actions = plan.get("actions") or {}
         each = ", ".join(f"{actions[name]:,} {done}" for name, done in ACTIONS.items() if actions.get(name))

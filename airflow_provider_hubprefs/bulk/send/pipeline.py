@@ -87,6 +87,7 @@ class Pipeline:
         self._budget = budget
         self._batch_size = batch_size
         self._concurrency = concurrency
+        self._only_reads = write.write is None
         self._work = BatchWork(
             caller,
             write,
@@ -251,15 +252,21 @@ class Pipeline:
             yield Batch(some, pending={row.number: pending.pop(row.number) for row in some})
 
     def _batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        """Rows in order, as many as make a request; those that are not sent go along."""
+        """Rows in order, as many as make a request; those that are not sent go along.
+
+        A request that reads asks about a subscriber once, however many rows are about it.
+        """
         batch: list[Row] = []
-        sendable = 0
+        asked: set[int | str] = set()
         for row in rows:
-            batch.append(row)
-            sendable += row.problem is None
-            if sendable == self._batch_size or len(batch) == self._batch_size * _ROWS_PER_BATCH:
+            about = row.subscriber if self._only_reads else row.number
+            full = len(asked) == self._batch_size and row.problem is None and about not in asked
+            if full or len(batch) == self._batch_size * _ROWS_PER_BATCH:
                 yield batch
-                batch, sendable = [], 0
+                batch, asked = [], set()
+            batch.append(row)
+            if row.problem is None:
+                asked.add(about)
         if batch:
             yield batch
 

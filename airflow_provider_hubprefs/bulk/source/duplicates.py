@@ -67,6 +67,7 @@ class Duplicates:
         self._on_conflict = on_conflict
         self._everything = everything
         self._opts_out = False
+        """Whether an opt-out from everything may count instead of a row about one subscription."""
         self._place_of = place_of
         self._unreadable = False
         self._salt = secrets.token_bytes(blake2b.SALT_SIZE)
@@ -147,6 +148,9 @@ class Duplicates:
 
         :raises ContradictionError: says for how many keys, and where some of the rows are.
         """
+        if self._opts_out:  # flagged() asks about each row then
+            both = "SELECT 1 FROM wide WHERE everything IS NOT NULL AND one IS NOT NULL LIMIT 1"
+            self._opts_out = self._execute(both).fetchone() is not None
         if self._on_conflict != "opt_out_wins":
             later = " AND one > everything" if self._on_conflict == "last" else ""
             self._stop_at(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -263,6 +264,18 @@ def test_a_token_that_may_not_read_ends_it_at_once(
     with pytest.raises(MissingScopesError, match="communication_preferences"):
         planner.apply(made, token="writer")
     assert writes(hubspot) == 0
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 100])
+def test_a_reading_asks_about_as_many_subscribers_as_a_request_takes_however_many_rows_they_have(
+    hubspot: Simulator, planner: Planner, ids: list[int], size: int
+) -> None:
+    rows = [item(one, OUT, number) for one in people(10) for number in ids[:3]]
+    made = planner.plan([*rows, rows[0], item("no address", OUT, ids[0])], run={"batch_size": size})
+    assert outcomes(made.summary) == {"changed": 30, "duplicate": 1, "invalid": 1}
+    asked = [one.json()["inputs"] for one in hubspot.requests if one.path.endswith("/read")]
+    assert sum(map(len, asked)) == 10
+    assert len(asked) == math.ceil(10 / size)
 
 
 # Applying -------------------------------------------------------------------------------------------
