@@ -22,25 +22,26 @@ _STATUSES = {"set_status", "batch_set_statuses"}
 _OPT_OUTS = {"unsubscribe_all", "batch_unsubscribe_all"}
 _MOST = 100
 """Data sets that a task reads, in one event."""
-_OUTCOMES = ("changed", "unchanged", "rejected", "invalid", "duplicate", "unconfirmed")
+_SENT = ("changed", "unchanged", "unconfirmed")
 
 
-def note(task: Any, hook: Any, result: Mapping[str, Any]) -> None:
-    """See :meth:`~airflow_provider_hubprefs.task.TaskBase.note_lineage`."""
-    from airflow_provider_hubprefs.assets.hubspot import dataset_name, namespace
+def note(task: Any) -> None:
+    """Report to Airflow's own collector what a task has written, when it ends."""
+    if not task.only_reads and any(task._known.get(name) for name in _SENT):
+        collect_output(task._hook, _name(task), portal=task._known.get("portal"))
+
+
+def _name(task: Any) -> str:
+    from airflow_provider_hubprefs.assets.hubspot import dataset_name
 
     brand = None
     with suppress(Exception):  # what is wrong with a connection is the task's to say
-        brand = hook.business_unit_id
-    name = dataset_name(
+        brand = task._hook.business_unit_id
+    return dataset_name(
         subscription_id=getattr(task, "subscription_id", None),
         every=getattr(task, "subscription_column", None) is not None,
         brand=brand,
     )
-    task._where = namespace(_portal(hook, result.get("portal"))), name
-    task._lineage_result = result
-    if result and not task.only_reads:
-        collect_output(hook, name, portal=result.get("portal"))
 
 
 def lineage_of(task: Any, *, ended: bool = False) -> Any:
@@ -57,23 +58,23 @@ def lineage_of(task: Any, *, ended: bool = False) -> Any:
         )
     except ImportError:
         return None
-    result = task._lineage_result
+    from airflow_provider_hubprefs.assets.hubspot import namespace
+    from airflow_provider_hubprefs.bulk.report.outcome import OUTCOMES
+
+    known = task._known
     inputs = [InputDataset(namespace=store, name=name) for store, name in task.lineage_inputs()]
-    if len(inputs) == 1 and "read" in result:
-        statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rowCount=result["read"])
+    if len(inputs) == 1 and "read" in known:
+        statistics = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(rowCount=known["read"])
         inputs[0].inputFacets = {"inputStatistics": statistics}
-    outcomes = _outcomes(result)
-    facets = {"hubprefs_run": _run_facet(outcomes, result)} if outcomes else {}
-    if not ended or task._where is None:
+    outcomes: dict[str, int] = {name: known[name] for name in OUTCOMES if name in known}
+    facets = {"hubprefs_run": _run_facet(outcomes, known)} if outcomes else {}
+    if not ended:
         return OperatorLineage(inputs=inputs, run_facets=facets)
-    store, name = task._where
+    store, name = namespace(_portal(task._hook, known.get("portal"))), _name(task)
     if task.only_reads:
-        written_to = [OutputDataset(namespace=where, name=one) for where, one in task._written_to]
-        return OperatorLineage(
-            inputs=[*inputs, InputDataset(namespace=store, name=name)],
-            outputs=written_to,
-            run_facets=facets,
-        )
+        outputs = [OutputDataset(namespace=where, name=one) for where, one in task._written_to]
+        inputs.append(InputDataset(namespace=store, name=name))
+        return OperatorLineage(inputs=inputs, outputs=outputs, run_facets=facets)
     output = OutputDataset(namespace=store, name=name)
     if outcomes:
         written = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
@@ -119,12 +120,6 @@ def _portal(hook: Any, portal: int | None) -> int | str:
     return portal or getattr(getattr(client, "auth", None), "hub_id", None) or hook.hubprefs_conn_id
 
 
-def _outcomes(result: Mapping[str, Any]) -> dict[str, int]:
-    if "outcome" in result:
-        return {result["outcome"]: 1}
-    return {name: result[name] for name in _OUTCOMES if name in result}
-
-
 def datasets_of(source: Any) -> Iterable[tuple[str, str]]:
     """Namespace and name of each of the source's places, each once; of what has wildcards, the folder above them.
 
@@ -151,13 +146,13 @@ def datasets_of(source: Any) -> Iterable[tuple[str, str]]:
     return list(found)[:_MOST]
 
 
-def _run_facet(outcomes: Mapping[str, int], result: Mapping[str, Any]) -> Any:
+def _run_facet(outcomes: Mapping[str, int], known: Mapping[str, Any]) -> Any:
     from airflow_provider_hubprefs.hubspot.privacy import scrub
 
-    report = result.get("report")
+    report = known.get("report")
     return _facet_class()(
         outcomes=dict(outcomes),
-        reasons=dict(result.get("reasons") or {}),
+        reasons=dict(known.get("reasons") or {}),
         report=scrub(report) if report else None,
     )
 

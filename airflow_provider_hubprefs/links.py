@@ -99,6 +99,7 @@ BATCH_LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), DeadLettersLink(), Se
 def run_announced(task: Any, method: Callable[..., Any], context: Context, *args: Any, **kwargs: Any) -> Any:
     """Run a method as :func:`~airflow_provider_hubprefs.task.announced` says."""
     from airflow_provider_hubprefs.exceptions import airflow_errors
+    from airflow_provider_hubprefs.lineage import note
 
     task._announcing, task._known = True, {}
     end: BaseException | None = None
@@ -111,16 +112,15 @@ def run_announced(task: Any, method: Callable[..., Any], context: Context, *args
     try:
         _push(task, context, {**known, "state": "running"}, links=True)
         with airflow_errors():
-            result = method(task, context, *args, **kwargs)
-        if isinstance(result, dict) and "outcome" in result:  # of one subscriber
-            task._known.update({"outcome": result["outcome"], result["outcome"]: 1})
+            return method(task, context, *args, **kwargs)
     except BaseException as error:
         end = error
         raise
     finally:
         task._announcing = False
+        if type(end).__name__ not in _WAITS:
+            note(task)
         _push(task, context, {**known, **_known_at_the_end(task._known, end)})
-    return result
 
 
 def _known_at_the_end(report: dict[str, Any], end: BaseException | None) -> dict[str, Any]:

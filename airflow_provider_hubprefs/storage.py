@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 
@@ -23,14 +23,11 @@ class File(Protocol):
     """What is used of an open file.
 
     No ``__iter__``: on Airflow 2.11 a file that an ``ObjectStoragePath`` opens has none, and mypy refuses a loop over
-    this. Its lines are ``iter(file.readline, b"")``.
+    this. Its lines are what :func:`lines_in` yields.
     """
 
     def read(self, size: int = -1, /) -> Any:
         """Read."""
-
-    def readline(self, size: int = -1, /) -> Any:
-        """Read a line, or so much of it; at the end an empty one."""
 
     def write(self, data: Any, /) -> Any:
         """Write."""
@@ -103,11 +100,49 @@ def is_whole(place: str) -> bool:
     return scheme not in {"", "file", "local"} or rest.startswith(("/", "~"))
 
 
+def is_in(place: str, folder: str) -> bool:
+    """Whether a place in a store is a folder or in it; both as of :func:`canonical`."""
+    return f"{place}/".startswith(folder.rstrip("/") + "/")
+
+
 def open_quietly(path: Any, mode: str) -> File:
     """Open a file of a run's own. Airflow's paths would report it as a data set that the task has read or written."""
     fs = getattr(path, "fs", None)
     file: File = path.open(mode) if fs is None else fs.open(path.path, mode)
     return file
+
+
+_AT_ONCE, _LONGEST = 1 << 20, 1 << 24
+
+
+def lines_in(path: Any) -> Iterator[bytes]:
+    """Yield the lines of a run's own file, each with its end; one of more than 16 MiB comes in pieces.
+
+    Object stores give a line at a time slowly.
+
+    :raises OSError: it cannot be read.
+    """
+    rest = b""
+    with open_quietly(path, "rb") as file:
+        while some := file.read(_AT_ONCE):
+            *lines, rest = (rest + some).split(b"\n")
+            for line in lines:
+                yield line + b"\n"
+            if len(rest) > _LONGEST:
+                yield rest
+                rest = b""
+    if rest:
+        yield rest
+
+
+def json_in(path: Any) -> dict[str, Any] | None:
+    """Return the JSON object in a run's own file; None: there is no such file, or no object in it."""
+    try:
+        with open_quietly(path, "rb") as file:
+            found = msgspec.json.decode(file.read())
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def write_file(path: Path, content: Iterable[bytes]) -> None:
@@ -197,7 +232,7 @@ class ObjectPlace:
 
     def load(self) -> dict[str, Any] | None:
         """See :class:`Place`. An object that was cut off counts as missing."""
-        found = [one for slot in self._slots if (one := _read(slot)) is not None]
+        found = [one for slot in self._slots if {"saved", "state"} <= set(one := json_in(slot) or {})]
         latest = max(found, key=lambda one: int(one["saved"]), default=None)
         if latest is None:
             return None
@@ -216,12 +251,3 @@ class ObjectPlace:
         """See :class:`Place`."""
         for slot in self._slots:
             slot.unlink(missing_ok=True)
-
-
-def _read(slot: Path) -> Mapping[str, Any] | None:
-    try:
-        with open_quietly(slot, "rb") as file:
-            found = msgspec.json.decode(file.read())
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    return found if isinstance(found, dict) and {"saved", "state"} <= set(found) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import wraps
+from functools import cached_property, wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.compat import Context
+    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,10 +51,14 @@ class TaskBase(BaseOperator):
     ARGUMENTS: ClassVar[Mapping[str, Reader]] = {}
     """The arguments, but for the private ones, with a reader for each."""
     only_reads = False
-    _where: tuple[str, str] | None = None
+    hubprefs_conn_id: str
+    api_version: str | None
+    business_unit_id: int | str | None = None
+    max_budget_share: float = 1.0
+    _known: Any = MappingProxyType({})
+    """What became of the rows, as far as it is known: fields of a report."""
     _written_to: Sequence[tuple[str, str]] = ()
     """Of an export: namespace and name of its file or table."""
-    _lineage_result: Mapping[str, Any] = MappingProxyType({})
 
     def keep_arguments(self, given: Mapping[str, Any]) -> None:
         """Keep what a constructor was given, as attributes.
@@ -72,6 +77,22 @@ class TaskBase(BaseOperator):
         """
         for name, read in self.ARGUMENTS.items():
             setattr(self, name, read(name, getattr(self, name)))
+
+    @cached_property
+    def _hook(self) -> HubPrefsHook:
+        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+
+        return HubPrefsHook(
+            self.hubprefs_conn_id,
+            self.api_version,
+            business_unit_id=self.business_unit_id,
+            settings=self._settings(),
+            max_budget_share=self.max_budget_share,
+        )
+
+    def _settings(self) -> Mapping[str, float]:
+        """Overrides of the connection's."""
+        return {}
 
     @property
     def retry_policy(self) -> Any:
@@ -97,16 +118,6 @@ class TaskBase(BaseOperator):
         for name, argument in private.items():
             argument.refuse_literal(kwargs.get(name), "partial()")
         return _Partial(super().partial(**kwargs), private)
-
-    def note_lineage(self, hook: Any, result: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """Keep what the lineage is made of.
-
-        :param hook: that the task uses.
-        :param result: a run's summary or one subscriber's outcome, once it is known.
-        """
-        from airflow_provider_hubprefs.lineage import note
-
-        note(self, hook, result)
 
     def lineage_inputs(self) -> Iterable[tuple[str, str]]:
         """Namespace and name of each data set that is read, besides HubSpot's."""
@@ -165,8 +176,9 @@ def announced(method: Method) -> Method:
     """Push a task's links and its XCom ``hubprefs_report`` before a method begins, and what is known when it ends.
 
     They are pushed however it ends, and also with ``do_xcom_push=False``, which is about results: without them there
-    would be no links. Nothing is pushed where there is no task instance. The method adds to ``self._known``. What it
-    raises is turned into Airflow's errors by :func:`~airflow_provider_hubprefs.exceptions.airflow_errors`.
+    would be no links. Nothing is pushed where there is no task instance. The method adds to ``self._known``, of which
+    the lineage is made as well. What it raises is turned into Airflow's errors by
+    :func:`~airflow_provider_hubprefs.exceptions.airflow_errors`.
 
     :param method: ``execute`` or the like; its first argument is the context.
     """

@@ -175,7 +175,8 @@ def test_only_one_module_knows_where_airflow_has_what() -> None:
     everywhere = {"airflow.triggers.base"}
     # One place each, in the versions that have it at all; the version that asks for it has it.
     everywhere |= {"airflow.cli.cli_config", "airflow.providers.openlineage.extractors"}
-    everywhere |= {"airflow.sdk.definitions.retry_policy"}
+    everywhere |= {"airflow.sdk.definitions.retry_policy", "airflow.providers.common.sql.hooks.sql"}
+    everywhere |= {"airflow.providers.openlineage.sqlparser"}
     found = {
         (file.relative_to(ROOT / OWN).as_posix(), module)
         for file in (ROOT / OWN).rglob("*.py")

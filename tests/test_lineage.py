@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_hubprefs import lineage
 from airflow_provider_hubprefs.assets.hubspot import create_asset, to_openlineage
+from airflow_provider_hubprefs.exceptions import HubPrefsFailException
 from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 from airflow_provider_hubprefs.hubspot.api.models import StatusChange
 from airflow_provider_hubprefs.hubspot.transport.auth import OAuthRefresh
@@ -141,6 +142,29 @@ class TestHookLineage:
         assert written(collector) == ["hubspot://48120091/opt-outs"]
         assert {one.asset.uri for one in collector.collected_assets.inputs} <= {"memory://bucket/list.csv"}
 
+    def test_a_run_that_fails_has_written_what_it_had_sent(
+        self, collector: HookLineageCollector, hubspot: Simulator, context: Any
+    ) -> None:
+        people = [f"person-{number}@example.com" for number in range(40)]
+        hubspot.fault("status", status=401, match={"body_contains": "person-25@"}, times=None)
+        operator = HubPrefsBatchUnsubscribeOperator(
+            task_id="opt_out", subscribers=people, batch_size=10, max_budget_share=0.1
+        )
+        with pytest.raises(HubPrefsFailException):
+            operator.execute(context)
+        assert written(collector) == ["hubspot://hubprefs_default/opt-outs"]
+        (output,) = operator.get_openlineage_facets_on_failure(None).outputs
+        assert 0 < output.outputFacets["outputStatistics"].rowCount < 40
+
+    def test_a_run_that_sent_nothing_has_written_nothing(
+        self, collector: HookLineageCollector, hubspot: Simulator, context: Any
+    ) -> None:
+        operator = HubPrefsBatchUnsubscribeOperator(
+            task_id="opt_out", subscribers=["no address"], on_rejected="report"
+        )
+        operator.execute(context)
+        assert written(collector) == []
+
     def test_the_portal_is_named_by_its_number_where_it_is_known(
         self, collector: HookLineageCollector, hubspot: Simulator
     ) -> None:
@@ -150,7 +174,8 @@ class TestHookLineage:
         hook.unsubscribe_all(JANE)
         hook.client.auth = auth
         operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber=JANE)
-        operator.note_lineage(hook, {"outcome": "changed"})
+        operator._known, operator._hook = {"changed": 1}, hook
+        lineage.note(operator)
         assert "hubspot://123/opt-outs" in written(collector)
 
     def test_a_collector_that_fails_fails_no_write(

@@ -134,6 +134,13 @@ class TestWhatARunSays:
         )
         assert "jane" not in str(ti.all)
 
+    def test_is_that_hubspot_refused_a_single_write(self, ti: Pushes, hubspot: Simulator) -> None:
+        hubspot.load({"rejected": {"jane@example.com": {"category": "VALIDATION_ERROR", "message": "no"}}})
+        operator = HubPrefsUnsubscribeAllOperator(task_id="one", subscriber="jane@example.com")
+        with pytest.raises(HubPrefsFailException):
+            operator.execute(cast("Any", {"ti": ti}))
+        assert {"state": "incomplete", "outcome": "rejected", "rejected": 1}.items() <= ti.reports[-1].items()
+
     def test_is_said_once_by_a_write_that_waits_in_the_worker(self, ti: Pushes, hubspot: Simulator) -> None:
         hubspot.load({"operations": {"seconds": 0.2}})
         operator = HubPrefsUnsubscribeAllOperator(

@@ -13,6 +13,8 @@ import pytest
 from airflow.sdk import BaseOperator
 
 from airflow_provider_hubprefs import retry_policy
+from airflow_provider_hubprefs.bulk.export.fields import TargetError
+from airflow_provider_hubprefs.bulk.plan.guards import GuardError
 from airflow_provider_hubprefs.bulk.send.daily_budget import BudgetError
 from airflow_provider_hubprefs.bulk.source.errors import UnavailableError
 from airflow_provider_hubprefs.exceptions import HubPrefsException
@@ -92,6 +94,7 @@ def test_every_error_has_a_decision() -> None:
         "fail": {
             *(
                 "AuthenticationError",
+                GuardError.__name__,
                 "MissingScopesError",
                 "NotFoundError",
                 "SettingsError",
@@ -103,6 +106,7 @@ def test_every_error_has_a_decision() -> None:
             *("BudgetWaitError", "BurstLimitError", "ConflictError", "ConnectionFailedError"),
             *("ForeignAnswerError", "HubSpotError", "LockedError", "MalformedAnswerError", "MigratingError"),
             *("OperationCanceledError", "ServerError", "StaleReadingError", "StoppedError"),
+            TargetError.__name__,
         },
     }
 

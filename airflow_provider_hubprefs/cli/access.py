@@ -67,8 +67,7 @@ def _by_token(args: Namespace, token: str, settings: Mapping[str, float]) -> Acc
 
 
 def _by_connection(args: Namespace, name: str, settings: Mapping[str, float]) -> Access:
-    if "airflow" not in sys.modules:  # it makes no home and opens no database then
-        os.environ.setdefault("_AIRFLOW__AS_LIBRARY", "1")
+    use_airflow_as_library()
     from airflow_provider_hubprefs.compat import AirflowNotFoundException
     from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
 
@@ -84,6 +83,12 @@ def _by_connection(args: Namespace, name: str, settings: Mapping[str, float]) ->
             f"AIRFLOW_CONN_{name.upper()}, a secrets backend, or Airflow's database ('airflow hubprefs' only)"
         )
         raise CommandError(text, ExitCode.CREDENTIALS) from None
+
+
+def use_airflow_as_library() -> None:
+    """Have Airflow make no home and open no database, unless it is there already."""
+    if "airflow" not in sys.modules:
+        os.environ.setdefault("_AIRFLOW__AS_LIBRARY", "1")
 
 
 def path_of(text: str) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_hubprefs.bulk.audit.verify import audits_at, records_of, verify_audit
-from airflow_provider_hubprefs.cli.access import path_of
+from airflow_provider_hubprefs.cli.access import path_of, use_airflow_as_library
 from airflow_provider_hubprefs.cli.errors import ExitCode, usage
 from airflow_provider_hubprefs.cli.output import note, show
 
@@ -20,8 +19,7 @@ _ROW = ("subscription", "brand", "before", "after", "outcome", "category", "lega
 
 def audit(args: Namespace) -> ExitCode:
     """Check files of audits, or look a subscriber up in them."""
-    if "airflow" not in sys.modules:  # it makes no home and opens no database then
-        os.environ.setdefault("_AIRFLOW__AS_LIBRARY", "1")
+    use_airflow_as_library()
     from airflow_provider_hubprefs.arguments import normalised_subscriber
     from airflow_provider_hubprefs.operators._audit import audit_keys
 

@@ -9,10 +9,9 @@ from airflow_provider_hubprefs.arguments import yes_or_no
 from airflow_provider_hubprefs.operators._files import path_at, task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_hubprefs.bulk.audit.keys import AuditKeys
     from airflow_provider_hubprefs.bulk.audit.recorder import AuditRecorder
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Checkpoint
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
     from airflow_provider_hubprefs.bulk.send.writes import Write
     from airflow_provider_hubprefs.compat import BaseOperator, Context
@@ -45,20 +44,20 @@ def audit_of(
     *,
     source: Any = None,
     plan: str | None = None,
-    portal: Callable[[], int | None],
+    checkpoint: Checkpoint | None = None,
 ) -> AuditRecorder | None:
     """Return what records the writes of a task; None: there is no folder for it, or nothing is written.
 
     :param source: that is read.
     :param plan: digest of the plan that is applied.
-    :param portal: HubSpot's id of the portal; asked when there is something to record.
+    :param checkpoint: that knows the portal; None: HubSpot is asked, when there is something to record.
     :raises SourceError: ``[hubprefs] audit`` is set, and no audit can be written; nothing was sent yet.
     :raises SettingsError: the key is too short.
     """
     from airflow_provider_hubprefs import __version__
     from airflow_provider_hubprefs.bulk.audit.recorder import AuditRecorder
     from airflow_provider_hubprefs.bulk.audit.records import Same
-    from airflow_provider_hubprefs.bulk.report.checkpoint import Identity, fingerprint_of_source
+    from airflow_provider_hubprefs.bulk.report.checkpoint import Identity, fingerprint_of_source, portal_of
     from airflow_provider_hubprefs.bulk.source.errors import SourceError
     from airflow_provider_hubprefs.compat import conf
     from airflow_provider_hubprefs.storage import is_whole
@@ -90,7 +89,7 @@ def audit_of(
         return {
             **task_of(operator, context),
             "connection": hook.hubprefs_conn_id,
-            "portal": portal(),
+            "portal": portal_of(hook.client, checkpoint),
             "api_version": hook.client.calls.version,
             "provider_version": __version__,
             "source": fingerprint_of_source(source, key=keys.current.hex())

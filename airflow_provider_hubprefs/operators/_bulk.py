@@ -163,12 +163,9 @@ class HubPrefsBatchOperator(ReadsSource):
     """``output``, which is another attribute of Airflow's operators: their result."""
     audit_addresses: bool | None
     on_changed_source: Literal["fail", "restart"]
-    business_unit_id: int | str | None = None
     ui_color = "#ffd0bf"
-    _running: HubPrefsHook | None = None
     _plan_digest: str | None = None
     """Of the plan that is applied, for the audit."""
-    _known: dict[str, Any]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send all rows, and return what became of them."""
@@ -185,21 +182,13 @@ class HubPrefsBatchOperator(ReadsSource):
 
     @announced
     def _execute(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
         from airflow_provider_hubprefs.operators._rejected import fail_if_not_applied
 
         self._begin()
         self._check_arguments()
         given = self._source()
-        self._running = HubPrefsHook(
-            self.hubprefs_conn_id,
-            self.api_version,
-            business_unit_id=self.business_unit_id,
-            max_budget_share=self.max_budget_share,
-        )
-        self.note_lineage(self._running)
-        summary = self._run(self._running, given, context, event)
-        self.note_lineage(self._running, summary)
+        summary = self._run(self._hook, given, context, event)
+        self._known.update(summary)  # which may be of two runs
         result = self._result_of(summary)
         fail_if_not_applied(self, result, context)
         return result
@@ -226,8 +215,8 @@ class HubPrefsBatchOperator(ReadsSource):
 
     def on_kill(self) -> None:
         """Stop after the requests in flight; checkpoint and report are written, and a retry resumes there."""
-        if self._running is not None:
-            self._running.client.stop()
+        if "_hook" in vars(self):
+            self._hook.client.stop()
         super().on_kill()
 
     def _what_to_write(self, hook: HubPrefsHook) -> Write:
@@ -315,16 +304,8 @@ class HubPrefsBatchOperator(ReadsSource):
         """What the run writes of every row besides its dead letters."""
         from airflow_provider_hubprefs.operators._audit import audit_of
 
-        audit = audit_of(
-            self,
-            context,
-            hook,
-            write,
-            folder,
-            source=given,
-            plan=self._plan_digest,
-            portal=lambda: checkpoint.portal if checkpoint else None,
-        )
+        more = {"source": given, "plan": self._plan_digest, "checkpoint": checkpoint}
+        audit = audit_of(self, context, hook, write, folder, **more)
         return [audit] if audit else []
 
     def _checkpoint(

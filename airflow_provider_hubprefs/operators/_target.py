@@ -73,7 +73,7 @@ class WritesTarget:
     target_conn_id: str | None = None
     on_missing: Literal["keep", "delete"] = "keep"
     create_table: bool = False
-    _written_to: Sequence[tuple[str, str]] = ()
+    _written_to: Sequence[tuple[str, str]]
 
     def _check_target(self) -> None:
         from airflow_provider_hubprefs.hubspot.errors import ValidationError

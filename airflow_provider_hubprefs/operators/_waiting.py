@@ -59,8 +59,6 @@ class WaitingBase(TaskBase):
     deferrable: bool
     poke_interval: float
     timeout: float
-    hubprefs_conn_id: str
-    api_version: str | None
     _killed: Future[None] | None = None
 
     def on_kill(self) -> None:

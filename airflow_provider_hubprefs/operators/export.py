@@ -248,15 +248,11 @@ class _PortalExport(WaitingBase, WritesTarget):
     @announced
     def execute(self, context: Context) -> dict[str, Any]:
         """Read it, and write it to the target."""
-        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-
         self._begin()
         self._check_target()
-        hook = HubPrefsHook(self.hubprefs_conn_id, self.api_version)
-        self.note_lineage(hook)
-        return {"target": self._name(), "rows": self._export(hook, context)}
+        return {"target": self._name(), "rows": self._export(context)}
 
-    def _export(self, hook: HubPrefsHook, context: Context) -> int:
+    def _export(self, context: Context) -> int:
         raise NotImplementedError
 
 
@@ -303,7 +299,7 @@ class HubPrefsExportOptOutsOperator(_PortalExport):
         super().__init__(**kwargs)
         self.keep_arguments({**locals(), "output_folder": output})
 
-    def _export(self, hook: HubPrefsHook, context: Context) -> int:
+    def _export(self, context: Context) -> int:
         from airflow_provider_hubprefs.bulk.export.fields import OPT_OUTS
         from airflow_provider_hubprefs.hubspot.errors import ValidationError
         from airflow_provider_hubprefs.watch.since_last_run import export_opt_outs
@@ -313,7 +309,7 @@ class HubPrefsExportOptOutsOperator(_PortalExport):
         place = self._cursor(context) if self.mode == "new" else None
         target = self._target(OPT_OUTS)
         identity = {"connection": self.hubprefs_conn_id, "table": self.table, "database": self.target_conn_id}
-        return export_opt_outs(hook.client, target.write, place, identity)
+        return export_opt_outs(self._hook.client, target.write, place, identity)
 
     def _cursor(self, context: Context) -> Place:
         """Where the next run finds how far this one came: it outlives the DAG run, and no other task writes it."""
@@ -364,9 +360,9 @@ class HubPrefsExportDefinitionsOperator(_PortalExport):
 
     subscription_column = ""
 
-    def _export(self, hook: HubPrefsHook, context: Context) -> int:
+    def _export(self, context: Context) -> int:
         from airflow_provider_hubprefs.bulk.export.fields import DEFINITIONS, rows_of_definition
 
         target = self._target(DEFINITIONS)
-        definitions = hook.get_definitions(include_translations=True).results
+        definitions = self._hook.get_definitions(include_translations=True).results
         return target.write(row for one in definitions for row in rows_of_definition(one))

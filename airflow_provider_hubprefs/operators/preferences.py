@@ -41,8 +41,6 @@ class _OneSubscriberOperator(WaitingBase):
     subscriber = PrivateArgument()
     ui_color = "#ffe3d9"
     subscription_id: int | None = None
-    business_unit_id: int | str | None = None
-    _known: dict[str, Any]
 
     @announced
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -52,7 +50,6 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.triggers import events
 
         self.read_arguments()
-        self.note_lineage(self._hook)
         event = event or {}
         status = event.get("status")
         if status == events.EXECUTION_TIMEOUT:
@@ -79,14 +76,7 @@ class _OneSubscriberOperator(WaitingBase):
             )
             return self.execute(context)
         outcome: OutcomeName = "changed" if self._is_as_wanted(found) else "unconfirmed"
-        self._record(context, outcome)
-        return self._ended(found["subscriber"], outcome, found["operation"])
-
-    @cached_property
-    def _hook(self) -> HubPrefsHook:
-        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
-
-        return HubPrefsHook(self.hubprefs_conn_id, self.api_version, business_unit_id=self.business_unit_id)
+        return self._ended(context, found["subscriber"], outcome, found["operation"])
 
     @cached_property
     def _write(self) -> Write:
@@ -94,32 +84,22 @@ class _OneSubscriberOperator(WaitingBase):
         raise NotImplementedError
 
     def _audit(self, context: Context) -> AuditRecorder | None:
-        from airflow_provider_hubprefs.bulk.report.checkpoint import Identity
         from airflow_provider_hubprefs.operators._audit import audit_of
         from airflow_provider_hubprefs.operators._files import folder_at
 
-        identity = Identity(self._hook.client, None, arguments={})
-        return audit_of(
-            self,
-            context,
-            self._hook,
-            self._write,
-            folder_at(None, self, context),
-            portal=lambda: identity.portal,
-        )
+        return audit_of(self, context, self._hook, self._write, folder_at(None, self, context))
 
     def _record(self, context: Context, outcome: OutcomeName, error: HubSpotError | None = None) -> None:
-        """Record what became of the subscriber, where the task has an audit."""
+        """Record what became of the subscriber, also in the audit, where the task has one."""
         from airflow_provider_hubprefs.bulk.report.outcome import Outcome, outcome_of_error
         from airflow_provider_hubprefs.bulk.source.row import Row
 
-        if (audit := self._audit(context)) is None:
-            return
-        row = Row(1, normalised_subscriber(value_of(self.subscriber)))
-        found = Outcome(row, outcome) if error is None else outcome_of_error(row, error, "rejected")
-        lines = audit.lines([found])
-        audit.finish((line.encode() for line in lines), {found.outcome: 1}, complete=True)
-        self._known["audit_head"] = audit.head
+        self._known.update({"outcome": outcome, outcome: 1})
+        if audit := self._audit(context):
+            row = Row(1, normalised_subscriber(value_of(self.subscriber)))
+            found = Outcome(row, outcome) if error is None else outcome_of_error(row, error, "rejected")
+            audit.finish(map(str.encode, audit.lines([found])), {outcome: 1}, complete=True)
+            self._known["audit_head"] = audit.head
 
     def _send(self, context: Context) -> dict[str, Any]:
         from airflow_provider_hubprefs.bulk.send.single import write_one
@@ -131,7 +111,6 @@ class _OneSubscriberOperator(WaitingBase):
         subscriber, waits = normalised_subscriber(value_of(self.subscriber)), self.wait_for_completion
         self._audit(context)  # finds what is wrong with it before anything is sent
         mine = _fingerprint(hook, write, subscriber)
-        self.note_lineage(hook)
         if waits and (sent := _sent(context).load()):
             if sent["write"] == mine:
                 self.log.info("%s: an earlier try wrote it; the wait is resumed", mask(subscriber))
@@ -147,8 +126,7 @@ class _OneSubscriberOperator(WaitingBase):
             self.log.info("%s: written (operation %s)", mask(subscriber), operation.status)
             _sent(context).save({"write": mine, "operation": operation.status})
             return self._wait(hook, subscriber, context)
-        self._record(context, outcome)
-        return self._ended(mask(subscriber), outcome, operation.status)
+        return self._ended(context, mask(subscriber), outcome, operation.status)
 
     def _wait(self, hook: HubPrefsHook, subscriber: str, context: Context) -> dict[str, Any]:
         """Wait until the operation is over."""
@@ -161,7 +139,9 @@ class _OneSubscriberOperator(WaitingBase):
         )
         return self.execute_complete(context, self.wait_for(trigger, deferrable=self.deferrable))
 
-    def _ended(self, subscriber: str, outcome: str, operation: str) -> dict[str, Any]:
+    def _ended(
+        self, context: Context, subscriber: str, outcome: OutcomeName, operation: str
+    ) -> dict[str, Any]:
         """The result.
 
         :raises HubPrefsException: the write is unconfirmed, which is no success.
@@ -169,7 +149,7 @@ class _OneSubscriberOperator(WaitingBase):
         from airflow_provider_hubprefs.exceptions import HubPrefsException
 
         self.log.info("%s: %s (operation %s)", subscriber, outcome, operation)
-        self.note_lineage(self._hook, {"outcome": outcome})
+        self._record(context, outcome)
         if outcome == "unconfirmed":
             waits = "" if self.wait_for_completion else "; wait_for_completion=True waits for it"
             raise HubPrefsException(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import cache, cached_property
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.arguments import Reader
     from airflow_provider_hubprefs.bulk.send.operation_wait import OperationWait
     from airflow_provider_hubprefs.compat import Context
-    from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
     from airflow_provider_hubprefs.task_state import TaskState
 
 
@@ -97,14 +96,10 @@ class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
     ui_color = "#ffe8a3"
     only_reads = True
     subscription_id: int | None
-    business_unit_id: int | None
     expect: str | None
     fail_on_canceled: bool
     max_transient_failures: int
     deferrable: bool
-    max_budget_share: float
-    hubprefs_conn_id: str
-    api_version: str | None
     _failures_here = 0
     _event: Mapping[str, Any] | None = None
     _deadlines: Mapping[str, float | None] = MappingProxyType({})
@@ -161,12 +156,10 @@ class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
         if event is not None:
             from airflow_provider_hubprefs.triggers.events import result_of
 
-            self.note_lineage(self._hook)
             return PokeReturnValue(is_done=True, xcom_value=result_of(event))
         with airflow_errors():
             self.read_arguments()
             wait = self._wait()
-            self.note_lineage(self._hook)
             client = self._hook.client
             try:
                 operation = client.send(wait.call(client.calls))
@@ -213,18 +206,10 @@ class HubPrefsOperationSensor(TaskBase, BaseSensorOperator):
             return self.execute_complete(context, **(next_kwargs or {}))
         return super().resume_execution(next_method, next_kwargs, context)
 
-    @cached_property
-    def _hook(self) -> HubPrefsHook:
-        from airflow_provider_hubprefs.hooks.hubprefs import HubPrefsHook
+    def _settings(self) -> Mapping[str, float]:
         from airflow_provider_hubprefs.triggers import RETRY_TOTAL
 
-        return HubPrefsHook(
-            self.hubprefs_conn_id,
-            self.api_version,
-            business_unit_id=self.business_unit_id,
-            settings={"retry_total": min(RETRY_TOTAL, self.poke_interval)},
-            max_budget_share=self.max_budget_share,
-        )
+        return {"retry_total": min(RETRY_TOTAL, self.poke_interval)}
 
     def _wait(self) -> OperationWait:
         """What the task waits for: its rendered arguments.

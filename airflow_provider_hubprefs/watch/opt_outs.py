@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_hubprefs.storage import ObjectPlace
+from airflow_provider_hubprefs.hubspot.api.times import text_of
+from airflow_provider_hubprefs.storage import ObjectPlace, lines_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,8 +197,7 @@ class OptOutLists:
             ) from None
 
     def _count(self, number: int) -> int:
-        with self._path(number).open("rb") as file:
-            return sum(1 for _ in iter(file.readline, b""))
+        return sum(1 for _ in lines_in(self._path(number)))
 
 
 def _created(path: Path) -> File:
@@ -215,5 +215,4 @@ def _created(path: Path) -> File:
 
 def iso(milliseconds: float) -> str:
     """A time as text: ISO 8601, UTC."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return text_of(datetime.fromtimestamp(milliseconds / 1000, UTC))

@@ -243,7 +243,7 @@ class Environment:
             "plugin": pages,
             "links": ["DeadLettersLink", "ReportLink", "SettingsLink"],
             "notifications": True,
-            "config": ["output", "time_zone"],
+            "config": ["output", "audit", "audit_key", "audit_addresses", "time_zone"],
         }
         expect(found, wanted)
         return "hubprefs, airflow hubprefs" if in_airflow else "hubprefs"

@@ -11,7 +11,7 @@ import msgspec
 
 from airflow_provider_hubprefs.bulk.audit.records import BATCH, Chain, hash_of, record_of
 from airflow_provider_hubprefs.bulk.report.folder import RunFolder, name_of
-from airflow_provider_hubprefs.storage import open_quietly
+from airflow_provider_hubprefs.storage import lines_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,8 +97,7 @@ class AuditRecorder:
             names = [name_of(run[one])[:48] for one in _NAMED_AFTER if run.get(one) is not None]
             folder = RunFolder(self._copies / name_of(run.get("portal") or run.get("connection")))
             name = "-".join([run["at"][:10], *names, number]) + ENDING
-            with open_quietly(self.path, "rb") as file:
-                folder.write(folder.path / name, iter(lambda: file.read(1 << 20), b""))
+            folder.write(folder.path / name, lines_in(self.path))
 
     def reported(self) -> dict[str, Any]:
         """Return the file's path and its last hash, for the report."""

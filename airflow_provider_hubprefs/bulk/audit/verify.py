@@ -13,7 +13,7 @@ from airflow_provider_hubprefs.bulk.audit.recorder import ENDING
 from airflow_provider_hubprefs.bulk.audit.records import BATCH, END, SIGNATURE, START, hash_of
 from airflow_provider_hubprefs.bulk.source.files import pattern_in
 from airflow_provider_hubprefs.hubspot.privacy import fingerprint
-from airflow_provider_hubprefs.storage import files_in, open_quietly
+from airflow_provider_hubprefs.storage import files_in, json_in, lines_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.storage import Path
 
 _TAIL = re.compile(rb',"previous":"([0-9a-f]{32})"(,"hash":"([0-9a-f]{32})"}\n)\Z')
-_LONGEST = 1 << 24
-"""Bytes of a line; what is longer is no record."""
 
 
 class AuditResult(TypedDict):
@@ -66,7 +64,7 @@ def verify_audit(path: Path | str, keys: AuditKeys | None = None) -> AuditResult
         confirmed_by=[],
     )
     keys, closed, why = keys or AuditKeys(), False, None
-    for line in _lines(path):
+    for line in lines_in(path):
         why = "it stands after the end" if closed else _wrong(line, found, keys)
         if why is not None:
             break
@@ -118,7 +116,7 @@ def records_of(path: Path, subscriber: str, keys: AuditKeys) -> Iterator[dict[st
     prints = {name: f'"subscriber":"{found}"'.encode() for name, found in made.items()}
     batch: dict[str, Any] = {}
     mine = b"\n\n"  # in no line
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines_in(path), 1):
         if line.startswith(BATCH):
             batch = _decoded(line)
             mine = prints.get(batch.get("key") or "", b"\n\n")
@@ -137,15 +135,10 @@ def audits_at(path: Any) -> list[Any]:
     return sorted((one for one in folder.glob(pattern) if one.name.endswith(ENDING)), key=str)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    with open_quietly(path, "rb") as file:
-        yield from iter(lambda: file.readline(_LONGEST), b"")
-
-
 def _head_of_report(path: Path) -> str | None:
     """The head that the run's report has; None: no report of this file is beside it."""
-    with suppress(OSError), open_quietly(path.parent / "report.json", "rb") as file:
-        found = _decoded(file.read())
+    with suppress(OSError):
+        found = json_in(path.parent / "report.json") or {}
         if str(found.get("audit")).endswith(f"/{path.name}"):
             return str(found.get("audit_head"))
     return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
+from airflow_provider_hubprefs.hubspot.api.times import text_of
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import shown
 
@@ -160,5 +161,5 @@ def rows_of_definition(one: Any) -> Iterator[list[Any]]:
 
 
 def time_cell(time: datetime | None) -> str | None:
-    """A time of HubSpot's, in its precision."""
-    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A time of HubSpot's."""
+    return None if time is None else text_of(time)

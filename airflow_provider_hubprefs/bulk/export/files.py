@@ -14,7 +14,7 @@ from airflow_provider_hubprefs.bulk.export.fields import TargetError, in_parts
 from airflow_provider_hubprefs.bulk.source.formulas import escaped
 from airflow_provider_hubprefs.hubspot.errors import HubSpotError, ValidationError
 from airflow_provider_hubprefs.hubspot.privacy import scrub, shown
-from airflow_provider_hubprefs.storage import canonical, move, open_quietly, write_file
+from airflow_provider_hubprefs.storage import canonical, is_in, move, open_quietly, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +61,7 @@ class FileTarget:
         """
         store, mine = canonical(self._path)
         for where, there in map(canonical, places):
-            if where == store and f"{mine}/".startswith(there.rstrip("/") + "/"):
+            if where == store and is_in(mine, there):
                 raise ValidationError(
                     "target: expected another place than the source's and the run's own files, got "
                     f"{shown(self._path.name)}"

@@ -191,10 +191,6 @@ class GenerateLinks(Write):
         """See :class:`Write`."""
         return {"write": "generate_links", **self._arguments}
 
-    def reads_first(self, row: Row) -> bool:
-        """See :class:`Write`."""
-        return True
-
     def before_writing(self, statuses: Any, row: Row) -> Outcome:
         """See :class:`Write`."""
         return Outcome(row, "unchanged") if statuses else outcome_unknown(row, "HubSpot gave no links")

@@ -24,7 +24,6 @@ _ACTIONS = {
 _GUARDS = {
     "max_changes": "Rows to change",
     "max_resubscribes": "Resubscribed after an opt-out",
-    "resubscribe": "Resubscribed after an opt-out",
     "max_shrink": "Fewer rows than the last time",
     "legal_basis": "To subscribe, without a legal basis",
     "subscriptions": "Unknown or inactive subscriptions",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from airflow_provider_hubprefs.hubspot.api.calls import Calls
     from airflow_provider_hubprefs.hubspot.api.models import SubscriptionStatus, WideStatus
 
-_UNKNOWN = "HubSpot did not show the actual status"
-
 
 class Application(Mixed):
     """Writes the changes of a plan, as far as HubSpot still has what it had.
@@ -55,7 +53,7 @@ class _Statuses(SetStatus):
         number = cast("int", wanted.subscription_id)
         actual = actual_status(statuses, number)
         if statuses is None or actual is None:
-            return outcome_unknown(row, _UNKNOWN)
+            return outcome_unknown(row)
         if actual == wanted.status:
             return Outcome(row, "unchanged")
         as_it_was = actual == wanted.before
@@ -85,5 +83,5 @@ class _OptOuts(UnsubscribeAll):
     def before_writing(self, statuses: Sequence[WideStatus] | None, row: Row) -> Outcome | None:
         """See :class:`~.writes.Write`."""
         if statuses is None:
-            return outcome_unknown(row, _UNKNOWN)
+            return outcome_unknown(row)
         return Outcome(row, "unchanged") if self.matches(statuses, row) else None

@@ -102,15 +102,11 @@ class _Compared(Write):
 
     kind = "plan"
 
-    def reads_first(self, row: Row) -> bool:
-        """See :class:`~.writes.Write`."""
-        return True
-
     def before_writing(self, statuses: Sequence[Any] | None, row: Row) -> Outcome:
         """Say what is to be done: *changed* is to change."""
         planned = decide(row.wanted or _NOTHING, statuses, self._rules, brand=self._brand)
         if planned is None:
-            return outcome_unknown(row, "HubSpot did not show the actual status")
+            return outcome_unknown(row)
         if planned.guard is not None:
             return Outcome(row, "rejected", planned.guard, MESSAGES[planned.guard])
         return Outcome(row, "unchanged" if planned.action == "unchanged" else "changed")

@@ -6,7 +6,6 @@ rows that are refused come last. Equal rows, rules and statuses give an equal bo
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,17 @@ import msgspec
 from airflow_provider_hubprefs.bulk.plan.actions import CHANGES
 from airflow_provider_hubprefs.bulk.plan.guards import Guard, check_guards
 from airflow_provider_hubprefs.bulk.plan.lines import PlanCounts, PlanLine, line_of
+from airflow_provider_hubprefs.bulk.report.state import now
 from airflow_provider_hubprefs.bulk.source.errors import SourceError, UnavailableError
 from airflow_provider_hubprefs.bulk.source.kept import KeptRows
 from airflow_provider_hubprefs.bulk.source.passed import CHANGED_WHILE_READ, SourceChangedError
 from airflow_provider_hubprefs.bulk.source.row import CellError, Row
 from airflow_provider_hubprefs.bulk.source.stored import shown
 from airflow_provider_hubprefs.hubspot.privacy import scrub
-from airflow_provider_hubprefs.storage import open_quietly
+from airflow_provider_hubprefs.storage import lines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_provider_hubprefs.bulk.plan.actions import Rules
     from airflow_provider_hubprefs.bulk.report.folder import RunFolder
@@ -36,10 +36,6 @@ FORMAT = 1
 KIND = "hubprefs plan"
 NAME = "plan.jsonl"
 """Of the file in its run's folder."""
-
-_AT_ONCE = 1 << 20
-_LONGEST = 1 << 24
-"""Bytes; no line of a plan is as long."""
 
 _AGAIN = "Make a new plan"
 _MOVE = ("subscription_id", "before", "status")
@@ -150,14 +146,14 @@ class PlanRecorder:
         rows = sum(counts.values())
         moved = {number for number, *_ in found.moves}
         header = PlanHeader(
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            created_at=now(),
             brand=self._brand,
             **self._about,
             outcomes={name: number for name, number in sorted(counts.items()) if number},
             actions={**dict(sorted(found.actions.items())), "unchanged": counts.get("unchanged", 0)},
             moves=[
                 {**dict(zip(_MOVE, key, strict=True)), "rows": found.moves[key]}
-                for key in _sorted(found.moves)
+                for key in sorted(found.moves, key=lambda key: (key[0] or 0, *key[1:]))
             ],
             names={str(number): scrub(name) for number, name in self._names().items() if number in moved},
             refused=dict(sorted(found.refused.items())),
@@ -313,38 +309,9 @@ def _header_of(line: bytes, name: str) -> PlanHeader:
 
 
 def _lines_of(path: Path) -> Iterator[bytes]:
-    """Yield lines with their ends. Files of object stores read a line at a time slowly."""
-    rest = b""
     try:
-        with open_quietly(path, "rb") as file:
-            while some := file.read(_AT_ONCE):
-                *lines, rest = (rest + some).split(b"\n")
-                yield from (line + b"\n" for line in lines)
-                if len(rest) > _LONGEST:
-                    break
+        yield from lines_in(path)
     except FileNotFoundError:
         raise UnavailableError(
             f"plan {shown(path.name)}: is not there. Was it made, and by a run whose output is kept?"
         ) from None
-    if rest:
-        yield rest
-
-
-def compare_plans(old: PlanHeader, new: PlanHeader) -> dict[str, Any]:
-    """Return what is different from one plan to the next: pairs of counts by action, subscription and status."""
-    moves: dict[Any, list[int]] = {}
-    for at, header in enumerate((old, new)):
-        for one in header.moves:
-            moves.setdefault(tuple(one[name] for name in _MOVE), [0, 0])[at] = one["rows"]
-    actions = sorted({*old.actions, *new.actions})
-    return {
-        "created_at": [old.created_at, new.created_at],
-        "rows": [old.rows, new.rows],
-        "actions": {name: [old.actions.get(name, 0), new.actions.get(name, 0)] for name in actions},
-        "moves": [{**dict(zip(_MOVE, key, strict=True)), "rows": moves[key]} for key in _sorted(moves)],
-        "same": old.checksum == new.checksum,
-    }
-
-
-def _sorted(moves: Iterable[Any]) -> list[Any]:
-    return sorted(moves, key=lambda key: (key[0] or 0, *key[1:]))

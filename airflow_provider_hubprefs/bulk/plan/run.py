@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_hubprefs.bulk.plan.apply import Application
 from airflow_provider_hubprefs.bulk.plan.file import PlanRecorder
 from airflow_provider_hubprefs.bulk.plan.guards import stop_if_tripped
-from airflow_provider_hubprefs.bulk.report.checkpoint import Identity
+from airflow_provider_hubprefs.bulk.report.checkpoint import portal_of
 from airflow_provider_hubprefs.bulk.send.run import run_bulk
 from airflow_provider_hubprefs.bulk.source.size import SourceSize
 
@@ -51,7 +51,7 @@ def make_plan(
         folder,
         comparison.rules,
         about={
-            "portal": _portal(client, checkpoint),
+            "portal": portal_of(client, checkpoint),
             "api_version": client.calls.version,
             "source": source_digest,
             "arguments": {**(arguments or {}), **comparison.arguments()},
@@ -91,7 +91,7 @@ def apply_plan(
     """
     if not approved:
         stop_if_tripped(plan.header.guards)
-    plan.check_portal(_portal(client, checkpoint))
+    plan.check_portal(portal_of(client, checkpoint))
     write = Application(client.calls, plan.header)
     return run_bulk(
         client,
@@ -101,7 +101,3 @@ def apply_plan(
         checkpoint=checkpoint,
         **run,
     )
-
-
-def _portal(client: Client, checkpoint: Checkpoint | None) -> int | None:
-    return Identity(client, None, arguments={}).portal if checkpoint is None else checkpoint.portal

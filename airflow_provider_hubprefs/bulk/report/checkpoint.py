@@ -98,16 +98,26 @@ class Identity:
     @cached_property
     def portal(self) -> int | None:
         """HubSpot's id of the portal; None where HubSpot does not show it."""
-        auth = self._client.auth
-        try:
-            if not isinstance(auth, OAuthRefresh):
-                return self._client.send(token_info_call(auth.access_token)).hub_id
-            if auth.hub_id is None:  # it comes with an access token, which every call needs
-                self._client.send(self._client.calls.get_definitions())
-        except HubSpotError as error:
-            if error.retryable:
-                raise
-        return auth.hub_id if isinstance(auth, OAuthRefresh) else None
+        return portal_of(self._client)
+
+
+def portal_of(client: Client, checkpoint: Checkpoint | None = None) -> int | None:
+    """Return HubSpot's id of the portal; None where HubSpot does not show it.
+
+    :param checkpoint: that knows it; None: HubSpot is asked.
+    """
+    if checkpoint is not None:
+        return checkpoint.portal
+    auth = client.auth
+    try:
+        if not isinstance(auth, OAuthRefresh):
+            return client.send(token_info_call(auth.access_token)).hub_id
+        if auth.hub_id is None:  # it comes with an access token, which every call needs
+            client.send(client.calls.get_definitions())
+    except HubSpotError as error:
+        if error.retryable:
+            raise
+    return auth.hub_id if isinstance(auth, OAuthRefresh) else None
 
 
 def fingerprint_of_source(source: Any, *, key: str) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from airflow_provider_hubprefs.bulk.source.files import pattern_in
 from airflow_provider_hubprefs.bulk.source.stored import shown
 from airflow_provider_hubprefs.hubspot.errors import ValidationError
-from airflow_provider_hubprefs.storage import canonical, files_in, local_path, move, write_file
+from airflow_provider_hubprefs.storage import canonical, files_in, is_in, local_path, move, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -73,11 +73,11 @@ class RunFolder:
             if where != store:
                 continue
             if found is None:
-                included = _is_in(mine, place)
+                included = is_in(mine, place)
             else:
                 names = (self.report.name, self.page.name, self.letters.name)
                 included = any(_matches(posixpath.join(mine, name), place, found[1]) for name in names)
-            if included or _is_in(place, mine):
+            if included or is_in(place, mine):
                 raise ValidationError(
                     f"source and output overlap: {shown(path.name)} is where this run writes its own files. Set "
                     "output to a folder that the source does not include; copy dead letters of this run elsewhere "
@@ -93,10 +93,6 @@ def name_of(part: object) -> str:
     if len(quoted) <= _LONGEST:
         return quoted or "%"
     return f"{quoted[:_LONGEST]}%~{blake2b(str(part).encode(), digest_size=12).hexdigest()}"
-
-
-def _is_in(place: str, folder: str) -> bool:
-    return f"{place}/".startswith(folder.rstrip("/") + "/")
 
 
 def _matches(file: str, folder: str, pattern: str) -> bool:

@@ -80,7 +80,7 @@ def outcome_of_error(row: Row, error: HubSpotError, outcome: Literal["rejected",
     return Outcome(row, outcome, error.category or str(error.status), str(error), error.correlation_id)
 
 
-def outcome_unknown(row: Row, why: str) -> Outcome:
+def outcome_unknown(row: Row, why: str = "HubSpot did not show the actual status") -> Outcome:
     """The outcome of a row that was not written, because its subscriber's actual status is unknown."""
     return Outcome(row, "unconfirmed", STATUS_UNKNOWN, f"{why}, so nothing was written")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_hubprefs.storage import open_quietly, write_file
+from airflow_provider_hubprefs.storage import lines_in, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,7 +97,6 @@ class Parts:
         """Yield the lines that were written, each with its end; a part that is gone has none."""
         for name in (name for one in lines for name in one.names()):
             try:
-                with open_quietly(self._folder.part(name), "rb") as part:
-                    yield from iter(part.readline, b"")
+                yield from lines_in(self._folder.part(name))
             except FileNotFoundError:
                 continue

@@ -18,7 +18,7 @@ from airflow_provider_hubprefs.bulk.report.parts import Parts
 from airflow_provider_hubprefs.bulk.report.summary import summary_of
 from airflow_provider_hubprefs.bulk.report.words import said_by
 from airflow_provider_hubprefs.bulk.send.pending_wait import WaitEnd
-from airflow_provider_hubprefs.storage import open_quietly
+from airflow_provider_hubprefs.storage import json_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,8 +252,5 @@ class RunFiles:
 
 def _unfinished(report: Path) -> dict[str, Any]:
     """What an earlier try reported that did not complete the run; empty where there is no such report."""
-    with suppress(FileNotFoundError, ValueError), open_quietly(report, "rb") as file:
-        found = json.loads(file.read())
-        if isinstance(found, dict) and "read" in found and not found.get("complete"):
-            return found
-    return {}
+    found = json_in(report) or {}
+    return found if "read" in found and not found.get("complete") else {}

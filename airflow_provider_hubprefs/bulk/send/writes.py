@@ -97,8 +97,8 @@ class Write:
         return None
 
     def reads_first(self, row: Row) -> bool:
-        """Whether the actual status is read before the row is written."""
-        return False
+        """Whether the actual status is read before the row is written; where nothing is written, it is."""
+        return self.write is None
 
     def reading_expires(self, row: Row) -> bool:
         """Whether the row may leave only a moment after its reading, so that the reading is repeated after a wait."""
@@ -289,7 +289,7 @@ class SetStatus(Write):
         wanted = self._change(row)
         actual = actual_status(statuses, wanted.subscription_id)
         if actual is None:
-            return outcome_unknown(row, "HubSpot did not show the actual status")
+            return outcome_unknown(row)
         if wanted.status == "UNSUBSCRIBED" or actual != "UNSUBSCRIBED":
             return Outcome(row, "unchanged") if self.matches(statuses or (), row) else None
         error = ValidationError(

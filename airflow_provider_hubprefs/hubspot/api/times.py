@@ -30,6 +30,11 @@ _LONGEST_DATE, _LONGEST_NUMBER = 8, 30
 """Digits: of a date without separators, and of more milliseconds than there can be."""
 
 
+def text_of(moment: datetime.datetime) -> str:
+    """Return a time in UTC as text: ISO 8601, in HubSpot's precision."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @functools.lru_cache(maxsize=4096)
 def _iso_time(text: str) -> DateTime:
     """Read ISO text; without a zone it is UTC.

@@ -14,7 +14,6 @@ from airflow_provider_hubprefs.bulk.plan.file import (
     PlanError,
     PlanFile,
     PlanRecorder,
-    compare_plans,
     read_header,
 )
 from airflow_provider_hubprefs.bulk.plan.run import apply_plan
@@ -148,21 +147,6 @@ def test_an_incomplete_comparison_leaves_no_plan(tmp_path: Path) -> None:
     recorder = PlanRecorder(RunFolder(tmp_path), Rules(), about=ABOUT)
     recorder.finish(iter([]), {}, complete=False)
     assert (recorder.header, list(tmp_path.iterdir())) == (None, [])
-
-
-def test_what_is_different_from_one_plan_to_the_next(tmp_path: Path) -> None:
-    old = PlanFile(written(tmp_path / "old", [compared(1), compared(2)])).header
-    today = [compared(1), compared(2, subscription=None), compared(3, before="NOT_SPECIFIED")]
-    new = PlanFile(written(tmp_path / "new", today)).header
-    found = compare_plans(old, new)
-    assert found["rows"] == [4, 5]
-    assert found["actions"] == {"opt_out": [0, 1], "unchanged": [2, 2], "unsubscribe": [2, 2]}
-    assert [tuple(one.values()) for one in found["moves"]] == [
-        (None, "NOT_SPECIFIED", OUT, [0, 1]),
-        (7, "NOT_SPECIFIED", OUT, [0, 1]),
-        (7, "SUBSCRIBED", OUT, [2, 1]),
-    ]
-    assert (found["same"], compare_plans(new, new)["same"]) == (False, True)
 
 
 def test_an_object_store_keeps_it_as_well(hubspot: Simulator, planner: Planner, ids: list[int]) -> None:
