@@ -97,7 +97,7 @@ BATCH_LINKS: tuple[BaseOperatorLink, ...] = (ReportLink(), DeadLettersLink(), Se
 
 
 def run_announced(task: Any, method: Callable[..., Any], context: Context, *args: Any, **kwargs: Any) -> Any:
-    """Run a method as :func:`~airflow_provider_hubprefs.task.announced` says."""
+    """Run a method as ``task.announced`` says."""
     from airflow_provider_hubprefs.exceptions import airflow_errors
     from airflow_provider_hubprefs.lineage import note
 

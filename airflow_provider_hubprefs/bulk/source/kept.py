@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Self
@@ -61,17 +62,26 @@ class KeptRows(Sequence[Any]):
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
         self._key = AESGCM(AESGCM.generate_key(256))
         self._places: list[tuple[int, int]] = []
-        self._length = end = 0
-        for rows in blocks:
-            # A block's number is its nonce: no other file has this key.
-            content = self._key.encrypt(_nonce(len(self._places)), self._encoded(rows), None)
-            with _writing(end):
-                self._file.write(content)
-            self._places.append((end, len(content)))
-            self._length += len(rows)
-            end += len(content)
-        with _writing(end):
+        self._length = self._end = 0
+        kept: Future[None] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="hubprefs-keep") as thread:
+            for rows in blocks:  # the next are fetched while these are encrypted
+                if kept is not None:
+                    kept.result()
+                kept = thread.submit(self._keep_block, rows)
+            if kept is not None:
+                kept.result()
+        with _writing(self._end):
             self._file.flush()
+
+    def _keep_block(self, rows: Sequence[Any]) -> None:
+        # A block's number is its nonce: no other file has this key.
+        content = self._key.encrypt(_nonce(len(self._places)), self._encoded(rows), None)
+        with _writing(self._end):
+            self._file.write(content)
+        self._places.append((self._end, len(content)))
+        self._length += len(rows)
+        self._end += len(content)
 
     def _encoded(self, rows: Sequence[Any]) -> bytes:
         try:
