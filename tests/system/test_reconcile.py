@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -142,6 +143,7 @@ class Whole:
             return self.airflow.states(DAG, run_id).get("approve") in {"awaiting_input", "deferred"}
 
         wait_for("a question to a person", asked, timeout=180)
+        time.sleep(2)  # Airflow fails a task that is answered while the process that asked has not ended yet
 
     def end(self, run_id: str) -> dict[str, str]:
         assert self.airflow.wait(DAG, run_id) == "success"
