@@ -8,7 +8,6 @@ short.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,7 +55,9 @@ class LastRun:
 
     def load(self) -> dict[str, Any] | None:
         """Return ``rows`` and ``actions`` of its plan, and ``at``, when that was made; None: there was no such run."""
-        return _read(self.path)
+        from airflow_provider_hubprefs.storage import json_in
+
+        return json_in(self.path)
 
     def save(self, planned: Mapping[str, Any]) -> None:
         """Keep what a plan came to, which was applied.
@@ -78,13 +79,6 @@ def _last_names(folder: Path, count: int) -> list[str]:
 
 def read_report(folder: Path) -> dict[str, Any]:
     """Return the report in a run's folder; empty where there is none."""
-    return _read(folder / "report.json") or {}
+    from airflow_provider_hubprefs.storage import json_in
 
-
-def _read(path: Path) -> dict[str, Any] | None:
-    from airflow_provider_hubprefs.storage import open_quietly
-
-    with suppress(FileNotFoundError, ValueError), open_quietly(path, "rb") as file:
-        found = json.loads(file.read())
-        return found if isinstance(found, dict) else None
-    return None
+    return json_in(folder / "report.json") or {}
